@@ -1,0 +1,34 @@
+/** Every error this package throws on purpose. Messages say where, what was expected, what came, and what to do. */
+export class VaryclipError extends Error {
+  override name = 'VaryclipError';
+}
+
+/** The caller's input is wrong (file, option, prompt, image): exit code 2, HTTP 4xx. */
+export class InputError extends VaryclipError {
+  override name = 'InputError';
+}
+
+/** A checkpoint is missing, broken, hostile, or of another shape than the model. */
+export class WeightsError extends InputError {
+  override name = 'WeightsError';
+}
+
+/** An operation was given shapes or dtypes it cannot take; raised while a graph is built. */
+export class ShapeError extends VaryclipError {
+  override name = 'ShapeError';
+}
+
+/** A device or library that was asked for is not there; there is no silent fallback. */
+export class RuntimeUnavailableError extends VaryclipError {
+  override name = 'RuntimeUnavailableError';
+}
+
+/** The caller's AbortSignal fired. */
+export class AbortedError extends VaryclipError {
+  override name = 'AbortedError';
+}
+
+/** The message of anything that can be thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
