@@ -1,0 +1,214 @@
+/**
+ * OPT (arXiv 2205.01068; transformers/models/opt/modeling_opt.py): a causal decoder with learned positions (offset 2), pre- or
+ * post-norm. LayerNorm's epsilon is torch's default and in no config.
+ */
+import { InputError } from '../core/errors.js';
+import { asObject, booleanField, countField, indexField, numberField } from '../core/json.js';
+import { floats } from '../core/tensor.js';
+import { type GraphBuilder, type Init, normalInit, type Scope, type Value } from '../graph/builder.js';
+import { multiplyDims } from '../graph/dims.js';
+import { add, gather, reshape } from '../graph/functions.js';
+import { type ActivationName, activationName } from '../nn/activation.js';
+import { type AttentionOptions, attention, cachedAttention, cacheHeadSize } from '../nn/attention.js';
+import { embedding } from '../nn/embedding.js';
+import { layerNorm } from '../nn/layer-norm.js';
+import { linear, linearWith, quantizedLinear } from '../nn/linear.js';
+import { mlp } from '../nn/mlp.js';
+
+export interface OptConfig {
+  readonly vocabSize: number;
+  readonly width: number;
+  /** Width of the token embeddings; projected in and out where it differs from `width`. */
+  readonly embedWidth: number;
+  readonly layers: number;
+  readonly heads: number;
+  readonly mlpWidth: number;
+  readonly maxPositions: number;
+  readonly activation: ActivationName;
+  readonly preNorm: boolean;
+  readonly finalNorm: boolean;
+  readonly bias: boolean;
+  readonly affineNorm: boolean;
+  readonly tiedHead: boolean;
+  readonly initStd: number;
+  readonly bosId: number;
+  readonly eosId: number;
+  readonly padId: number;
+}
+
+/** facebook/opt-125m with Vary's vocabulary. */
+export const opt125m: OptConfig = {
+  vocabSize: 50268,
+  width: 768,
+  embedWidth: 768,
+  layers: 12,
+  heads: 12,
+  mlpWidth: 3072,
+  maxPositions: 4096,
+  activation: 'relu',
+  preNorm: true,
+  finalNorm: true,
+  bias: true,
+  affineNorm: true,
+  tiedHead: true,
+  initStd: 0.02,
+  bosId: 2,
+  eosId: 2,
+  padId: 1,
+};
+
+/** Rows of the position table before the first position. */
+const positionOffset = 2;
+const epsilon = 1e-5;
+
+/** A decoder's sizes from `config.json`; defaults are transformers' OPTConfig's. */
+export function optConfigFrom(value: unknown, where: string): OptConfig {
+  const json = asObject(value, where);
+  const width = countField(json, 'hidden_size', where, 768);
+  const config: OptConfig = {
+    vocabSize: countField(json, 'vocab_size', where, 50272),
+    width,
+    embedWidth: json['word_embed_proj_dim'] === null ? width : countField(json, 'word_embed_proj_dim', where, width),
+    layers: countField(json, 'num_hidden_layers', where, 12),
+    heads: countField(json, 'num_attention_heads', where, 12),
+    mlpWidth: countField(json, 'ffn_dim', where, 3072),
+    maxPositions: countField(json, 'max_position_embeddings', where, 2048),
+    activation: activationName(json['activation_function'] ?? 'relu', `${where}: activation_function`),
+    preNorm: booleanField(json, 'do_layer_norm_before', where, true),
+    finalNorm:
+      booleanField(json, 'do_layer_norm_before', where, true) &&
+      !booleanField(json, '_remove_final_layer_norm', where, false),
+    bias: booleanField(json, 'enable_bias', where, true),
+    affineNorm: booleanField(json, 'layer_norm_elementwise_affine', where, true),
+    tiedHead: booleanField(json, 'tie_word_embeddings', where, true),
+    initStd: numberField(json, 'init_std', where, 0.02),
+    bosId: indexField(json, 'bos_token_id', where, 2),
+    eosId: indexField(json, 'eos_token_id', where, 2),
+    padId: indexField(json, 'pad_token_id', where, 1),
+  };
+  if (config.width % config.heads !== 0) {
+    throw new InputError(`${where}: hidden_size ${width} is not a multiple of num_attention_heads ${config.heads}`);
+  }
+  return config;
+}
+
+/** The checkpoint's name for one of ours: base models are saved without `model.`. */
+export function renameOptTensor(name: string): string {
+  return name.startsWith('decoder.') ? `model.${name}` : name;
+}
+
+/** How a call sees the other positions. */
+export type Context =
+  /** Every position at once; `bias` [B, 1, T, T] masks. */
+  | { readonly kind: 'whole'; readonly bias: Value }
+  /** The kernel's cache, carried by the graph under `past.<layer>.key` and `.value`. */
+  | { readonly kind: 'cached'; readonly builder: GraphBuilder; readonly lastIndex: Value; readonly totalLength: Value };
+
+/** The causal and padding mask as a bias: keys [B, T] may be seen by queries at or after them; padding keys lie past all. */
+export function causalBias(s: Scope, queryIndex: Value, keyIndex: Value): Value {
+  const [B, T] = queryIndex.shape;
+  const keys = reshape(s, keyIndex, [B, 1, T]);
+  const queries = reshape(s, queryIndex, [B, T, 1]);
+  const seen = s.op('LessOrEqual', [keys, queries], {}); // [B, T, T]
+  const masked = s.op('Where', [seen, s.constant(floats([], [0])), s.constant(floats([], [-3.4028235e38]))], {});
+  return s.op('Reshape', [masked], { shape: [B, 1, T, T] });
+}
+
+/** Token embeddings of ids [B, T]: [B, T, embedWidth]. */
+export function embedTokens(s: Scope, ids: Value, config: OptConfig): Value {
+  return embedding(decoderScope(s).at('embed_tokens'), ids, config.vocabSize, config.embedWidth, config.initStd);
+}
+
+const decoderScope = (s: Scope) => s.at('model').at('decoder');
+
+/** The decoder's layers over token embeddings [B, T, embedWidth] and rows of the position table: [B, T, embedWidth]. */
+export function optDecoder(root: Scope, embeds: Value, positions: Value, config: OptConfig, context: Context): Value {
+  const s = decoderScope(root);
+  const { width, embedWidth } = config;
+  const init = normalInit(config.initStd);
+  const wide = embedWidth === width ? embeds : linear(s.at('project_in'), embeds, width, { bias: false, init });
+  const rows = config.maxPositions + positionOffset;
+  let x = add(s, wide, embedding(s.at('embed_positions'), positions, rows, width, config.initStd)); // [B, T, C]
+  root.tap('hidden_states.0', x);
+  for (let layer = 0; layer < config.layers; layer++) {
+    x = decoderLayer(s.at('layers').at(layer), x, layer, config, context);
+    if (layer < config.layers - 1) root.tap(`hidden_states.${layer + 1}`, x);
+  }
+  if (config.finalNorm) x = norm(s.at('final_layer_norm'), x, config);
+  if (embedWidth !== width) x = linear(s.at('project_out'), x, embedWidth, { bias: false, init });
+  return root.tap(`hidden_states.${config.layers}`, x);
+}
+
+const norm = (s: Scope, x: Value, { affineNorm }: OptConfig) => layerNorm(s, x, { epsilon, affine: affineNorm });
+
+function decoderLayer(s: Scope, x: Value, layer: number, config: OptConfig, context: Context): Value {
+  const { preNorm } = config;
+  const attended = selfAttention(
+    s.at('self_attn'),
+    preNorm ? norm(s.at('self_attn_layer_norm'), x, config) : x,
+    layer,
+    config,
+    context,
+  );
+  let h = add(s, x, attended);
+  if (!preNorm) h = norm(s.at('self_attn_layer_norm'), h, config);
+  const fed = mlp(s, preNorm ? norm(s.at('final_layer_norm'), h, config) : h, {
+    hidden: config.mlpWidth,
+    activation: config.activation,
+    names: ['fc1', 'fc2'],
+    bias: config.bias,
+    init: normalInit(config.initStd),
+  });
+  const out = add(s, h, fed);
+  return preNorm ? out : norm(s.at('final_layer_norm'), out, config);
+}
+
+function selfAttention(s: Scope, x: Value, layer: number, config: OptConfig, context: Context): Value {
+  const { width, heads, bias } = config;
+  const options = { bias, init: normalInit(config.initStd) };
+  const qkv = ['q_proj', 'k_proj', 'v_proj'].map((name) => linear(s.at(name), x, width, options)); // [B, T, C] each
+  const how: AttentionOptions = { heads, scale: (width / heads) ** -0.5 };
+  const mixed =
+    context.kind === 'whole'
+      ? attention(s, qkv[0], qkv[1], qkv[2], { ...how, bias: context.bias })
+      : throughCache(s, qkv, layer, config, context, how);
+  return linear(s.at('out_proj'), mixed, width, options);
+}
+
+function throughCache(
+  s: Scope,
+  qkv: readonly Value[],
+  layer: number,
+  { width, heads }: OptConfig,
+  { builder, lastIndex, totalLength }: Extract<Context, { kind: 'cached' }>,
+  options: AttentionOptions,
+): Value {
+  const shape = [qkv[0].shape[0], heads, 'cache', cacheHeadSize(width / heads)];
+  const names = [`past.${layer}.key`, `past.${layer}.value`];
+  const [key, value] = names.map((name) => builder.state(name, 'float32', shape));
+  const result = cachedAttention(s, qkv, { key, value, lastIndex, totalLength }, options);
+  builder.carry(names[0], result.key);
+  builder.carry(names[1], result.value);
+  return result.output;
+}
+
+/** Logits of rows picked from hidden states: hidden [B, T, E], rows int64 [R] into B·T: [R, V]. */
+export function optHead(s: Scope, hidden: Value, rows: Value, config: OptConfig): Value {
+  const [B, T, E] = hidden.shape;
+  const flat = reshape(s, hidden, [multiplyDims(B, T), E]);
+  const picked = gather(s, flat, rows); // [R, E]
+  const shape = [config.vocabSize, config.embedWidth];
+  const init: Init = normalInit(config.initStd);
+  const owner = config.tiedHead ? decoderScope(s).at('embed_tokens') : s.at('lm_head');
+  if (s.lowering.weightBits !== 32) return quantizedLinear(s.at('lm_head'), picked, owner.spec('weight', shape, init));
+  return linearWith(s, picked, owner.parameter('weight', shape, init));
+}
+
+/** Position-table rows for a mask's row: real tokens count from the offset, padding takes the row before it. */
+export function positionRows(mask: readonly number[]): number[] {
+  let count = 0;
+  return mask.map((real) => (real ? positionOffset + count++ : positionOffset - 1));
+}
+
+/** The position-table row of the token at `index` of an unpadded row. */
+export const positionRow = (index: number): number => index + positionOffset;

@@ -1,0 +1,331 @@
+/**
+ * The vision vocabulary of Vary: SAM's ImageEncoderViT (arXiv 2304.02643, segment_anything/modeling/image_encoder.py) with two
+ * more strided convolutions (Vary, vary/model/vision_encoder/sam.py). Activations are [B, H, W, C] until the neck.
+ *
+ * Relative positions are folded into the query: softmax(q·k·s + rel_h + rel_w) is plain attention over [q·s, rel_h, rel_w]
+ * and [k, onehot(row), onehot(column)], so that no bias of [heads, HW, HW] is built.
+ */
+
+import { InputError } from '../core/errors.js';
+import { asObject, booleanField, countField, indexField, type JsonObject, numberField } from '../core/json.js';
+import { floats, ints } from '../core/tensor.js';
+import { normalInit, type Scope, type Value, zerosInit } from '../graph/builder.js';
+import { type Dim, fixedDimAt, multiplyDims } from '../graph/dims.js';
+import {
+  add,
+  broadcastBatch,
+  concat,
+  gather,
+  matMul,
+  pad,
+  reshape,
+  scale,
+  slice,
+  split,
+  transpose,
+} from '../graph/functions.js';
+import { attention } from '../nn/attention.js';
+import { conv2d } from '../nn/conv.js';
+import { layerNorm } from '../nn/layer-norm.js';
+import { linearWith } from '../nn/linear.js';
+import { mlp } from '../nn/mlp.js';
+
+type Pair = readonly [number, number];
+
+export interface SamConfig {
+  /** Height and width of the input in pixels. */
+  readonly imageSize: Pair;
+  readonly patchSize: Pair;
+  readonly width: number;
+  readonly depth: number;
+  readonly heads: number;
+  readonly mlpRatio: number;
+  /** Side of the attention windows, in patches. */
+  readonly windowSize: number;
+  /** Blocks that attend to the whole map. */
+  readonly globalBlocks: readonly number[];
+  readonly neckChannels: number;
+  /** Output channels of `net_2` and `net_3`, 3×3 convolutions of the given strides. */
+  readonly netChannels: Pair;
+  readonly netStrides: readonly [Pair, Pair];
+  readonly epsilon: number;
+  readonly absolutePositions: boolean;
+  readonly relativePositions: boolean;
+  readonly qkvBias: boolean;
+}
+
+/** `build_sam_vit_b()` of the seed. */
+export const samVitB: SamConfig = {
+  imageSize: [1024, 1024],
+  patchSize: [16, 16],
+  width: 768,
+  depth: 12,
+  heads: 12,
+  mlpRatio: 4,
+  windowSize: 14,
+  globalBlocks: [2, 5, 8, 11],
+  neckChannels: 256,
+  netChannels: [512, 1024],
+  netStrides: [
+    [2, 2],
+    [2, 2],
+  ],
+  epsilon: 1e-6,
+  absolutePositions: true,
+  relativePositions: true,
+  qkvBias: true,
+};
+
+function pairField(json: JsonObject, name: string, where: string, other: Pair): Pair {
+  const value = json[name];
+  if (value === undefined) return other;
+  if (!Array.isArray(value)) {
+    const side = countField(json, name, where);
+    return [side, side];
+  }
+  if (value.length !== 2)
+    throw new InputError(`${where}: ${name}: expected [height, width], got ${JSON.stringify(value)}`);
+  const [height, width] = value.map((_, i) => countField({ [name]: value[i] }, name, where));
+  return [height, width];
+}
+
+/** A tower's sizes from a `vary_tower` block; what is left out is `build_sam_vit_b()`'s. */
+export function samConfigFrom(value: unknown, where: string): SamConfig {
+  if (value === undefined) return samVitB;
+  const json = asObject(value, where);
+  const blocks = json['global_attn_indexes'] ?? samVitB.globalBlocks;
+  if (!Array.isArray(blocks)) throw new InputError(`${where}: global_attn_indexes: expected a list of block numbers`);
+  const strides = json['net_strides'];
+  const strideAt = (i: number) => pairField({ s: Array.isArray(strides) ? strides[i] : undefined }, 's', where, [2, 2]);
+  const config: SamConfig = {
+    imageSize: pairField(json, 'img_size', where, samVitB.imageSize),
+    patchSize: pairField(json, 'patch_size', where, samVitB.patchSize),
+    width: countField(json, 'embed_dim', where, samVitB.width),
+    depth: countField(json, 'depth', where, samVitB.depth),
+    heads: countField(json, 'num_heads', where, samVitB.heads),
+    mlpRatio: numberField(json, 'mlp_ratio', where, samVitB.mlpRatio),
+    windowSize: indexField(json, 'window_size', where, samVitB.windowSize),
+    globalBlocks: blocks.map((_, i) => indexField({ global_attn_indexes: blocks[i] }, 'global_attn_indexes', where)),
+    neckChannels: countField(json, 'out_chans', where, samVitB.neckChannels),
+    netChannels: [
+      countField(json, 'net_2', where, samVitB.netChannels[0]),
+      countField(json, 'net_3', where, samVitB.netChannels[1]),
+    ],
+    netStrides: [strideAt(0), strideAt(1)],
+    epsilon: numberField(json, 'layer_norm_eps', where, samVitB.epsilon),
+    absolutePositions: booleanField(json, 'use_abs_pos', where, true),
+    relativePositions: booleanField(json, 'use_rel_pos', where, true),
+    qkvBias: booleanField(json, 'qkv_bias', where, true),
+  };
+  if (config.width % config.heads !== 0) {
+    throw new InputError(`${where}: embed_dim ${config.width} is not a multiple of num_heads ${config.heads}`);
+  }
+  config.imageSize.forEach((side, i) => {
+    if (side % config.patchSize[i] !== 0) {
+      throw new InputError(`${where}: img_size ${side} is not a multiple of patch_size ${config.patchSize[i]}`);
+    }
+  });
+  return config;
+}
+
+/** Patches down and across for an image of the given size. */
+const gridOf = ({ imageSize, patchSize }: SamConfig, size: Pair = imageSize): Pair => [
+  size[0] / patchSize[0],
+  size[1] / patchSize[1],
+];
+
+/** Tokens one image becomes. */
+export function samTokens(config: SamConfig): number {
+  const shrink = (side: number, axis: 0 | 1) =>
+    config.netStrides.reduce((extent, stride) => Math.ceil(extent / stride[axis]), side);
+  const [height, width] = gridOf(config);
+  return shrink(height, 0) * shrink(width, 1);
+}
+
+/** Non-overlapping patches through one linear layer: pixels [B, 3, H, W] to [B, h, w, C], plus absolute positions. */
+function patchEmbed(s: Scope, pixels: Value, config: SamConfig): Value {
+  const [ph, pw] = config.patchSize;
+  const [B, channels, height, width] = pixels.shape;
+  const [h, w] = [Number(height) / ph, Number(width) / pw];
+  const patches = transpose(s, reshape(s, pixels, [B, channels, h, ph, w, pw]), [0, 2, 4, 1, 3, 5]);
+  const rows = reshape(s, patches, [B, h, w, Number(channels) * ph * pw]); // [B, h, w, 3·ph·pw]
+  const proj = s.at('patch_embed').at('proj');
+  const inputs = Number(channels) * ph * pw;
+  const kernel = proj.parameter('weight', [config.width, Number(channels), ph, pw], normalInit(1 / Math.sqrt(inputs)));
+  const weight = reshape(proj, kernel, [config.width, inputs]);
+  const x = linearWith(proj, rows, weight, proj.parameter('bias', [config.width], zerosInit)); // [B, h, w, C]
+  s.tap('patch_embed', x);
+  if (!config.absolutePositions) return x;
+  const grid = gridOf(config);
+  if (grid[0] !== h || grid[1] !== w) {
+    throw new InputError(
+      `tower: expected ${config.imageSize.join('×')} pixels, got ${height}×${width}: positions are not interpolated`,
+    );
+  }
+  return add(s, x, s.parameter('pos_embed', [1, h, w, config.width], normalInit(0.02)));
+}
+
+/** get_rel_pos: the rows of a table [L, D] for each distance between `queries` and `keys` places: [queries, keys, D]. */
+export function relativePositions(s: Scope, table: Value, queries: number, keys: number): Value {
+  const length = fixedDimAt(table.shape, 0);
+  const distances = 2 * Math.max(queries, keys) - 1;
+  const fitted = length === distances ? table : matMul(s, linearInterpolation(s, length, distances), table);
+  const [qStep, kStep] = [Math.max(keys / queries, 1), Math.max(queries / keys, 1)];
+  const indices: number[] = [];
+  for (let q = 0; q < queries; q++) {
+    for (let k = 0; k < keys; k++) indices.push(Math.trunc(q * qStep - k * kStep + (keys - 1) * kStep));
+  }
+  return gather(s, fitted, s.constant(ints([queries, keys], indices)));
+}
+
+/** The matrix [to, from] of F.interpolate(mode='linear', align_corners=False). */
+function linearInterpolation(s: Scope, from: number, to: number): Value {
+  const weights = new Float32Array(to * from);
+  for (let row = 0; row < to; row++) {
+    const at = Math.max(0, Math.fround((row + 0.5) * (from / to) - 0.5));
+    const low = Math.min(Math.floor(at), from - 1);
+    weights[row * from + low] += 1 - (at - low);
+    weights[row * from + Math.min(low + 1, from - 1)] += at - low;
+  }
+  return s.constant(floats([to, from], weights));
+}
+
+/** One-hot rows and columns of every place of a grid, for each head: [1, h·w, heads, h + w]. */
+function gridOneHot(s: Scope, h: number, w: number, heads: number): Value {
+  const data = new Float32Array(h * w * heads * (h + w));
+  for (let place = 0; place < h * w; place++) {
+    for (let head = 0; head < heads; head++) {
+      const at = (place * heads + head) * (h + w);
+      data[at + Math.floor(place / w)] = 1;
+      data[at + h + (place % w)] = 1;
+    }
+  }
+  return s.constant(floats([1, h * w, heads, h + w], data));
+}
+
+/** Constants that all blocks of a grid share. */
+type SharedConstants = Map<string, Value>;
+
+/** Attention within [N, h, w, 3C] of projected queries, keys and values: [N, h, w, C]. */
+function gridAttention(s: Scope, qkv: Value, config: SamConfig, shared: SharedConstants): Value {
+  const { heads, width } = config;
+  const [N, hDim, wDim] = qkv.shape;
+  const [h, w, D] = [Number(hDim), Number(wDim), width / heads];
+  const [q, k, v] = split(s, reshape(s, qkv, [N, h * w, 3 * width]), [width, width, width], 2); // [N, hw, C]
+  const factor = D ** -0.5;
+  if (!config.relativePositions) return reshape(s, attention(s, q, k, v, { heads, scale: factor }), [N, h, w, width]);
+
+  const tableOf = (name: string, side: number, configSide: number) =>
+    relativePositions(s, s.parameter(name, [2 * configSide - 1, D], zerosInit), side, side);
+  const [tableH, tableW] = tableSides(s, config);
+  const rh = tableOf('rel_pos_h', h, tableH); // [h, h, D]
+  const rw = tableOf('rel_pos_w', w, tableW); // [w, w, D]
+  const qh = reshape(s, q, [N, h, w * heads, D]);
+  const relH = reshape(s, matMul(s, qh, transpose(s, rh, [0, 2, 1])), [N, h * w, heads, h]);
+  const qw = reshape(s, transpose(s, reshape(s, q, [N, h, w, heads, D]), [0, 2, 1, 3, 4]), [N, w, h * heads, D]);
+  const byColumn = reshape(s, matMul(s, qw, transpose(s, rw, [0, 2, 1])), [N, w, h, heads, w]);
+  const relW = reshape(s, transpose(s, byColumn, [0, 2, 1, 3, 4]), [N, h * w, heads, w]);
+
+  const key = `${h}×${w}`;
+  const oneHot = shared.get(key) ?? gridOneHot(s, h, w, heads);
+  shared.set(key, oneHot);
+  const folded = D + h + w;
+  const perHead = (x: Value) => reshape(s, x, [N, h * w, heads, D]);
+  const Q = concat(s, [perHead(scale(s, q, factor)), relH, relW], 3); // [N, hw, heads, D + h + w]
+  const K = concat(s, [perHead(k), broadcastBatch(s, oneHot, perHead(k))], 3);
+  const flat = (x: Value) => reshape(s, x, [N, h * w, heads * folded]);
+  return reshape(s, attention(s, flat(Q), flat(K), v, { heads, scale: 1 }), [N, h, w, width]);
+}
+
+/** The sides that a block's position tables were made for: its window's, or the configured grid's. */
+function tableSides(s: Scope, config: SamConfig): Pair {
+  const block = Number(s.path.match(/blocks\.(\d+)\.attn$/)?.[1]);
+  return isGlobal(config, block) ? gridOf(config) : [config.windowSize, config.windowSize];
+}
+
+const isGlobal = (config: SamConfig, block: number) => config.windowSize === 0 || config.globalBlocks.includes(block);
+
+/**
+ * One transformer block on [B, h, w, C]. The reference pads the normalised map with zeros to whole windows and projects the
+ * padding too; its projection is the bias alone, so the bias is added after padding instead. The output projection commutes
+ * with cutting the padding off, so it runs on the real places only.
+ */
+function samBlock(s: Scope, x: Value, block: number, config: SamConfig, shared: SharedConstants): Value {
+  const { width } = config;
+  const [B, h, w] = x.shape;
+  const at = s.at('attn');
+  const qkvScope = at.at('qkv');
+  const qkvWeight = qkvScope.parameter('weight', [3 * width, width], normalInit(0.02));
+  const qkvBias = config.qkvBias ? qkvScope.parameter('bias', [3 * width], zerosInit) : undefined;
+  const normed = layerNorm(s.at('norm1'), x, config);
+  let mixed: Value;
+  if (isGlobal(config, block)) {
+    mixed = gridAttention(at, linearWith(qkvScope, normed, qkvWeight, qkvBias), config, shared);
+  } else {
+    const side = config.windowSize;
+    const windows = partition(at, linearWith(qkvScope, normed, qkvWeight), side); // [B·windows, side, side, 3C]
+    const biased = qkvBias ? add(at, windows, qkvBias) : windows;
+    mixed = unpartition(at, gridAttention(at, biased, config, shared), [B, Number(h), Number(w)], side);
+  }
+  const proj = at.at('proj');
+  const projWeight = proj.parameter('weight', [width, width], normalInit(0.02));
+  const joined = add(s, x, linearWith(proj, mixed, projWeight, proj.parameter('bias', [width], zerosInit)));
+  const hidden = Math.floor(width * config.mlpRatio);
+  const fed = mlp(s.at('mlp'), layerNorm(s.at('norm2'), joined, config), {
+    hidden,
+    activation: 'gelu',
+    names: ['lin1', 'lin2'],
+  });
+  return add(s, joined, fed);
+}
+
+/** [B, h, w, C], zero-padded at the bottom and right to whole windows: [B·windows, side, side, C]. */
+function partition(s: Scope, x: Value, side: number): Value {
+  const [B, h, w, C] = x.shape;
+  const [down, across] = [Math.ceil(Number(h) / side), Math.ceil(Number(w) / side)];
+  const padded = pad(s, x, { 1: [0, down * side - Number(h)], 2: [0, across * side - Number(w)] });
+  const windows = transpose(s, reshape(s, padded, [B, down, side, across, side, C]), [0, 1, 3, 2, 4, 5]);
+  return reshape(s, windows, [multiplyDims(B, down * across), side, side, C]);
+}
+
+/** The inverse, without the padding: [B, h, w, C]. */
+function unpartition(s: Scope, x: Value, [B, h, w]: readonly [Dim, number, number], side: number): Value {
+  const [down, across] = [Math.ceil(h / side), Math.ceil(w / side)];
+  const C = fixedDimAt(x.shape, 3);
+  const windows = transpose(s, reshape(s, x, [B, down, across, side, side, C]), [0, 1, 3, 2, 4, 5]);
+  const whole = reshape(s, windows, [B, down * side, across * side, C]);
+  const rows = down * side === h ? whole : slice(s, whole, 1, 0, h);
+  return across * side === w ? rows : slice(s, rows, 2, 0, w);
+}
+
+/** Neck and Vary's two convolutions: [B, h, w, C] to tokens [B, T, C'], row major over the shrunken map. */
+function neck(s: Scope, x: Value, config: SamConfig): Value {
+  const channels = config.neckChannels;
+  const parts = s.at('neck');
+  const kernel = parts.at(0).parameter('weight', [channels, config.width, 1, 1], normalInit(config.width ** -0.5));
+  const narrow = linearWith(parts.at(0), x, reshape(parts.at(0), kernel, [channels, config.width])); // [B, h, w, neck]
+  const toPlanes = (value: Value) => transpose(s, value, [0, 3, 1, 2]);
+  const toPlaces = (value: Value) => transpose(s, value, [0, 2, 3, 1]);
+  const normed = toPlanes(layerNorm(parts.at(1), narrow, config)); // [B, neck, h, w]
+  const mixed = toPlaces(conv2d(parts.at(2), normed, channels, 3, { padding: 1 }));
+  const out = s.tap('neck', toPlanes(layerNorm(parts.at(3), mixed, config)));
+  const [c2, c3] = config.netChannels;
+  const net2 = s.tap('net_2', conv2d(s.at('net_2'), out, c2, 3, { stride: config.netStrides[0], padding: 1 }));
+  const net3 = s.tap('output', conv2d(s.at('net_3'), net2, c3, 3, { stride: config.netStrides[1], padding: 1 }));
+  const [B, C, h, w] = net3.shape;
+  return transpose(s, reshape(s, net3, [B, C, Number(h) * Number(w)]), [0, 2, 1]); // [B, T, C']
+}
+
+/** The steps of a tower between which it can be cut: patches, blocks, neck. */
+export function samStages(config: SamConfig): readonly ((s: Scope, x: Value) => Value)[] {
+  const shared: SharedConstants = new Map();
+  const blocks = Array.from({ length: config.depth }, (_, i) => (s: Scope, x: Value) => {
+    return s.tap(`block.${i}`, samBlock(s.at('blocks').at(i), x, i, config, shared));
+  });
+  return [(s, x) => patchEmbed(s, x, config), ...blocks, (s, x) => neck(s, x, config)];
+}
+
+/** The whole tower: pixels [B, 3, H, W] to tokens [B, T, netChannels[1]]. */
+export function samTower(s: Scope, pixels: Value, config: SamConfig): Value {
+  return samStages(config).reduce((x, stage) => stage(s, x), pixels);
+}

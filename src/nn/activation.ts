@@ -1,0 +1,81 @@
+import { InputError } from '../core/errors.js';
+import type { Scope, Value } from '../graph/builder.js';
+import { add, mul, scalar, scale } from '../graph/functions.js';
+
+type Activation = (s: Scope, x: Value) => Value;
+
+const relu: Activation = (s, x) => s.op('Relu', [x], {});
+const sigmoid: Activation = (s, x) => s.op('Sigmoid', [x], {});
+const tanh: Activation = (s, x) => s.op('Tanh', [x], {});
+const silu: Activation = (s, x) => mul(s, x, sigmoid(s, x));
+const geluTanh: Activation = (s, x) => s.op('Gelu', [x], { approximate: 'tanh' });
+const softplus: Activation = (s, x) => {
+  // log(1 + e^x) = max(x, 0) + log(1 + e^-|x|), which does not overflow.
+  const decay = s.op('Exp', [s.op('Neg', [s.op('Abs', [x], {})], {})], {});
+  return add(s, relu(s, x), s.op('Log', [add(s, decay, scalar(s, 1))], {}));
+};
+const clipped = (s: Scope, x: Value, low: number, high: number) =>
+  s.op('Min', [s.op('Max', [x, scalar(s, low)], {}), scalar(s, high)], {});
+
+const gelu: Activation = (s, x) => s.op('Gelu', [x], {});
+const gelu10: Activation = (s, x) => clipped(s, gelu(s, x), -10, 10);
+const leakyRelu: Activation = (s, x) => s.op('Max', [x, scale(s, x, 0.01)], {});
+const linear: Activation = (_, x) => x;
+const mish: Activation = (s, x) => mul(s, x, tanh(s, softplus(s, x)));
+const quickGelu: Activation = (s, x) => mul(s, x, sigmoid(s, scale(s, x, 1.702)));
+const relu2: Activation = (s, x) => mul(s, relu(s, x), relu(s, x));
+const relu6: Activation = (s, x) => clipped(s, x, 0, 6);
+
+const names = [
+  'gelu',
+  'gelu_10',
+  'gelu_fast',
+  'gelu_new',
+  'gelu_python',
+  'gelu_pytorch_tanh',
+  'leaky_relu',
+  'linear',
+  'mish',
+  'quick_gelu',
+  'relu',
+  'relu2',
+  'relu6',
+  'sigmoid',
+  'silu',
+  'swish',
+  'tanh',
+] as const;
+
+export type ActivationName = (typeof names)[number];
+
+/** The element-wise functions of transformers' ACT2FN, by its names. */
+const activations: Readonly<Record<ActivationName, Activation>> = {
+  gelu,
+  gelu_10: gelu10,
+  gelu_fast: geluTanh,
+  gelu_new: geluTanh,
+  gelu_python: gelu,
+  gelu_pytorch_tanh: geluTanh,
+  leaky_relu: leakyRelu,
+  linear,
+  mish,
+  quick_gelu: quickGelu,
+  relu,
+  relu2,
+  relu6,
+  sigmoid,
+  silu,
+  swish: silu,
+  tanh,
+};
+
+/** The activation a checkpoint's config names. Throws InputError for one that transformers does not have either. */
+export function activationName(name: unknown, where: string): ActivationName {
+  if (typeof name === 'string' && Object.hasOwn(activations, name)) return name as ActivationName;
+  throw new InputError(`${where}: expected one of ${Object.keys(activations).join(', ')}, got ${JSON.stringify(name)}`);
+}
+
+/** Applies the named activation, element by element. */
+export function activate(s: Scope, x: Value, name: ActivationName): Value {
+  return activations[name](s, x);
+}

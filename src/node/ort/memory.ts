@@ -1,0 +1,70 @@
+import koffi from 'koffi';
+import { type DType, itemSize, type TypedArray, viewBytes } from '../../core/dtype.js';
+import { sizeOf } from '../../core/tensor.js';
+import { onnxDataTypes } from '../../onnx/emit.js';
+import type { ConcreteType } from '../../runtime/runtime.js';
+import { loadOrt, type Pointer } from './library.js';
+
+/** A tensor that ONNX Runtime reads and writes in our memory. `data` must stay referenced until `release`. */
+export interface BoundTensor extends ConcreteType {
+  readonly data: TypedArray;
+  readonly value: Pointer;
+  release(): void;
+}
+
+let cpuMemory: Pointer | undefined;
+
+/** An OrtValue over `data`, which is neither copied nor kept alive by it. */
+function createValue(data: unknown, { dtype, shape }: ConcreteType): Pointer {
+  const ort = loadOrt();
+  cpuMemory ??= ort.create('CreateCpuMemoryInfo', 0, 0);
+  const bytes = sizeOf(shape) * itemSize(dtype);
+  const extents = BigInt64Array.from(shape, BigInt);
+  return ort.create(
+    'CreateTensorWithDataAsOrtValue',
+    cpuMemory,
+    data,
+    bytes,
+    extents,
+    shape.length,
+    onnxDataTypes[dtype],
+  );
+}
+
+/**
+ * Zeroed memory on the JavaScript heap's outside. Small typed arrays may live inside the heap, where the collector moves
+ * them; an explicit ArrayBuffer never does. Room for one element at least, so that empty tensors have an address.
+ */
+export function allocateOutside(dtype: DType, length: number): TypedArray {
+  const bytes = Math.max(length, 1) * itemSize(dtype);
+  return viewBytes(dtype, new Uint8Array(new ArrayBuffer(bytes), 0, length * itemSize(dtype)));
+}
+
+/** A tensor in our memory; pass `data` to share memory that `allocateOutside` gave. */
+export function bindTensor(
+  type: ConcreteType,
+  data: TypedArray = allocateOutside(type.dtype, sizeOf(type.shape)),
+): BoundTensor {
+  const ort = loadOrt();
+  // An empty view has no address of its own: hand over the buffer it stands on.
+  const value = createValue(data.length === 0 ? new Uint8Array(data.buffer) : data, type);
+  return { ...type, data, value, release: () => ort.call.ReleaseValue(value) };
+}
+
+/** A weight in memory that goes back to the system at once when released, whatever the collector does. */
+export function nativeTensor(type: ConcreteType): BoundTensor {
+  const ort = loadOrt();
+  const bytes = sizeOf(type.shape) * itemSize(type.dtype);
+  const memory: unknown = koffi.alloc('uint8_t', Math.max(bytes, 8));
+  const data = viewBytes(type.dtype, new Uint8Array(koffi.view(memory, Math.max(bytes, 8)), 0, bytes));
+  const value = createValue(memory, type);
+  return {
+    ...type,
+    data,
+    value,
+    release: () => {
+      ort.call.ReleaseValue(value);
+      koffi.free(memory);
+    },
+  };
+}

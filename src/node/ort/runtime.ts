@@ -1,0 +1,134 @@
+import { availableParallelism } from 'node:os';
+import { InputError, RuntimeUnavailableError } from '../../core/errors.js';
+import type { Graph, Parameter } from '../../graph/builder.js';
+import { emitModel } from '../../onnx/emit.js';
+import { concreteShape } from '../../runtime/bind-shapes.js';
+import type { CompileOptions, Device, Runtime, Session } from '../../runtime/runtime.js';
+import { loadOrt, type Pointer } from './library.js';
+import { type BoundTensor, nativeTensor } from './memory.js';
+import { createQueue, type Queue, wrapSession } from './session.js';
+
+export interface RuntimeOptions {
+  readonly device?: Device;
+  /** Threads one operator may use; default: the machine's cores. */
+  readonly threads?: number;
+}
+
+/** The execution provider of each device, as GetAvailableProviders and as AppendExecutionProvider name it. */
+const providers: Readonly<Record<Exclude<Device, 'cpu'>, { readonly listed: string; readonly name: string }>> = {
+  cuda: { listed: 'CUDAExecutionProvider', name: 'CUDA' },
+  webgpu: { listed: 'WebGpuExecutionProvider', name: 'WebGPU' },
+};
+
+/** ONNX Runtime has one environment and one global thread pool per process; the first runtime sizes it. */
+interface Environment {
+  readonly handle: Pointer;
+  readonly threads: number;
+  readonly queue: Queue;
+}
+let environment: Environment | undefined;
+
+function ensureEnvironment(threads: number): Environment {
+  if (environment) return environment;
+  const ort = loadOrt();
+  const threading = ort.create('CreateThreadingOptions');
+  ort.call.SetGlobalIntraOpNumThreads(threading, threads);
+  ort.call.SetGlobalSpinControl(threading, 1);
+  // Log level 3: errors only; they come back as statuses too.
+  const handle = ort.create('CreateEnvWithGlobalThreadPools', 3, 'varyclip', threading);
+  ort.call.ReleaseThreadingOptions(threading);
+  environment = { handle, threads, queue: createQueue() };
+  return environment;
+}
+
+/** A runtime on this machine. Throws RuntimeUnavailableError where the device is not there: there is no fallback. */
+export function createRuntime({ device = 'cpu', threads = availableParallelism() }: RuntimeOptions = {}): Runtime {
+  if (!Number.isInteger(threads) || threads < 1)
+    throw new InputError(`threads: expected a whole number above 0, got ${threads}`);
+  requireDevice(device);
+  return {
+    device,
+    threads,
+    compile: (graph, options) => compile(graph, options, device, threads),
+  };
+}
+
+function requireDevice(device: Device): void {
+  if (device === 'cpu') return;
+  const ort = loadOrt();
+  if (!(device in providers)) throw new InputError(`device: expected cpu, cuda or webgpu, got ${device}`);
+  if (ort.providers.includes(providers[device].listed)) return;
+  throw new RuntimeUnavailableError(
+    `device ${device}: this ONNX Runtime ${ort.version} has only ${ort.providers.join(', ')}; run: varyclip doctor`,
+  );
+}
+
+async function compile(graph: Graph, options: CompileOptions, device: Device, threads: number): Promise<Session> {
+  const ort = loadOrt();
+  const env = ensureEnvironment(threads);
+  const sessionOptions = ort.create('CreateSessionOptions');
+  const weights: BoundTensor[] = [];
+  try {
+    configure(sessionOptions, options, device, env.threads === threads ? undefined : threads);
+    for (const parameter of graph.parameters) weights.push(await loadWeight(parameter, options));
+    if (weights.length > 0) {
+      const names = graph.parameters.map(({ name }) => name);
+      ort.call.AddExternalInitializers(
+        sessionOptions,
+        names,
+        weights.map(({ value }) => value),
+        weights.length,
+      );
+    }
+    const model = emitModel(graph);
+    const native = ort.create('CreateSessionFromArray', env.handle, model, model.length, sessionOptions);
+    return wrapSession(graph, native, env.queue, () => {
+      if (options.profilePath !== undefined) endProfiling(native);
+    });
+  } finally {
+    ort.call.ReleaseSessionOptions(sessionOptions);
+    for (const weight of weights) weight.release();
+  }
+}
+
+function configure(
+  sessionOptions: Pointer,
+  { profilePath, disabledOptimizers = [] }: CompileOptions,
+  device: Device,
+  ownThreads: number | undefined,
+): void {
+  const { call } = loadOrt();
+  // Another thread count than the process's pool has: a pool of the session's own.
+  if (ownThreads === undefined) call.DisablePerSessionThreads(sessionOptions);
+  else call.SetIntraOpNumThreads(sessionOptions, ownThreads);
+  if (disabledOptimizers.length > 0) {
+    const key = 'optimization.disable_specified_optimizers';
+    call.AddSessionConfigEntry(sessionOptions, key, disabledOptimizers.join(';'));
+  }
+  if (profilePath !== undefined) call.EnableProfiling(sessionOptions, profilePath);
+  if (device === 'cpu') return;
+  try {
+    call.SessionOptionsAppendExecutionProvider(sessionOptions, providers[device].name, [], [], 0);
+  } catch (cause) {
+    throw new RuntimeUnavailableError(`device ${device}: its provider does not load; run: varyclip doctor`, { cause });
+  }
+}
+
+async function loadWeight(parameter: Parameter, { weights }: CompileOptions): Promise<BoundTensor> {
+  const { name, value } = parameter;
+  const tensor = nativeTensor({ dtype: value.dtype, shape: concreteShape(value.shape, new Map(), name) });
+  try {
+    await weights(parameter, tensor.data);
+    return tensor;
+  } catch (error) {
+    tensor.release();
+    throw error;
+  }
+}
+
+function endProfiling(native: Pointer): void {
+  const ort = loadOrt();
+  const allocator = ort.create('GetAllocatorWithDefaultOptions');
+  const path = ort.create('SessionEndProfiling', native, allocator);
+  ort.call.AllocatorFree(allocator, path);
+}

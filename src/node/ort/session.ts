@@ -1,0 +1,181 @@
+import { bytesOf } from '../../core/dtype.js';
+import { AbortedError, InputError } from '../../core/errors.js';
+import type { Tensor } from '../../core/tensor.js';
+import type { Graph, NamedValue } from '../../graph/builder.js';
+import { bindExtents, concreteType } from '../../runtime/bind-shapes.js';
+import type { RunOptions, Session } from '../../runtime/runtime.js';
+import { loadOrt, type Pointer } from './library.js';
+import { type BoundTensor, bindTensor } from './memory.js';
+import { type BoundState, createState } from './state.js';
+
+/** Everything bound for runs of one shape: inputs are copied into it, outputs are read from it. */
+interface Plan {
+  readonly binding: Pointer;
+  readonly inputs: ReadonlyMap<string, BoundTensor>;
+  readonly outputs: ReadonlyMap<string, BoundTensor>;
+  release(): void;
+}
+
+/** Plans kept per session or state; a loop alternates between few shapes. */
+const maxPlans = 4;
+
+/** Runs `task` after all tasks before it, whatever became of them. */
+export type Queue = <T>(task: () => Promise<T>) => Promise<T>;
+
+export function createQueue(): Queue {
+  let tail: Promise<unknown> = Promise.resolve();
+  return (task) => {
+    const result = tail.then(task);
+    tail = result.catch(() => undefined);
+    return result;
+  };
+}
+
+/** A Session over a native one, which it owns. */
+export function wrapSession(graph: Graph, native: Pointer, queue: Queue, beforeRelease: () => void): Session {
+  const ort = loadOrt();
+  const ownPlans = new Map<string, Plan>();
+  const statePlans = new WeakMap<BoundState, Map<string, Plan>>();
+  const states = new Set<BoundState>();
+  let disposed = false;
+
+  const plansOf = (state: BoundState | undefined): Map<string, Plan> => {
+    if (!state) return ownPlans;
+    const known = statePlans.get(state);
+    if (known) return known;
+    const plans = new Map<string, Plan>();
+    statePlans.set(state, plans);
+    state.onDispose(() => {
+      for (const plan of plans.values()) plan.release();
+      plans.clear();
+    });
+    return plans;
+  };
+
+  const runNow = async (feeds: Readonly<Record<string, Tensor>>, options: RunOptions) => {
+    if (disposed) throw new InputError(`${graph.name}: this session was disposed`);
+    throwIfAborted(options.signal);
+    const state = options.state as BoundState | undefined;
+    const plans = plansOf(state);
+    const wanted = options.outputs ?? freeOutputs(graph);
+    const key = planKey(graph, feeds, wanted);
+    const plan = plans.get(key) ?? createPlan(graph, native, feeds, wanted, state);
+    keepRecent(plans, key, plan);
+    for (const [name, bound] of plan.inputs) bytesOf(bound.data).set(bytesOf(feeds[name].data));
+    await runStoppable(native, plan.binding, options.signal);
+    const results: Record<string, Tensor> = {};
+    for (const [name, { dtype, shape, data }] of plan.outputs) results[name] = { dtype, shape, data: data.slice() };
+    return results;
+  };
+
+  return {
+    graph,
+    run: (feeds, options = {}) => queue(() => runNow(feeds, options)),
+    createState: (extents) => {
+      const state = createState(graph, extents);
+      states.add(state);
+      state.onDispose(() => states.delete(state));
+      return state;
+    },
+    dispose: () =>
+      queue(async () => {
+        if (disposed) return;
+        disposed = true;
+        for (const state of states) state.dispose();
+        for (const plan of ownPlans.values()) plan.release();
+        ownPlans.clear();
+        beforeRelease();
+        ort.call.ReleaseSession(native);
+      }),
+  };
+}
+
+function freeOutputs(graph: Graph): readonly string[] {
+  const carried = new Set(graph.states.map((state) => state.output));
+  return graph.outputs.map(({ name }) => name).filter((name) => !carried.has(name));
+}
+
+function planKey(graph: Graph, feeds: Readonly<Record<string, Tensor>>, wanted: readonly string[]): string {
+  const shapes = graph.inputs.map(({ name }) => feeds[name]?.shape.join(',') ?? '-');
+  return `${shapes.join(';')}>${wanted.join(';')}`;
+}
+
+function keepRecent(plans: Map<string, Plan>, key: string, plan: Plan): void {
+  plans.delete(key);
+  plans.set(key, plan);
+  if (plans.size <= maxPlans) return;
+  const [oldest, old] = plans.entries().next().value as [string, Plan];
+  plans.delete(oldest);
+  old.release();
+}
+
+function createPlan(
+  graph: Graph,
+  native: Pointer,
+  feeds: Readonly<Record<string, Tensor>>,
+  wanted: readonly string[],
+  state: BoundState | undefined,
+): Plan {
+  const ort = loadOrt();
+  const extents = bindExtents(graph, feeds, state?.extents);
+  const carriedBy = new Map(graph.states.map(({ input, output }) => [output, input]));
+  const binding = ort.create('CreateIoBinding', native);
+  const [inputs, outputs] = [new Map<string, BoundTensor>(), new Map<string, BoundTensor>()];
+  const carried = (name: string): BoundTensor => {
+    const tensor = state?.tensors.get(name);
+    if (!tensor) throw new InputError(`${graph.name}: a run needs a state for ${name}`);
+    return tensor;
+  };
+  const release = () => {
+    ort.call.ReleaseIoBinding(binding);
+    for (const tensor of [...inputs.values(), ...outputs.values()]) tensor.release();
+  };
+  try {
+    const stateInputs = new Set(carriedBy.values());
+    for (const input of graph.inputs) {
+      const { name } = input;
+      if (stateInputs.has(name)) ort.call.BindInput(binding, name, carried(name).value);
+      else ort.call.BindInput(binding, name, keep(inputs, input, extents).value);
+    }
+    for (const output of graph.outputs) {
+      const from = carriedBy.get(output.name);
+      if (from) ort.call.BindOutput(binding, output.name, carried(from).value);
+      else if (wanted.includes(output.name))
+        ort.call.BindOutput(binding, output.name, keep(outputs, output, extents).value);
+    }
+    const unknown = wanted.find((name) => !outputs.has(name));
+    if (unknown)
+      throw new InputError(`${graph.name}: no output ${unknown}; there are: ${freeOutputs(graph).join(', ')}`);
+  } catch (error) {
+    release();
+    throw error;
+  }
+  return { binding, inputs, outputs, release };
+}
+
+function keep(into: Map<string, BoundTensor>, named: NamedValue, extents: ReadonlyMap<string, number>): BoundTensor {
+  const tensor = bindTensor(concreteType(named, extents));
+  into.set(named.name, tensor);
+  return tensor;
+}
+
+function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw new AbortedError('aborted by its signal', { cause: signal.reason });
+}
+
+/** A run with its own run options: terminating it must not touch the next. */
+async function runStoppable(session: Pointer, binding: Pointer, signal: AbortSignal | undefined): Promise<void> {
+  const ort = loadOrt();
+  const options = ort.create('CreateRunOptions');
+  const stop = () => ort.call.RunOptionsSetTerminate(options);
+  signal?.addEventListener('abort', stop, { once: true });
+  try {
+    await ort.runAsync(session, options, binding);
+  } catch (error) {
+    throwIfAborted(signal);
+    throw error;
+  } finally {
+    signal?.removeEventListener('abort', stop);
+    ort.call.ReleaseRunOptions(options);
+  }
+}

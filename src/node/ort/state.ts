@@ -1,0 +1,111 @@
+import { type TypedArray, viewBytes } from '../../core/dtype.js';
+import { InputError } from '../../core/errors.js';
+import { sizeOf } from '../../core/tensor.js';
+import type { Graph } from '../../graph/builder.js';
+import { concreteType } from '../../runtime/bind-shapes.js';
+import type { CarriedTensors, Extents } from '../../runtime/runtime.js';
+import { type BoundTensor, bindTensor } from './memory.js';
+
+/** Carried tensors that kernels update in place: each is bound as its own input and output. */
+export interface BoundState extends CarriedTensors {
+  /** By input name. */
+  readonly tensors: ReadonlyMap<string, BoundTensor>;
+  /** Run when this state goes, before its memory does: bindings that point at it. */
+  onDispose(release: () => void): void;
+  rows(start: number, count: number): BoundState;
+  resize(extents: Extents): BoundState;
+}
+
+/** Zeroed carried tensors of a graph for the given extents. */
+export function createState(graph: Graph, extents: Extents): BoundState {
+  const known = new Map(Object.entries(extents));
+  const tensors = new Map<string, BoundTensor>();
+  for (const { input } of graph.states) {
+    const declared = graph.inputs.find(({ name }) => name === input);
+    if (declared) tensors.set(input, bindTensor(concreteType(declared, known)));
+  }
+  return stateOf(graph, extents, tensors);
+}
+
+function stateOf(graph: Graph, extents: Extents, tensors: ReadonlyMap<string, BoundTensor>): BoundState {
+  const releases: (() => void)[] = [];
+  let disposed = false;
+  const dispose = () => {
+    if (disposed) return;
+    disposed = true;
+    for (const release of releases) release();
+    for (const tensor of tensors.values()) tensor.release();
+  };
+  return {
+    extents,
+    tensors,
+    onDispose: (release) => {
+      releases.push(release);
+    },
+    rows: (start, count) => {
+      const view = rowsOf(graph, extents, tensors, start, count);
+      releases.push(view.dispose);
+      return view;
+    },
+    permuteRows: (from) => {
+      for (const tensor of tensors.values()) permute(tensor, from);
+    },
+    resize: (next) => {
+      const grown = createState(graph, next);
+      for (const [name, tensor] of tensors) copyInto(tensor, grown.tensors.get(name) as BoundTensor);
+      dispose();
+      return grown;
+    },
+    dispose,
+  };
+}
+
+function rowsOf(
+  graph: Graph,
+  extents: Extents,
+  tensors: ReadonlyMap<string, BoundTensor>,
+  start: number,
+  count: number,
+): BoundState {
+  const views = new Map<string, BoundTensor>();
+  let batch: string | undefined;
+  for (const [name, { dtype, shape, data }] of tensors) {
+    if (start < 0 || start + count > shape[0]) {
+      throw new InputError(`state rows ${start}..${start + count}: there are ${shape[0]}`);
+    }
+    const symbol = graph.inputs.find((input) => input.name === name)?.value.shape[0];
+    if (typeof symbol === 'string') batch = symbol;
+    const width = sizeOf(shape.slice(1));
+    const part = data.subarray(start * width, (start + count) * width) as TypedArray;
+    views.set(name, bindTensor({ dtype, shape: [count, ...shape.slice(1)] }, part));
+  }
+  return stateOf(graph, batch ? { ...extents, [batch]: count } : extents, views);
+}
+
+function bytes(tensor: BoundTensor): Uint8Array {
+  return viewBytes('uint8', new Uint8Array(tensor.data.buffer, tensor.data.byteOffset, tensor.data.byteLength));
+}
+
+function permute(tensor: BoundTensor, from: readonly number[]): void {
+  const data = bytes(tensor);
+  const width = data.length / tensor.shape[0];
+  const moved = from.map((row, i) => (row === i ? undefined : data.slice(row * width, (row + 1) * width)));
+  moved.forEach((row, i) => {
+    if (row) data.set(row, i * width);
+  });
+}
+
+/** Copies the common part of two tensors that differ in at most one axis. */
+function copyInto(from: BoundTensor, to: BoundTensor): void {
+  const axis = Math.max(
+    0,
+    from.shape.findIndex((extent, i) => extent !== to.shape[i]),
+  );
+  const outer = sizeOf(from.shape.slice(0, axis));
+  const [source, target] = [bytes(from), bytes(to)];
+  const [sourceWidth, targetWidth] = [source.length / outer, target.length / outer];
+  const width = Math.min(sourceWidth, targetWidth);
+  for (let i = 0; i < outer; i++) {
+    target.set(source.subarray(i * sourceWidth, i * sourceWidth + width), i * targetWidth);
+  }
+}

@@ -1,0 +1,62 @@
+import type { DType, TypedArray } from '../core/dtype.js';
+import type { Tensor } from '../core/tensor.js';
+import type { Graph, Parameter } from '../graph/builder.js';
+
+export type Device = 'cpu' | 'cuda' | 'webgpu';
+
+/** Puts a parameter's values into memory of the right size that the runtime owns. */
+export type WeightLoader = (parameter: Parameter, into: TypedArray) => void | Promise<void>;
+
+export interface CompileOptions {
+  /** Called once for every parameter of the graph, in order; the memory is only valid during the call. */
+  readonly weights: WeightLoader;
+  /** Where to write the runtime's profile when the session is disposed. */
+  readonly profilePath?: string;
+  /** Graph optimizers to switch off, by the runtime's names. */
+  readonly disabledOptimizers?: readonly string[];
+}
+
+/** Values for the symbolic extents of a graph. */
+export type Extents = Readonly<Record<string, number>>;
+
+/** The carried tensors of one session (a cache), updated by every run they are given to. Starts as zeros. */
+export interface CarriedTensors {
+  readonly extents: Extents;
+  /** Rows [start, start + count) of every tensor's first axis, sharing memory. Valid as long as the whole is. */
+  rows(start: number, count: number): CarriedTensors;
+  /** Puts row `from[i]` in place of row i. */
+  permuteRows(from: readonly number[]): void;
+  /** The same contents with a symbolic extent changed: cut or padded with zeros at the end. The old one is disposed. */
+  resize(extents: Extents): CarriedTensors;
+  dispose(): void;
+}
+
+export interface RunOptions {
+  /** The outputs wanted; the others are not copied. Default: all that are not carried. */
+  readonly outputs?: readonly string[];
+  readonly state?: CarriedTensors;
+  /** Stops the run within one kernel; the run then throws AbortedError. */
+  readonly signal?: AbortSignal;
+}
+
+/** A compiled graph. Runs of one session are queued. */
+export interface Session {
+  readonly graph: Graph;
+  /** Feeds by input name. Throws ShapeError for a missing input, another dtype or another shape. */
+  run(feeds: Readonly<Record<string, Tensor>>, options?: RunOptions): Promise<Record<string, Tensor>>;
+  createState(extents: Extents): CarriedTensors;
+  /** Waits for the run in flight, then frees everything. A second call does nothing. */
+  dispose(): Promise<void>;
+}
+
+export interface Runtime {
+  readonly device: Device;
+  readonly threads: number;
+  compile(graph: Graph, options: CompileOptions): Promise<Session>;
+}
+
+/** The concrete types of a graph's inputs and outputs once the feeds are known. */
+export interface ConcreteType {
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+}
