@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import koffi from 'koffi';
+import koffi, { type KoffiFunc } from 'koffi';
 import { messageOf, RuntimeUnavailableError } from '../../core/errors.js';
 
 /**
@@ -107,12 +107,12 @@ function bindLibrary(path: string): OrtLibrary {
   // koffi runs native code on stacks of its own; ONNX Runtime needs more than their default, and overflow is a segfault.
   koffi.config({ async_stack_size: 8 << 20, sync_stack_size: 8 << 20 });
   const { table, version } = openApi(path);
-  const native = (index: number, result: string, args: string) => {
+  const native: Native = (index, result, args) => {
     const pathType = process.platform === 'win32' ? 'const char16_t*' : 'const char*';
     const prototype = koffi.proto(`${result} ort_${index}(${args.replace(/\bpath\b/, pathType)})`);
     return koffi.decode(table[index], prototype);
   };
-  const errorMessage = native(2, 'const char*', 'void* status') as (status: unknown) => string;
+  const errorMessage = native(2, 'const char*', 'void* status') as unknown as (status: unknown) => string;
   const releaseStatus = native(releases.ReleaseStatus, 'void', 'void* status') as (status: unknown) => void;
   const check = (name: string, status: unknown) => {
     if (status === null || status === 0 || status === 0n) return;
@@ -121,16 +121,17 @@ function bindLibrary(path: string): OrtLibrary {
     throw new Error(`ONNX Runtime ${name}: ${message}`);
   };
   const call: Record<string, Call> = {};
+  let run: KoffiFunc<Call> | undefined;
   for (const [name, [index, args]] of Object.entries(functions)) {
-    const fn = native(index, 'void*', args) as Call;
+    const fn = native(index, 'void*', args);
+    if (name === 'RunWithBinding') run = fn;
     call[name] = (...given) => check(name, fn(...given));
   }
   for (const [name, index] of Object.entries(releases)) {
     call[name] = name === 'ReleaseStatus' ? releaseStatus : (native(index, 'void', 'void* handle') as Call);
   }
-  const run = native(functions.RunWithBinding[0], 'void*', functions.RunWithBinding[1].replace(/\w+$/, 'bound'));
   const create: OrtLibrary['create'] = (name, ...args) => {
-    const out: Pointer[] = [];
+    const out = [null] as unknown as [Pointer];
     call[name](...args, out);
     return out[0];
   };
@@ -143,7 +144,7 @@ function bindLibrary(path: string): OrtLibrary {
     readString: (pointer) => koffi.decode.string(pointer),
     runAsync: (session, options, binding) =>
       new Promise((resolve, reject) => {
-        run.async(session, options, binding, (error: unknown, status: unknown) => {
+        run?.async(session, options, binding, (error: unknown, status: unknown) => {
           try {
             if (error) throw error;
             check('Run', status);
@@ -174,12 +175,12 @@ function openApi(path: string): { table: unknown[]; version: string } {
   return { table: koffi.decode(api, koffi.array('void*', 260)) as unknown[], version };
 }
 
-type Native = (index: number, result: string, args: string) => Call;
+type Native = (index: number, result: string, args: string) => KoffiFunc<Call>;
 
 function availableProviders(native: Native, check: (name: string, status: unknown) => void): readonly string[] {
   const get = native(125, 'void*', '_Out_ void** names, _Out_ int* count') as (...args: unknown[]) => unknown;
   const release = native(126, 'void*', 'void* names, int count') as (...args: unknown[]) => unknown;
-  const [names, count]: [unknown[], number[]] = [[], []];
+  const [names, count]: [unknown[], number[]] = [[null], [0]];
   check('GetAvailableProviders', get(names, count));
   const found = koffi.decode(names[0], koffi.array('const char*', count[0])) as string[];
   check('ReleaseAvailableProviders', release(names[0], count[0]));
