@@ -1,0 +1,125 @@
+/** Beam search as transformers 5 does it (generation/utils.py, `_beam_search`), one prompt at a time. */
+import { InputError } from '../core/errors.js';
+import type { CachedDecoder, Prompt } from './decoder.js';
+import { type LogitsProcessor, logSoftmax } from './processors.js';
+
+export interface BeamOptions {
+  readonly count: number;
+  /** Scores are divided by (generated tokens, end token included) to this power. Default 1. */
+  readonly lengthPenalty?: number;
+  /** Stop as soon as `count` hypotheses have ended. Default false: when no running beam can still win. */
+  readonly earlyStopping?: boolean;
+  /** Hypotheses returned per prompt. Default 1. */
+  readonly returned?: number;
+  readonly signal?: AbortSignal;
+}
+
+interface Beam {
+  readonly tokens: readonly number[];
+  /** Σ log p. */
+  readonly logProbability: number;
+}
+interface Hypothesis extends Beam {
+  readonly score: number;
+  readonly ended: boolean;
+}
+interface Candidate {
+  readonly beam: number;
+  readonly token: number;
+  readonly logProbability: number;
+}
+
+export interface BeamResult {
+  readonly tokens: readonly number[];
+  readonly score: number;
+  readonly finishReason: 'stop' | 'length';
+}
+
+/** The best hypotheses for one prompt, best first. */
+export async function beamSearch(
+  decoder: CachedDecoder,
+  prompt: Prompt,
+  history: readonly number[],
+  eos: number | null,
+  maxNewTokens: number,
+  process: LogitsProcessor,
+  { count, lengthPenalty = 1, earlyStopping = false, returned = 1, signal }: BeamOptions,
+): Promise<BeamResult[]> {
+  if (!Number.isInteger(count) || count < 1)
+    throw new InputError(`beams.count: expected a whole number above 0, got ${count}`);
+  if (returned > count) throw new InputError(`beams.returned: at most ${count} beams can be returned, got ${returned}`);
+  const { batch, logits: first } = await decoder.start([prompt], Array(count).fill(0), signal);
+  // All beams begin equal: only the first may grow at the first step.
+  let running: Beam[] = Array.from({ length: count }, (_, i) => ({ tokens: [], logProbability: i === 0 ? 0 : -1e9 }));
+  let finished: Hypothesis[] = [];
+  let logits = first;
+  try {
+    for (let length = 1; ; length++) {
+      const best = bestCandidates(logits, running, history, process, 2 * count);
+      const last = length >= maxNewTokens;
+      const ends = ({ token }: Candidate) => last || token === eos;
+      const full = finished.length >= count && earlyStopping;
+      const arrived = best
+        .slice(0, count)
+        .filter((candidate) => ends(candidate) && !full)
+        .map((candidate) => hypothesis(running, candidate, length, lengthPenalty, candidate.token === eos));
+      finished = [...finished, ...arrived].sort((a, b) => b.score - a.score).slice(0, count);
+      const going = best.filter((candidate) => !ends(candidate)).slice(0, count);
+      if (going.length === 0) break;
+      const parents = Array.from({ length: count }, (_, i) => going[Math.min(i, going.length - 1)]);
+      running = parents.map((candidate) => extend(running, candidate));
+      const worst = finished.length < count ? -1e9 : finished[finished.length - 1].score;
+      const possible = running[0].logProbability / length ** lengthPenalty;
+      if (!(possible > worst) || (finished.length >= count && earlyStopping)) break;
+      batch.reorder(parents.map(({ beam }) => beam));
+      logits = await batch.step(
+        parents.map(({ token }) => token),
+        signal,
+      );
+    }
+  } finally {
+    batch.dispose();
+  }
+  return finished
+    .slice(0, returned)
+    .map(({ tokens, score, ended }) => ({ tokens, score, finishReason: ended ? 'stop' : 'length' }));
+}
+
+const extend = (running: readonly Beam[], { beam, token, logProbability }: Candidate): Beam => ({
+  tokens: [...running[beam].tokens, token],
+  logProbability,
+});
+
+function hypothesis(
+  running: readonly Beam[],
+  candidate: Candidate,
+  length: number,
+  lengthPenalty: number,
+  ended: boolean,
+): Hypothesis {
+  return { ...extend(running, candidate), score: candidate.logProbability / length ** lengthPenalty, ended };
+}
+
+/** The best continuations of all beams; processors see log-probabilities, as the reference has it. */
+function bestCandidates(
+  logits: readonly Float32Array[],
+  running: readonly Beam[],
+  history: readonly number[],
+  process: LogitsProcessor,
+  wanted: number,
+): Candidate[] {
+  const best: Candidate[] = [];
+  running.forEach(({ tokens, logProbability }, beam) => {
+    const scores = Float32Array.from(logSoftmax(logits[beam]));
+    process(scores, [...history, ...tokens]);
+    for (let token = 0; token < scores.length; token++) {
+      const total = logProbability + scores[token];
+      if (best.length === wanted && total <= best[wanted - 1].logProbability) continue;
+      let at = best.length;
+      while (at > 0 && best[at - 1].logProbability < total) at--;
+      best.splice(at, 0, { beam, token, logProbability: total });
+      if (best.length > wanted) best.pop();
+    }
+  });
+  return best;
+}

@@ -1,0 +1,96 @@
+import { createGraphBuilder, fusedLowering, type Graph, type Lowering, plainLowering } from '../graph/builder.js';
+import { causalBias, embedTokens, type OptConfig, optDecoder, optHead } from '../models/opt.js';
+import { samStages, samTower } from '../models/sam.js';
+import { projectImages, spliceImages, towerPath, type VaryConfig } from '../models/vary.js';
+import { crossEntropy } from '../nn/cross-entropy.js';
+
+/** A decoder alone, or one that takes image features. */
+export type DecoderFamily =
+  | { readonly kind: 'opt'; readonly decoder: OptConfig }
+  | { readonly kind: 'vary'; readonly decoder: OptConfig; readonly vary: VaryConfig };
+
+export const optFamily = (decoder: OptConfig): DecoderFamily => ({ kind: 'opt', decoder });
+export const varyFamily = (vary: VaryConfig): DecoderFamily => ({ kind: 'vary', decoder: vary.decoder, vary });
+
+/**
+ * The decoder with its cache, for prompts and single tokens alike. Inputs: inputIds, positions [batch, sequence]; lastIndex
+ * [batch], totalLength [1]; outputRows [rows]; for vary also features [features, C] and imageSource [batch, sequence].
+ * Output: logits [rows, vocabulary].
+ */
+export function cachedDecoderGraph(family: DecoderFamily, weightBits: Lowering['weightBits'] = 32): Graph {
+  const builder = createGraphBuilder('decoder', { ...fusedLowering, weightBits });
+  const { root, input } = builder;
+  const grid = ['batch', 'sequence'];
+  const ids = input('inputIds', 'int64', grid);
+  const positions = input('positions', 'int64', grid);
+  const lastIndex = input('lastIndex', 'int32', ['batch']);
+  const totalLength = input('totalLength', 'int32', [1]);
+  const rows = input('outputRows', 'int64', ['rows']);
+  let embeds = embedTokens(root, ids, family.decoder);
+  if (family.kind === 'vary') {
+    const features = input('features', 'float32', ['features', family.decoder.width]);
+    embeds = spliceImages(root, embeds, features, input('imageSource', 'int64', grid));
+  }
+  const context = { kind: 'cached', builder, lastIndex, totalLength } as const;
+  const hidden = optDecoder(root, embeds, positions, family.decoder, context);
+  builder.output('logits', optHead(root, hidden, rows, family.decoder));
+  return builder.finish();
+}
+
+/** The tower and projector cut into `segments` graphs, each from `x` to `x`: pixels [images, 3, H, W] to [images, T, C]. */
+export function towerGraphs(config: VaryConfig, segments = 1): readonly Graph[] {
+  const stages = samStages(config.tower);
+  const count = Math.min(segments, stages.length);
+  const cuts = Array.from({ length: count + 1 }, (_, i) => Math.round((i * stages.length) / count));
+  const { tower } = config;
+  const [h, w] = tower.imageSize.map((side, i) => side / tower.patchSize[i]);
+  return cuts.slice(1).map((end, i) => {
+    const builder = createGraphBuilder(`tower.${i}`, fusedLowering);
+    const shape = i === 0 ? ['images', 3, ...tower.imageSize] : ['images', h, w, tower.width];
+    const scope = builder.root.at(towerPath);
+    let x = builder.input('x', 'float32', shape);
+    for (const stage of stages.slice(cuts[i], end)) x = stage(scope, x);
+    builder.output('x.out', end === stages.length ? projectImages(builder.root, x, config) : x);
+    return builder.finish();
+  });
+}
+
+export interface WholeGraphOptions {
+  /** How many images come as pixelValues; 0 for none. */
+  readonly images: number;
+  readonly loss: boolean;
+  readonly taps: readonly string[];
+}
+
+/**
+ * Everything in one graph without a cache: what training differentiates, and what taps are asked of. Inputs: inputIds,
+ * positions, queryIndex, keyIndex [batch, sequence]; outputRows [rows]; with images pixelValues and imageSource; with the loss
+ * targets and targetWeights [rows]. Outputs: logits [rows, vocabulary], loss, taps.
+ */
+export function wholeGraph(family: DecoderFamily, { images, loss, taps }: WholeGraphOptions): Graph {
+  const builder = createGraphBuilder('whole', plainLowering);
+  const { root, input } = builder;
+  const grid = ['batch', 'sequence'];
+  const ids = input('inputIds', 'int64', grid);
+  const positions = input('positions', 'int64', grid);
+  const bias = causalBias(root, input('queryIndex', 'int64', grid), input('keyIndex', 'int64', grid));
+  const rows = input('outputRows', 'int64', ['rows']);
+  let embeds = embedTokens(root, ids, family.decoder);
+  if (family.kind === 'vary' && images > 0) {
+    const { vary } = family;
+    const pixels = input('pixelValues', 'float32', [images, 3, ...vary.tower.imageSize]);
+    const tokens = samTower(root.at(towerPath), pixels, vary.tower);
+    const features = projectImages(root, tokens, vary);
+    const [B, T, C] = features.shape;
+    const flat = root.op('Reshape', [features], { shape: [Number(B) * Number(T), C] });
+    embeds = spliceImages(root, embeds, flat, input('imageSource', 'int64', grid));
+  }
+  const hidden = optDecoder(root, embeds, positions, family.decoder, { kind: 'whole', bias });
+  const logits = optHead(root, hidden, rows, family.decoder);
+  builder.output('logits', logits);
+  if (loss) {
+    const targets = input('targets', 'int64', ['rows']);
+    builder.output('loss', crossEntropy(root, logits, targets, input('targetWeights', 'float32', ['rows'])));
+  }
+  return builder.finish(taps);
+}

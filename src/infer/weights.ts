@@ -1,0 +1,71 @@
+import { WeightsError } from '../core/errors.js';
+import type { Tensor } from '../core/tensor.js';
+import type { Derivation, Graph, Parameter } from '../graph/builder.js';
+import type { WeightLoader } from '../runtime/runtime.js';
+import { type Checkpoint, readFloat32 } from '../weights/checkpoint.js';
+
+/** A checkpoint whose tensors are found by our names. */
+export interface NamedWeights {
+  readonly checkpoint: Checkpoint;
+  /** Our name -> the checkpoint's. */
+  readonly names: ReadonlyMap<string, string>;
+}
+
+/** A checkpoint's tensors by our names: `rename` gives ours for theirs. Throws WeightsError where two become one. */
+export function nameWeights(checkpoint: Checkpoint, rename: (name: string) => string): NamedWeights {
+  const names = new Map<string, string>();
+  for (const name of checkpoint.names) {
+    const ours = rename(name);
+    const other = names.get(ours);
+    if (other !== undefined)
+      throw new WeightsError(`${checkpoint.name}: ${other} and ${name} are the same tensor ${ours}`);
+    names.set(ours, name);
+  }
+  return { checkpoint, names };
+}
+
+/** Every checkpoint tensor that graphs need, with its shape: read as stored, or the sources it is derived from. */
+export function requiredTensors(graphs: readonly Graph[], { names }: NamedWeights): Map<string, readonly number[]> {
+  const required = new Map<string, readonly number[]>();
+  for (const parameter of graphs.flatMap((graph) => graph.parameters)) {
+    if (parameter.derived && names.has(parameter.name)) required.set(parameter.name, parameter.value.shape.map(Number));
+    else for (const { name, shape } of parameter.sources) required.set(name, shape);
+  }
+  return required;
+}
+
+/** Loads parameters from a checkpoint as float32, and derived ones from their sources or as they are stored. */
+export function checkpointLoader(weights: NamedWeights): WeightLoader {
+  const read = async (name: string) => readFloat32(weights.checkpoint, storedName(weights, name));
+  // The outputs of one derivation come one after the other: what is worked out for the first serves the rest.
+  let last: { readonly from: Derivation; readonly results: readonly Tensor[] } | undefined;
+  const derive = async ({ from, index }: NonNullable<Parameter['derived']>): Promise<Tensor> => {
+    if (last?.from !== from) {
+      const sources: Tensor<'float32'>[] = [];
+      for (const source of from.sources) sources.push(await read(source.name));
+      last = { from, results: from.compute(sources) };
+    }
+    return last.results[index];
+  };
+  return async (parameter, into) => {
+    const stored = parameter.derived && weights.names.get(parameter.name);
+    const tensor = stored
+      ? await weights.checkpoint.read(stored)
+      : parameter.derived
+        ? await derive(parameter.derived)
+        : await read(parameter.sources[0].name);
+    if (tensor.data.length !== into.length || tensor.data.constructor !== into.constructor) {
+      const { dtype, shape } = parameter.value;
+      throw new WeightsError(
+        `${weights.checkpoint.name}: ${parameter.name}: expected ${dtype}[${shape}], got ${tensor.dtype}[${tensor.shape}]`,
+      );
+    }
+    (into as Float32Array).set(tensor.data as Float32Array);
+  };
+}
+
+function storedName({ checkpoint, names }: NamedWeights, name: string): string {
+  const stored = names.get(name);
+  if (stored === undefined) throw new WeightsError(`${checkpoint.name}: no tensor is called ${name}`);
+  return stored;
+}
