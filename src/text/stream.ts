@@ -1,0 +1,77 @@
+import { InputError } from '../core/errors.js';
+import { createUtf8Decoder } from './byte-level.js';
+import type { Tokenizer } from './tokenizer.js';
+
+export interface TextStreamOptions {
+  /** Leave special tokens out. Default true. */
+  readonly skipSpecialTokens?: boolean;
+  /** Text ends before the first of these; none of it is ever returned. */
+  readonly stop?: readonly string[];
+}
+
+/** Ids in, complete text out. */
+export interface TextStream {
+  /** The text that this id completes; '' while a character, or what may become a stop string, is unfinished. */
+  push(id: number): string;
+  /** The rest, with U+FFFD for a character that stayed unfinished. */
+  end(): string;
+  /** The stop string that was found, if any; from then on all text is ''. */
+  stopped(): string | undefined;
+}
+
+/**
+ * Decodes ids one by one. The pieces together are `tokenizer.decode` of all ids with the same `skipSpecialTokens`, up to the
+ * first stop string: the one that ends first, the longest of those.
+ */
+export function createTextStream(
+  tokenizer: Tokenizer,
+  { skipSpecialTokens = true, stop = [] }: TextStreamOptions = {},
+): TextStream {
+  if (stop.includes('')) throw new InputError('stop: a stop string must not be empty');
+  const decoder = createUtf8Decoder();
+  let held = '';
+  let found: string | undefined;
+  const release = (text: string, isLast: boolean): string => {
+    if (found !== undefined) return '';
+    held += text;
+    const match = firstStop(held, stop);
+    found = match?.stop;
+    const length = match?.start ?? (isLast ? held.length : held.length - heldBack(held, stop));
+    const released = held.slice(0, length);
+    held = held.slice(length);
+    return released;
+  };
+  return {
+    push: (id) => {
+      if (skipSpecialTokens && tokenizer.isSpecial(id)) return '';
+      return release(decoder.decode(tokenizer.tokenBytes(id), { stream: true }), false);
+    },
+    end: () => release(decoder.decode(), true),
+    stopped: () => found,
+  };
+}
+
+interface StopMatch {
+  readonly stop: string;
+  readonly start: number;
+}
+
+/** Which tokens the text came in must not matter, so the match that ends first wins, then the one that starts first. */
+function firstStop(text: string, stops: readonly string[]): StopMatch | undefined {
+  const end = ({ stop, start }: StopMatch) => start + stop.length;
+  return stops
+    .map((stop) => ({ stop, start: text.indexOf(stop) }))
+    .filter(({ start }) => start >= 0)
+    .sort((a, b) => end(a) - end(b) || a.start - b.start)[0];
+}
+
+/** Length of the longest end of `text` that begins a stop string. */
+function heldBack(text: string, stops: readonly string[]): number {
+  return Math.max(0, ...stops.map((stop) => overlap(text, stop)));
+}
+
+function overlap(text: string, stop: string): number {
+  let length = Math.min(text.length, stop.length - 1);
+  while (length > 0 && !text.endsWith(stop.slice(0, length))) length--;
+  return length;
+}
