@@ -1,0 +1,45 @@
+import { WeightsError } from '../core/errors.js';
+import { type Checkpoint, isFloat } from './checkpoint.js';
+
+/** Most names of a kind that a message lists. */
+const maxListed = 10;
+
+export interface ManifestOptions {
+  /** Our name -> the checkpoint's, for every tensor it has. */
+  readonly names: ReadonlyMap<string, string>;
+  /** Our names that may be there and are not needed, such as a tied head. */
+  readonly ignore?: (name: string) => boolean;
+}
+
+/**
+ * Checks that a checkpoint has exactly the tensors a model needs. Throws one WeightsError that lists what is missing,
+ * unexpected and misshapen.
+ */
+export function checkManifest(
+  required: ReadonlyMap<string, readonly number[]>,
+  checkpoint: Checkpoint,
+  { names, ignore = () => false }: ManifestOptions,
+): void {
+  const missing = [...required.keys()].filter((name) => !names.has(name));
+  const unexpected = [...names.keys()].filter((name) => !required.has(name) && !ignore(name));
+  const misshapen = [...required].flatMap(([name, shape]) => {
+    const stored = names.get(name);
+    if (stored === undefined) return [];
+    const found = checkpoint.info(stored);
+    const isQuantized = name.endsWith('.quantized');
+    if (String(found.shape) === String(shape) && (isQuantized || isFloat(found.dtype))) return [];
+    return [`${stored}: expected [${shape}], got ${found.dtype} [${found.shape}]`];
+  });
+  const parts = [listed('missing', missing), listed('unexpected', unexpected), listed('misshapen', misshapen)];
+  const problems = parts.filter((part) => part !== '');
+  if (problems.length === 0) return;
+  throw new WeightsError(
+    `${checkpoint.name}: the tensors are not those of the model its config.json describes:\n${problems.join('\n')}`,
+  );
+}
+
+function listed(kind: string, names: readonly string[]): string {
+  if (names.length === 0) return '';
+  const more = names.length > maxListed ? `\n    and ${names.length - maxListed} more` : '';
+  return `  ${kind} (${names.length}):\n    ${names.slice(0, maxListed).join('\n    ')}${more}`;
+}

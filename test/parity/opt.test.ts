@@ -1,0 +1,99 @@
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import type { Precision } from '../../src/infer/model.js';
+import { loadModel } from '../../src/node/load-model.js';
+import { assertAllclose } from '../helpers/allclose.js';
+import { fixtureJson, fixturePath } from '../helpers/fixtures.js';
+import { fixtureTensors, rowsOf, tensorOf } from '../helpers/tensors.js';
+
+const expected = await fixtureTensors('opt/expected.safetensors');
+const rows = (name: string) => rowsOf(tensorOf(expected, name));
+const numbers = (name: string) => tensorOf(expected, name).data as Float32Array;
+const { config } = fixtureJson<{ config: Record<string, { eos_variant: number; new_tokens: number }> }>(
+  'opt/case.json',
+);
+
+async function open(name: string, precision: Precision = 'float32') {
+  const model = await loadModel(fixturePath(`opt/${name}`), { threads: 2, precision });
+  after(() => model.dispose());
+  return model;
+}
+
+for (const kind of ['pre', 'post', 'untied']) {
+  const { eos_variant: eosVariant, new_tokens: maxNewTokens } = config[kind];
+  const input = { inputIds: rows(`${kind}.left.input_ids`), attentionMask: rows(`${kind}.left.attention_mask`) };
+
+  for (const side of ['left', 'right']) {
+    test(`${kind}: logits of a ${side}-padded batch`, async () => {
+      const model = await open(`ckpt-${kind}`);
+      const attentionMask = rows(`${kind}.${side}.attention_mask`);
+      const { logits } = await model.forward({ inputIds: rows(`${kind}.${side}.input_ids`), attentionMask });
+      const want = tensorOf(expected, `${kind}.${side}.logits`);
+      assert.deepEqual(logits.shape, want.shape);
+      const vocabulary = logits.shape[2];
+      attentionMask.flat().forEach((real, at) => {
+        if (!real) return;
+        const [start, end] = [at * vocabulary, (at + 1) * vocabulary];
+        const what = `position ${at}`;
+        assertAllclose(
+          logits.data.subarray(start, end),
+          (want.data as Float32Array).subarray(start, end),
+          { atol: 5e-5, rtol: 1e-4 },
+          what,
+        );
+      });
+    });
+  }
+
+  test(`${kind}: loss and hidden states`, async () => {
+    const model = await open(`ckpt-${kind}`);
+    const inputIds = rows(`${kind}.right.input_ids`);
+    const attentionMask = rows(`${kind}.right.attention_mask`);
+    const { loss } = await model.forward({ inputIds, attentionMask, labels: rows(`${kind}.labels`) });
+    assertAllclose([loss ?? Number.NaN], numbers(`${kind}.loss`), { atol: 1e-5, rtol: 1e-5 }, 'loss');
+    const taps = [...expected.keys()].flatMap((name) =>
+      name.startsWith(`${kind}.hidden_states.`) ? [name.slice(kind.length + 1)] : [],
+    );
+    const row = inputIds[0].filter((_, t) => attentionMask[0][t]);
+    const got = await model.forward({ inputIds: [row], taps });
+    for (const tap of taps) {
+      assertAllclose(got.taps[tap].data as Float32Array, numbers(`${kind}.${tap}`), { atol: 5e-5, rtol: 1e-4 }, tap);
+    }
+    assert.ok(taps.length >= 3);
+  });
+
+  test(`${kind}: greedy, end token, penalties`, async () => {
+    const model = await open(`ckpt-${kind}`);
+    assert.deepEqual(await model.generate(input, { maxNewTokens, eosId: null }), rows(`${kind}.greedy.ids`));
+    assert.deepEqual(await model.generate(input, { maxNewTokens, eosId: eosVariant }), rows(`${kind}.eos.ids`));
+    const penalties = { repetitionPenalty: 1.2, noRepeatNgramSize: 3, eosId: null };
+    assert.deepEqual(await model.generate(input, { maxNewTokens, ...penalties }), rows(`${kind}.penalty.ids`));
+  });
+
+  test(`${kind}: greedy ids of int8 weights`, async () => {
+    const model = await open(`ckpt-${kind}`, 'int8');
+    assert.deepEqual(await model.generate(input, { maxNewTokens, eosId: null }), rows(`${kind}.greedy.ids`));
+  });
+
+  test(`${kind}: beam search`, async () => {
+    const model = await open(`ckpt-${kind}`);
+    const beams = { count: 3, returned: 3 };
+    for (const [name, eosId] of [
+      ['beam', 2],
+      ['beam_eos', eosVariant],
+    ] as const) {
+      assert.deepEqual(await model.generate(input, { maxNewTokens, beams, eosId }), rows(`${kind}.${name}.ids`), name);
+      const scores = (await model.generateRows(input, { maxNewTokens, beams, eosId })).map(
+        ({ score }) => score ?? Number.NaN,
+      );
+      assertAllclose(scores, numbers(`${kind}.${name}.scores`), { atol: 1e-5, rtol: 1e-5 }, `${name} scores`);
+    }
+    const one = await model.generate(input, { maxNewTokens, beams: { count: 3 }, eosId: 2 });
+    assert.deepEqual(one, rows(`${kind}.beam_best.ids`));
+    if (expected.has(`${kind}.beam_lp.ids`)) {
+      const short = { count: 3, lengthPenalty: 0.5, earlyStopping: true };
+      const got = await model.generate(input, { maxNewTokens, beams: short, eosId: eosVariant });
+      assert.deepEqual(got, rows(`${kind}.beam_lp.ids`));
+    }
+  });
+}
