@@ -1,1 +1,14 @@
-export * from './core/errors.js';
+export {
+  AbortedError,
+  InputError,
+  RuntimeUnavailableError,
+  ShapeError,
+  VaryclipError,
+  WeightsError,
+} from './core/errors.js';
+export type { Tensor } from './core/tensor.js';
+export type { Pixels } from './image/pixels.js';
+export type { ForwardInput, ForwardOutput } from './infer/forward.js';
+export type { FinishReason, GenerateOptions } from './infer/generate.js';
+export type { GenerateInput, OptModel, Precision, ReadOptions, ReadResult } from './infer/model.js';
+export { type LoadOptions, loadModel, type Model, type NodeVaryModel } from './node/load-model.js';

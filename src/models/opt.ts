@@ -14,6 +14,7 @@ import { embedding } from '../nn/embedding.js';
 import { layerNorm } from '../nn/layer-norm.js';
 import { linear, linearWith, quantizedLinear } from '../nn/linear.js';
 import { mlp } from '../nn/mlp.js';
+import { isQuantized } from '../nn/quantized.js';
 
 export interface OptConfig {
   readonly vocabSize: number;
@@ -200,7 +201,7 @@ export function optHead(s: Scope, hidden: Value, rows: Value, config: OptConfig)
   const shape = [config.vocabSize, config.embedWidth];
   const init: Init = normalInit(config.initStd);
   const owner = config.tiedHead ? decoderScope(s).at('embed_tokens') : s.at('lm_head');
-  if (s.lowering.weightBits !== 32) return quantizedLinear(s.at('lm_head'), picked, owner.spec('weight', shape, init));
+  if (isQuantized(s, shape)) return quantizedLinear(s.at('lm_head'), picked, owner.spec('weight', shape, init));
   return linearWith(s, picked, owner.parameter('weight', shape, init));
 }
 

@@ -1,7 +1,7 @@
 import { type Init, normalInit, type ParameterSpec, type Scope, type Value, zerosInit } from '../graph/builder.js';
 import { fixedDimAt } from '../graph/dims.js';
 import { add, flattenRows, matMulTransposed, reshape } from '../graph/functions.js';
-import { blockSize, quantizedWeight } from './quantized.js';
+import { blockSize, isQuantized, quantizedWeight } from './quantized.js';
 
 export interface LinearOptions {
   readonly bias?: boolean;
@@ -17,7 +17,7 @@ export function linear(
 ): Value {
   const shape = [outFeatures, fixedDimAt(x.shape, -1)];
   const biasValue = bias ? s.parameter('bias', [outFeatures], zerosInit) : undefined;
-  if (s.lowering.weightBits !== 32) {
+  if (isQuantized(s, shape)) {
     const product = quantizedLinear(s, x, s.spec('weight', shape, init));
     return biasValue ? add(s, product, biasValue) : product;
   }

@@ -4,6 +4,14 @@ import type { ParameterSpec, Scope, Value } from '../graph/builder.js';
 /** Inputs that share a scale. */
 export const blockSize = 32;
 
+/** Fewer weights than this are not worth quantizing: they cost no time, and short sums do not average the error away. */
+const minWeights = 1 << 16;
+
+/** Whether the lowering quantizes a weight of this shape; the others stay float32. */
+export function isQuantized(s: Scope, shape: readonly number[]): boolean {
+  return s.lowering.weightBits !== 32 && shape[0] * shape[1] >= minWeights;
+}
+
 /**
  * MatMulNBits' operands for a weight [N, K]: packed [N, blocks, blockSize·bits/8] uint8 and scales [N·blocks] float32.
  * Symmetric: value = (stored - 2^(bits-1)) · scale; 4-bit values are packed two a byte, the first in the low half.

@@ -38,13 +38,20 @@ for (const [name, lowering] of lowerings) {
     const weights = await fixtureTensors('sam-tower/tower.safetensors');
     const got = await runGraph(towerGraph(config, lowering, [64, 64], taps), weights, { pixels: firstOf(images) });
     for (const tap of taps) {
-      assertAllclose(got[tap].data as Float32Array, tensorOf(expected, `main.${tap}`).data as Float32Array, tolerance, tap);
+      assertAllclose(
+        got[tap].data as Float32Array,
+        tensorOf(expected, `main.${tap}`).data as Float32Array,
+        tolerance,
+        tap,
+      );
     }
   });
 
   test(`two images in one batch, ${name} attention`, async () => {
     const weights = await fixtureTensors('sam-tower/tower.safetensors');
-    const got = await runGraph(towerGraph(configOf('tower'), lowering, [64, 64], ['output']), weights, { pixels: images });
+    const got = await runGraph(towerGraph(configOf('tower'), lowering, [64, 64], ['output']), weights, {
+      pixels: images,
+    });
     assertAllclose(
       got['output'].data as Float32Array,
       tensorOf(expected, 'main.batch_output').data as Float32Array,
@@ -57,7 +64,11 @@ for (const [name, lowering] of lowerings) {
     const image = oneImage('noabs.image_u8');
     const graph = towerGraph(configOf('tower-noabs'), lowering, image.shape.slice(2), ['output']);
     const got = await runGraph(graph, weights, { pixels: image });
-    assertAllclose(got['output'].data as Float32Array, tensorOf(expected, 'noabs.output').data as Float32Array, tolerance);
+    assertAllclose(
+      got['output'].data as Float32Array,
+      tensorOf(expected, 'noabs.output').data as Float32Array,
+      tolerance,
+    );
   });
 
   test(`released channel widths, ${name} attention`, async () => {
@@ -69,7 +80,11 @@ for (const [name, lowering] of lowerings) {
     const image = oneImage('full.image_u8');
     const graph = towerGraph(configOf('tower-full'), lowering, image.shape.slice(2), ['output']);
     const got = await runGraph(graph, weights, { pixels: image });
-    assertAllclose(got['output'].data as Float32Array, tensorOf(expected, 'full.output').data as Float32Array, tolerance);
+    assertAllclose(
+      got['output'].data as Float32Array,
+      tensorOf(expected, 'full.output').data as Float32Array,
+      tolerance,
+    );
   });
 }
 

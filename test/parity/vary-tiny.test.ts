@@ -74,16 +74,12 @@ test('greedy generation from a cache', async () => {
   assert.deepEqual(await model.generate(input, { maxNewTokens: 16 }), rows('greedy_eos.ids'));
 });
 
-for (const precision of ['int8', 'int4'] as const) {
-  test(`${precision} weights: close logits, and the fixture's ids at int8`, async () => {
-    const small = await loadModel(fixturePath('vary-tiny/checkpoint'), { threads: 2, precision });
-    after(() => small.dispose());
-    const input = { inputIds: rows('gen.input_ids'), pixelValues: images(1) };
-    const got = await small.generate(input, { maxNewTokens: 16, eosId: null });
-    if (precision === 'int8') assert.deepEqual(got, rows('greedy.ids'));
-    else assert.equal(got[0].length, rows('greedy.ids')[0].length);
-  });
-}
+test('int8 weights: the same ids', async () => {
+  const small = await loadModel(fixturePath('vary-tiny/checkpoint'), { threads: 2, precision: 'int8' });
+  after(() => small.dispose());
+  const input = { inputIds: rows('gen.input_ids'), pixelValues: images(1) };
+  assert.deepEqual(await small.generate(input, { maxNewTokens: 16, eosId: null }), rows('greedy.ids'));
+});
 
 test('a picture is read to the text of the reference', async () => {
   const { config } = fixtureJson<{ config: { e2e_text: string } }>('vary-tiny/case.json');

@@ -1,0 +1,69 @@
+import { parseArgs } from 'node:util';
+import { InputError, messageOf } from '../core/errors.js';
+
+export interface OptionSpec {
+  readonly type: 'string' | 'boolean';
+  readonly short?: string;
+  readonly help: string;
+  /** How help names the value. */
+  readonly value?: string;
+}
+export type OptionSpecs = Readonly<Record<string, OptionSpec>>;
+
+/** What was given: options by name, and the rest. */
+export interface Arguments {
+  readonly positionals: readonly string[];
+  text(name: string): string | undefined;
+  flag(name: string): boolean;
+  /** A whole number above 0. Throws InputError for anything else. */
+  count(name: string): number | undefined;
+  /** A number. Throws InputError for anything else. */
+  number(name: string): number | undefined;
+  /** One of `choices`. Throws InputError for anything else. */
+  choice<T extends string>(name: string, choices: readonly T[]): T | undefined;
+}
+
+/** Parses a command's arguments; unknown options are an InputError. */
+export function parseArguments(args: readonly string[], specs: OptionSpecs): Arguments {
+  const options = Object.fromEntries(
+    Object.entries(specs).map(([name, { type, short }]) => [name, { type, ...(short && { short }) }]),
+  );
+  let parsed: { values: Record<string, unknown>; positionals: string[] };
+  try {
+    parsed = parseArgs({ args: [...args], options, allowPositionals: true });
+  } catch (cause) {
+    throw new InputError(messageOf(cause), { cause });
+  }
+  const text = (name: string) => parsed.values[name] as string | undefined;
+  const checked = (name: string, kind: string, ok: (value: number) => boolean) => {
+    const given = text(name);
+    if (given === undefined) return undefined;
+    const value = given.trim() === '' ? Number.NaN : Number(given);
+    if (!ok(value)) throw new InputError(`--${name}: expected ${kind}, got ${given}`);
+    return value;
+  };
+  return {
+    positionals: parsed.positionals,
+    text,
+    flag: (name) => parsed.values[name] === true,
+    count: (name) => checked(name, 'a whole number above 0', (value) => Number.isInteger(value) && value > 0),
+    number: (name) => checked(name, 'a number', Number.isFinite),
+    choice: (name, choices) => {
+      const given = text(name);
+      if (given === undefined) return undefined;
+      const found = choices.find((choice) => choice === given);
+      if (!found) throw new InputError(`--${name}: expected one of ${choices.join(', ')}, got ${given}`);
+      return found;
+    },
+  };
+}
+
+/** The options of a command as help lines. */
+export function describeOptions(specs: OptionSpecs): string {
+  const rows = Object.entries(specs).map(([name, { short, value, help }]) => {
+    const left = `${short ? `-${short}, ` : '    '}--${name}${value ? ` ${value}` : ''}`;
+    return [left, help] as const;
+  });
+  const width = Math.max(...rows.map(([left]) => left.length)) + 2;
+  return rows.map(([left, help]) => `  ${left.padEnd(width)}${help}`).join('\n');
+}

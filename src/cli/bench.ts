@@ -1,0 +1,174 @@
+import { availableParallelism } from 'node:os';
+import { InputError } from '../core/errors.js';
+import { floats, type Tensor } from '../core/tensor.js';
+import { createGraphBuilder } from '../graph/builder.js';
+import { createSessionDecoder } from '../infer/decoder.js';
+import { cachedDecoderGraph, towerGraphs, varyFamily } from '../infer/graphs.js';
+import type { Precision } from '../infer/model.js';
+import { argmax } from '../infer/processors.js';
+import { varyTiny } from '../models/vary.js';
+import { createRuntime } from '../node/ort/runtime.js';
+import type { Runtime, WeightLoader } from '../runtime/runtime.js';
+import type { Command, Io } from './command.js';
+
+/** Floating-point operations of one 1024² page in the reference tower. */
+const towerFlops = 950e9;
+const promptLength = 260;
+const pageTokens = 500;
+const bits = { float32: 32, int8: 8, int4: 4 } as const;
+
+interface Settings {
+  readonly runtime: Runtime;
+  readonly precision: Precision;
+  readonly batch: number;
+  readonly repeats: number;
+  readonly profilePath: string | undefined;
+}
+
+export const benchCommand: Command = {
+  summary: 'measure full-size shapes with random weights on this machine',
+  usage: 'varyclip bench tower|decode|page [options]',
+  options: {
+    precision: { type: 'string', value: 'float32|int8|int4', help: "of the decoder's weights (float32)" },
+    batch: { type: 'string', value: 'N', help: 'rows decoded together (1)' },
+    threads: { type: 'string', short: 't', value: 'N', help: 'threads (all cores)' },
+    repeats: { type: 'string', value: 'N', help: 'tower runs, or decode steps × 20 (3)' },
+    profile: { type: 'string', value: 'PREFIX', help: "write ONNX Runtime's profile to PREFIX*.json" },
+    json: { type: 'boolean', help: 'one JSON document' },
+  },
+  run: async (args, io) => {
+    const threads = args.count('threads') ?? availableParallelism();
+    const settings: Settings = {
+      runtime: createRuntime({ threads }),
+      precision: args.choice('precision', ['float32', 'int8', 'int4']) ?? 'float32',
+      batch: args.count('batch') ?? 1,
+      repeats: args.count('repeats') ?? 3,
+      profilePath: args.text('profile'),
+    };
+    const [what] = args.positionals;
+    const benches: Record<string, (s: Settings) => Promise<Record<string, number>>> = {
+      tower: benchTower,
+      decode: benchDecode,
+      page: benchPage,
+    };
+    if (what === undefined || !Object.hasOwn(benches, what))
+      throw new InputError('bench: expected tower, decode or page');
+    const { precision, batch } = settings;
+    const result = { bench: what, threads, precision, batch, ...(await benches[what](settings)) };
+    print(result, args.flag('json'), io);
+    return 0;
+  },
+};
+
+function print(result: Record<string, string | number>, json: boolean, io: Io): void {
+  if (json) io.out(`${JSON.stringify(result)}\n`);
+  else for (const [name, value] of Object.entries(result)) io.out(`${name.padEnd(20)}${value}\n`);
+}
+
+/** Small pseudo-random weights; what they are does not matter, that they are not zero does. */
+const randomWeights: WeightLoader = ({ value }, into) => {
+  if (value.dtype === 'uint8') for (let i = 0; i < into.length; i++) into[i] = Math.imul(i, 2654435761) >>> 24;
+  else if (value.shape.length === 1) into.fill(0.01 as never);
+  else for (let i = 0; i < into.length; i++) into[i] = (Math.imul(i, 2654435761) >> 8) * 2 ** -28;
+};
+
+const seconds = async (run: () => Promise<unknown>): Promise<number> => {
+  const start = performance.now();
+  await run();
+  return (performance.now() - start) / 1000;
+};
+const median = (values: readonly number[]) => [...values].sort((a, b) => a - b)[values.length >> 1];
+
+/** Multiplications of the tower's own shapes: operations per second, in units of 1e9. */
+async function gemmRate({ runtime }: Settings): Promise<number> {
+  const [M, K, N] = [4096, 768, 3072];
+  const builder = createGraphBuilder('gemm');
+  const x = builder.input('x', 'float32', [M, K]);
+  const weight = builder.root.parameter('weight', [N, K], { kind: 'normal', std: 1 });
+  const product = builder.root.op('Gemm', [x, weight], { transB: 1 });
+  builder.output('y', builder.root.op('Slice', [product], { starts: [0], ends: [1], axes: [0] }));
+  const session = await runtime.compile(builder.finish(), { weights: randomWeights });
+  const feed = { x: floats([M, K], new Float32Array(M * K).fill(0.5)) };
+  const times: number[] = [];
+  for (let i = 0; i < 12; i++) times.push(await seconds(() => session.run(feed)));
+  await session.dispose();
+  return (2 * M * N * K) / median(times.slice(2)) / 1e9;
+}
+
+async function openTower({ runtime, profilePath }: Settings) {
+  const [graph] = towerGraphs(varyTiny);
+  const options = profilePath === undefined ? {} : { profilePath };
+  return runtime.compile(graph, { weights: randomWeights, ...options });
+}
+
+const page = (): Record<string, Tensor> => {
+  const data = Float32Array.from({ length: 3 << 20 }, (_, i) => ((Math.imul(i, 2654435761) >>> 16) % 256) / 64 - 2);
+  return { x: floats([1, 3, 1024, 1024], data) };
+};
+
+async function benchTower(settings: Settings): Promise<Record<string, number>> {
+  const before = await gemmRate(settings);
+  const session = await openTower(settings);
+  const feeds = page();
+  await session.run(feeds);
+  const times: number[] = [];
+  for (let i = 0; i < settings.repeats; i++) times.push(await seconds(() => session.run(feeds)));
+  await session.dispose();
+  const gemmGflops = Math.max(before, await gemmRate(settings));
+  return { secondsPerPage: median(times), gemmGflops, floorSeconds: towerFlops / gemmGflops / 1e9 };
+}
+
+async function openDecoder({ runtime, precision, profilePath }: Settings) {
+  const graph = cachedDecoderGraph(varyFamily(varyTiny), bits[precision]);
+  const options = profilePath === undefined ? {} : { profilePath };
+  const session = await runtime.compile(graph, { weights: randomWeights, ...options });
+  const { width, maxPositions } = varyTiny.decoder;
+  return { session, decoder: createSessionDecoder(session, { width, maxPositions, withImages: true }) };
+}
+
+const prompt = Array.from({ length: promptLength }, (_, i) => 100 + i);
+
+async function benchDecode(settings: Settings): Promise<Record<string, number>> {
+  const { session, decoder } = await openDecoder(settings);
+  const rows = Array.from({ length: settings.batch }, (_, i) => i);
+  const prompts = rows.map(() => ({ ids: prompt }));
+  let started: Awaited<ReturnType<typeof decoder.start>> | undefined;
+  const prefillSeconds = await seconds(async () => {
+    started = await decoder.start(prompts, rows);
+  });
+  if (!started) throw new Error('the decoder did not start');
+  let tokens = started.logits.map(argmax);
+  const times: number[] = [];
+  const steps = Math.max(40, settings.repeats * 20);
+  for (let i = 0; i < steps + 5; i++) {
+    const batch = started.batch;
+    times.push(await seconds(async () => (tokens = (await batch.step(tokens)).map(argmax))));
+  }
+  started.batch.dispose();
+  await session.dispose();
+  const millisecondsPerStep = 1000 * median(times.slice(5));
+  return { millisecondsPerStep, tokensPerSecond: (1000 * settings.batch) / millisecondsPerStep, prefillSeconds };
+}
+
+async function benchPage(settings: Settings): Promise<Record<string, number>> {
+  const tower = await openTower(settings);
+  const { session, decoder } = await openDecoder(settings);
+  const feeds = page();
+  const times: number[] = [];
+  for (let i = 0; i < settings.repeats; i++) {
+    times.push(
+      await seconds(async () => {
+        const features = (await tower.run(feeds))['x.out'] as Tensor<'float32'>;
+        const flat: Tensor<'float32'> = { ...features, shape: features.shape.slice(1) };
+        const source = prompt.map((_, t) => (t >= 2 && t < 258 ? promptLength + t - 2 : t));
+        const start = await decoder.start([{ ids: prompt, images: { features: flat, source } }], [0]);
+        let tokens = start.logits.map(argmax);
+        for (let token = 1; token < pageTokens; token++) tokens = (await start.batch.step(tokens)).map(argmax);
+        start.batch.dispose();
+      }),
+    );
+  }
+  await tower.dispose();
+  await session.dispose();
+  return { seconds: median(times), peakRssBytes: process.resourceUsage().maxRSS * 1024 };
+}

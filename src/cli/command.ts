@@ -1,0 +1,21 @@
+import type { Arguments, OptionSpecs } from './arguments.js';
+
+/** Where a command's output goes: results to `out`, everything else to `err`. */
+export interface Io {
+  out(text: string): void;
+  err(text: string): void;
+  readonly isTerminal: boolean;
+  /** Fires on SIGINT. */
+  readonly signal: AbortSignal;
+  readStdin(): Promise<Uint8Array>;
+}
+
+export interface Command {
+  readonly summary: string;
+  readonly usage: string;
+  readonly options: OptionSpecs;
+  /** Returns the exit code: 0 ok, 1 failure, 3 some items failed, 130 interrupted. */
+  run(args: Arguments, io: Io): Promise<number>;
+}
+
+export const exitInterrupted = 130;

@@ -1,0 +1,108 @@
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { InputError } from '../core/errors.js';
+import { createRng } from '../core/rng.js';
+import { sizeOf, type Tensor } from '../core/tensor.js';
+import type { ParameterSpec } from '../graph/builder.js';
+import { cachedDecoderGraph, towerGraphs, varyFamily } from '../infer/graphs.js';
+import { varyTiny } from '../models/vary.js';
+import { writeFileAtomic } from '../node/atomic.js';
+import { safetensorsChunks } from '../weights/safetensors.js';
+import type { Command } from './command.js';
+
+export const initCommand: Command = {
+  summary: 'write a full-size checkpoint with random weights, to measure without a download',
+  usage: 'varyclip init vary-tiny --out DIR [--seed N]',
+  options: {
+    out: { type: 'string', short: 'o', value: 'DIR', help: 'directory to make' },
+    seed: { type: 'string', value: 'N', help: 'of the weights (0)' },
+  },
+  run: async (args, io) => {
+    const [what] = args.positionals;
+    if (what !== 'vary-tiny') throw new InputError('init: expected vary-tiny');
+    const out = args.text('out');
+    if (out === undefined) throw new InputError('init: name a directory to make: --out DIR');
+    if (existsSync(join(out, 'model.safetensors'))) throw new InputError(`init: ${out} already holds a checkpoint`);
+    mkdirSync(out, { recursive: true });
+    const tensors = randomTensors(args.number('seed') ?? 0);
+    writeTokenizer(out);
+    writeFileSync(join(out, 'config.json'), `${JSON.stringify(configJson(), null, 2)}\n`);
+    writeFileAtomic(join(out, 'model.safetensors'), safetensorsChunks(tensors, { format: 'pt' }));
+    const parameters = tensors.reduce((sum, [, { shape }]) => sum + sizeOf(shape), 0);
+    io.err(`varyclip: wrote ${parameters.toLocaleString('en')} random parameters to ${out}: it reads nonsense\n`);
+    return 0;
+  },
+};
+
+function randomTensors(seed: number): [string, Tensor][] {
+  const graphs = [...towerGraphs(varyTiny), cachedDecoderGraph(varyFamily(varyTiny))];
+  const specs = new Map<string, ParameterSpec>();
+  for (const { sources } of graphs.flatMap((graph) => graph.parameters))
+    for (const spec of sources) specs.set(spec.name, spec);
+  return [...specs.values()].map(({ name, shape, init }, i) => {
+    const data = new Float32Array(sizeOf(shape));
+    if (init.kind === 'constant') data.fill(init.value);
+    else {
+      const rng = createRng(seed, i);
+      // The sum of four uniforms: near enough to normal, and quick for 200 million values.
+      const spread = init.std * Math.sqrt(3);
+      for (let at = 0; at < data.length; at++)
+        data[at] = spread * (rng.next() + rng.next() + rng.next() + rng.next() - 2);
+    }
+    return [name, { dtype: 'float32', shape, data }];
+  });
+}
+
+function configJson() {
+  const { decoder, imageTokens } = varyTiny;
+  return {
+    architectures: ['varyOPTForCausalLM'],
+    model_type: 'vary',
+    activation_function: decoder.activation,
+    do_layer_norm_before: decoder.preNorm,
+    hidden_size: decoder.width,
+    word_embed_proj_dim: decoder.embedWidth,
+    ffn_dim: decoder.mlpWidth,
+    num_hidden_layers: decoder.layers,
+    num_attention_heads: decoder.heads,
+    max_position_embeddings: decoder.maxPositions,
+    vocab_size: decoder.vocabSize,
+    bos_token_id: decoder.bosId,
+    eos_token_id: decoder.eosId,
+    pad_token_id: decoder.padId,
+    im_patch_token: imageTokens.patch,
+    im_start_token: imageTokens.start,
+    im_end_token: imageTokens.end,
+    image_token_len: imageTokens.count,
+    use_im_start_end: true,
+    torch_dtype: 'float32',
+  };
+}
+
+/** GPT-2's printable stand-ins for the 256 bytes, then words of digits up to the released vocabulary's size. */
+function writeTokenizer(dir: string): void {
+  const { vocabSize } = varyTiny.decoder;
+  const { patch, start, end } = varyTiny.imageTokens;
+  const vocab: Record<string, number> = { '<s>': 0, '<pad>': 1, '</s>': 2, '<unk>': 3 };
+  let next = 4;
+  for (const char of byteChars()) vocab[char] = next++;
+  for (let word = 0; next < vocabSize - 3; word++) vocab[`Ġ${word}`] = next++;
+  const write = (name: string, value: unknown) => writeFileSync(join(dir, name), `${JSON.stringify(value)}\n`);
+  write('vocab.json', vocab);
+  writeFileSync(join(dir, 'merges.txt'), '#version: 0.2\n');
+  write('added_tokens.json', { '<imgpad>': patch, '<img>': start, '</img>': end });
+  const special = { bos_token: '</s>', eos_token: '</s>', unk_token: '</s>', pad_token: '<pad>' };
+  write('special_tokens_map.json', special);
+  write('tokenizer_config.json', {
+    tokenizer_class: 'GPT2Tokenizer',
+    add_bos_token: true,
+    add_prefix_space: false,
+    ...special,
+  });
+}
+
+function byteChars(): string[] {
+  const printable = (byte: number) => (byte > 32 && byte < 127) || (byte > 160 && byte !== 173);
+  let next = 256;
+  return Array.from({ length: 256 }, (_, byte) => String.fromCharCode(printable(byte) ? byte : next++));
+}

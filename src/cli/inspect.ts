@@ -1,0 +1,92 @@
+import { InputError, messageOf } from '../core/errors.js';
+import { asObject } from '../core/json.js';
+import { sizeOf } from '../core/tensor.js';
+import { nameWeights } from '../infer/weights.js';
+import { openWeights, readConfig, readTokenizer } from '../node/checkpoint-dir.js';
+import { checkWeights, familyOf } from '../node/load-model.js';
+import { imageTokensOf } from '../text/image-tokens.js';
+import type { Command } from './command.js';
+
+interface Report {
+  directory: string;
+  architecture?: string;
+  parameters?: number;
+  tensors?: number;
+  dtypes?: Record<string, number>;
+  tokenizer?: string;
+  problems: string[];
+}
+
+export const inspectCommand: Command = {
+  summary: 'print what a checkpoint is, and what would fail to load',
+  usage: 'varyclip inspect DIR [--json]',
+  options: { json: { type: 'boolean', help: 'one JSON document' } },
+  run: async (args, io) => {
+    const [dir, ...more] = args.positionals;
+    if (dir === undefined || more.length > 0) throw new InputError('inspect: name one checkpoint directory');
+    const report = await inspect(dir);
+    io.out(args.flag('json') ? `${JSON.stringify(report)}\n` : printed(report));
+    return report.problems.length === 0 ? 0 : 1;
+  },
+};
+
+async function inspect(dir: string): Promise<Report> {
+  const report: Report = { directory: dir, problems: [] };
+  const attempt = async (part: () => void | Promise<void>) => {
+    try {
+      await part();
+    } catch (error) {
+      report.problems.push(messageOf(error));
+    }
+  };
+  // Without a config.json there is nothing to inspect: that is an error, not a finding.
+  const config = asObject(readConfig(dir), `${dir}/config.json`);
+  await attempt(() => {
+    const { family } = familyOf(dir);
+    const { width, layers, heads, vocabSize, maxPositions } = family.decoder;
+    const tower =
+      family.kind === 'vary'
+        ? `; tower ${family.vary.tower.imageSize.join('×')}, width ${family.vary.tower.width}, ${family.vary.tower.depth} blocks`
+        : '';
+    report.architecture = `${family.kind}: decoder width ${width}, ${layers} layers, ${heads} heads, ${vocabSize} tokens, ${maxPositions} positions${tower}`;
+  });
+  await attempt(async () => {
+    const checkpoint = await openWeights(dir);
+    try {
+      const infos = checkpoint.names.map((name) => checkpoint.info(name));
+      report.tensors = infos.length;
+      report.parameters = infos.reduce((sum, { shape }) => sum + sizeOf(shape), 0);
+      report.dtypes = {};
+      for (const { dtype, shape } of infos) report.dtypes[dtype] = (report.dtypes[dtype] ?? 0) + sizeOf(shape);
+      const { family, rename } = familyOf(dir);
+      checkWeights(family, nameWeights(checkpoint, rename), 'float32');
+    } finally {
+      checkpoint.dispose();
+    }
+  });
+  await attempt(() => {
+    const tokenizer = readTokenizer(dir);
+    report.tokenizer = tokenizer ? `${tokenizer.size} ids` : 'none';
+    if (tokenizer && config['model_type'] === 'vary') imageTokensOf(tokenizer, config);
+    if (!tokenizer && config['model_type'] === 'vary') throw new InputError(`${dir}: has no tokenizer: it cannot read`);
+  });
+  report.problems = [...new Set(report.problems)];
+  return report;
+}
+
+function printed({ directory, architecture, parameters, tensors, dtypes, tokenizer, problems }: Report): string {
+  const rows = [
+    ['directory', directory],
+    ['architecture', architecture ?? 'unknown'],
+    ['parameters', parameters === undefined ? 'unknown' : `${parameters.toLocaleString('en')} in ${tensors} tensors`],
+    [
+      'dtypes',
+      Object.entries(dtypes ?? {})
+        .map(([dtype, count]) => `${dtype} ${count.toLocaleString('en')}`)
+        .join(', '),
+    ],
+    ['tokenizer', tokenizer ?? 'unreadable'],
+    ['loads', problems.length === 0 ? 'yes' : `no:\n  ${problems.join('\n  ')}`],
+  ];
+  return `${rows.map(([name, value]) => `${name.padEnd(14)}${value}`).join('\n')}\n`;
+}

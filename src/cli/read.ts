@@ -1,0 +1,116 @@
+import { InputError, messageOf } from '../core/errors.js';
+import type { ReadResult } from '../infer/model.js';
+import { loadModel, type NodeVaryModel } from '../node/load-model.js';
+import type { Arguments } from './arguments.js';
+import { type Command, exitInterrupted, type Io } from './command.js';
+
+export const readCommand: Command = {
+  summary: 'turn page images into text',
+  usage: 'varyclip read IMAGE… --model DIR [options]      (IMAGE may be - for standard input)',
+  options: {
+    model: { type: 'string', short: 'm', value: 'DIR', help: 'checkpoint directory' },
+    json: { type: 'boolean', help: 'one JSON document per image, a line each' },
+    precision: { type: 'string', value: 'float32|int8|int4', help: "of the decoder's weights (float32)" },
+    threads: { type: 'string', short: 't', value: 'N', help: 'threads (all cores)' },
+    device: { type: 'string', value: 'cpu|cuda|webgpu', help: 'where to run (cpu)' },
+    prompt: { type: 'string', short: 'p', value: 'TEXT', help: 'an instruction beside the picture' },
+    'max-new-tokens': { type: 'string', value: 'N', help: 'most tokens per image (512)' },
+    temperature: { type: 'string', value: 'X', help: 'sample; 0 takes the likeliest token (0)' },
+    'top-k': { type: 'string', value: 'N', help: 'sample among the N likeliest' },
+    'top-p': { type: 'string', value: 'X', help: 'sample among the likeliest that add up to X' },
+    seed: { type: 'string', value: 'N', help: 'of the sampling (0)' },
+    stop: { type: 'string', value: 'TEXT', help: 'end before this text' },
+  },
+  run: readImages,
+};
+
+async function readImages(args: Arguments, io: Io): Promise<number> {
+  const images = args.positionals;
+  if (images.length === 0) throw new InputError('read: name at least one image, or - for standard input');
+  const dir = args.text('model');
+  if (dir === undefined) throw new InputError('read: name a checkpoint directory: --model examples/tiny-vary');
+  const [threads, device, precision] = [
+    args.count('threads'),
+    args.choice('device', ['cpu', 'cuda', 'webgpu']),
+    args.choice('precision', ['float32', 'int8', 'int4']),
+  ];
+  const status = statusLine(io);
+  status(`loading ${dir}`);
+  const model = await loadModel(dir, {
+    ...(threads !== undefined && { threads }),
+    ...(device && { device }),
+    ...(precision && { precision }),
+  });
+  try {
+    if (model.kind !== 'vary') throw new InputError(`${dir}: is a ${model.kind} checkpoint, which reads no images`);
+    let failed = 0;
+    for (const image of images) {
+      try {
+        const result = await readOne(model, image, args, io, status);
+        if (result.finishReason === 'aborted') return exitInterrupted;
+      } catch (error) {
+        if (!(error instanceof InputError) || images.length === 1) throw error;
+        failed++;
+        io.err(`varyclip: ${messageOf(error)}\n`);
+      }
+    }
+    return failed > 0 ? 3 : 0;
+  } finally {
+    status('');
+    await model.dispose();
+  }
+}
+
+async function readOne(
+  model: NodeVaryModel,
+  image: string,
+  args: Arguments,
+  io: Io,
+  status: (text: string) => void,
+): Promise<ReadResult> {
+  const json = args.flag('json');
+  const [maxNewTokens, prompt, stop] = [args.count('max-new-tokens'), args.text('prompt'), args.text('stop')];
+  const [temperature, topK, topP, seed] = [
+    args.number('temperature'),
+    args.count('top-k'),
+    args.number('top-p'),
+    args.number('seed'),
+  ];
+  status(`reading ${image}`);
+  let streamed = false;
+  const result = await model.read(image === '-' ? await io.readStdin() : image, {
+    signal: io.signal,
+    sampling: {
+      ...(temperature !== undefined && { temperature }),
+      ...(topK !== undefined && { topK }),
+      ...(topP !== undefined && { topP }),
+      ...(seed !== undefined && { seed }),
+    },
+    ...(maxNewTokens !== undefined && { maxNewTokens }),
+    ...(prompt !== undefined && { prompt }),
+    ...(stop !== undefined && { stop: [stop] }),
+    onText: (text) => {
+      if (json) return;
+      if (!streamed) status('');
+      streamed = true;
+      io.out(text);
+    },
+  });
+  status('');
+  if (json) io.out(`${JSON.stringify({ image, ...result })}\n`);
+  else {
+    if (!result.text.endsWith('\n')) io.out('\n');
+    for (const warning of result.warnings) io.err(`varyclip: ${image}: ${warning}\n`);
+  }
+  return result;
+}
+
+/** A line on a terminal that says what goes on; an empty text clears it. */
+function statusLine(io: Io): (text: string) => void {
+  let shown = false;
+  return (text) => {
+    if (!io.isTerminal || (text === '' && !shown)) return;
+    io.err(`\r\u001b[K${text === '' ? '' : `${text} …`}`);
+    shown = text !== '';
+  };
+}
