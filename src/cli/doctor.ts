@@ -8,7 +8,8 @@ import type { Command } from './command.js';
 /** How to get what a machine lacks. */
 const remedies: Readonly<Record<Exclude<Device, 'cpu'>, string>> = {
   cuda: 'on Linux x64 with CUDA 12 and cuDNN 9: npm rebuild onnxruntime-node --onnxruntime-node-install=cuda12',
-  webgpu: "onnxruntime-node's library for this platform has no WebGPU provider",
+  webgpu:
+    'needs a GPU driver that speaks Vulkan, Metal or Direct3D 12; on Debian: apt-get install libvulkan1 and the driver',
 };
 
 interface Finding {

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import koffi, { type KoffiFunc } from 'koffi';
+import koffi, { type KoffiFunc, type LibraryHandle } from 'koffi';
 import { messageOf, RuntimeUnavailableError } from '../../core/errors.js';
 
 /**
@@ -35,6 +35,8 @@ const functions = {
   SetGlobalIntraOpNumThreads: [147, 'void* threading, int threads'],
   SetGlobalSpinControl: [149, 'void* threading, int allow'],
   AddExternalInitializers: [210, 'void* options, const char** names, void** values, size_t count'],
+  SessionOptionsAppendExecutionProvider_CUDA_V2: [204, 'void* options, void* cuda'],
+  CreateCUDAProviderOptions: [205, '_Out_ void** out'],
   SessionOptionsAppendExecutionProvider: [
     216,
     'void* options, const char* provider, const char** keys, const char** values, size_t count',
@@ -49,6 +51,7 @@ const releases = {
   ReleaseSessionOptions: 100,
   ReleaseThreadingOptions: 122,
   ReleaseIoBinding: 135,
+  ReleaseCUDAProviderOptions: 208,
 } as const;
 
 /** An opaque native address. Null is never one. */
@@ -68,7 +71,7 @@ export interface OrtLibrary {
   create(name: keyof typeof functions, ...args: unknown[]): Pointer;
   /** RunWithBinding on a thread of libuv's pool. */
   runAsync(session: Pointer, options: Pointer, binding: Pointer): Promise<void>;
-  /** The execution providers compiled into the library, in its own names. */
+  /** The execution providers the library was built with, in its own names; their own libraries may be missing. */
   readonly providers: readonly string[];
   readString(pointer: Pointer): string;
 }
@@ -157,10 +160,14 @@ function bindLibrary(path: string): OrtLibrary {
   };
 }
 
+/** koffi unloads a library when its handle is collected, and every function pointer with it: this one stays. */
+let handle: LibraryHandle | undefined;
+
 function openApi(path: string): { table: unknown[]; version: string } {
   let base: unknown;
   try {
-    base = koffi.load(path).func('void* OrtGetApiBase()')();
+    handle = koffi.load(path);
+    base = handle.func('void* OrtGetApiBase()')();
   } catch (cause) {
     throw new RuntimeUnavailableError(`ONNX Runtime: cannot load ${path}: ${messageOf(cause)}`, { cause });
   }

@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os';
-import { InputError, RuntimeUnavailableError } from '../../core/errors.js';
+import { InputError, messageOf, RuntimeUnavailableError } from '../../core/errors.js';
 import type { Graph, Parameter } from '../../graph/builder.js';
 import { emitModel } from '../../onnx/emit.js';
 import { concreteShape } from '../../runtime/bind-shapes.js';
@@ -34,8 +34,8 @@ function ensureEnvironment(threads: number): Environment {
   const threading = ort.create('CreateThreadingOptions');
   ort.call.SetGlobalIntraOpNumThreads(threading, threads);
   ort.call.SetGlobalSpinControl(threading, 1);
-  // Log level 3: errors only; they come back as statuses too.
-  const handle = ort.create('CreateEnvWithGlobalThreadPools', 3, 'varyclip', threading);
+  // Log level 4, fatal: errors come back as statuses.
+  const handle = ort.create('CreateEnvWithGlobalThreadPools', 4, 'varyclip', threading);
   ort.call.ReleaseThreadingOptions(threading);
   environment = { handle, threads, queue: createQueue() };
   return environment;
@@ -45,7 +45,7 @@ function ensureEnvironment(threads: number): Environment {
 export function createRuntime({ device = 'cpu', threads = availableParallelism() }: RuntimeOptions = {}): Runtime {
   if (!Number.isInteger(threads) || threads < 1)
     throw new InputError(`threads: expected a whole number above 0, got ${threads}`);
-  requireDevice(device);
+  requireDevice(device, threads);
   return {
     device,
     threads,
@@ -53,14 +53,49 @@ export function createRuntime({ device = 'cpu', threads = availableParallelism()
   };
 }
 
-function requireDevice(device: Device): void {
+function requireDevice(device: Device, threads: number): void {
   if (device === 'cpu') return;
   const ort = loadOrt();
   if (!(device in providers)) throw new InputError(`device: expected cpu, cuda or webgpu, got ${device}`);
-  if (ort.providers.includes(providers[device].listed)) return;
-  throw new RuntimeUnavailableError(
-    `device ${device}: this ONNX Runtime ${ort.version} has only ${ort.providers.join(', ')}; run: varyclip doctor`,
-  );
+  if (!ort.providers.includes(providers[device].listed)) {
+    throw new RuntimeUnavailableError(
+      `device ${device}: this ONNX Runtime ${ort.version} has only ${ort.providers.join(', ')}; run: varyclip doctor`,
+    );
+  }
+  tryProvider(device, threads);
+}
+
+/** Tries the provider on options that are thrown away: what it needs is found out here, not at the first model. */
+function tryProvider(device: Exclude<Device, 'cpu'>, threads: number): void {
+  const ort = loadOrt();
+  // Providers log while they start: the environment must exist.
+  ensureEnvironment(threads);
+  const options = ort.create('CreateSessionOptions');
+  try {
+    addProvider(options, device);
+  } finally {
+    ort.call.ReleaseSessionOptions(options);
+  }
+}
+
+/** Throws RuntimeUnavailableError where the provider, or a library that it needs, does not load. */
+function addProvider(options: Pointer, device: Exclude<Device, 'cpu'>): void {
+  const { call, create } = loadOrt();
+  try {
+    if (device === 'cuda') {
+      const cuda = create('CreateCUDAProviderOptions');
+      try {
+        call.SessionOptionsAppendExecutionProvider_CUDA_V2(options, cuda);
+      } finally {
+        call.ReleaseCUDAProviderOptions(cuda);
+      }
+    } else call.SessionOptionsAppendExecutionProvider(options, providers[device].name, [], [], 0);
+  } catch (cause) {
+    const reason = messageOf(cause).split('\n')[0];
+    throw new RuntimeUnavailableError(`device ${device}: its provider does not load: ${reason}; run: varyclip doctor`, {
+      cause,
+    });
+  }
 }
 
 async function compile(graph: Graph, options: CompileOptions, device: Device, threads: number): Promise<Session> {
@@ -106,12 +141,7 @@ function configure(
     call.AddSessionConfigEntry(sessionOptions, key, disabledOptimizers.join(';'));
   }
   if (profilePath !== undefined) call.EnableProfiling(sessionOptions, profilePath);
-  if (device === 'cpu') return;
-  try {
-    call.SessionOptionsAppendExecutionProvider(sessionOptions, providers[device].name, [], [], 0);
-  } catch (cause) {
-    throw new RuntimeUnavailableError(`device ${device}: its provider does not load; run: varyclip doctor`, { cause });
-  }
+  if (device !== 'cpu') addProvider(sessionOptions, device);
 }
 
 async function loadWeight(parameter: Parameter, { weights }: CompileOptions): Promise<BoundTensor> {
