@@ -73,9 +73,8 @@ export function createTokenizer(files: TokenizerFiles): Tokenizer {
   const split = createSplitter(spec.added);
   const encodePlain = createPlainEncoder(library, spec.prefixSpace);
   const encodeText = (text: string, { whitespace = 'keep', literal = false }: EncodeOptions): number[] => {
-    const wellFormed = withoutLoneSurrogates(text);
-    if (literal) return encodePlain(wellFormed);
-    return split(wellFormed, whitespace).flatMap((part) => (typeof part === 'string' ? encodePlain(part) : [part.id]));
+    if (literal) return encodePlain(text);
+    return split(text, whitespace).flatMap((part) => (typeof part === 'string' ? encodePlain(part) : [part.id]));
   };
   const segments = new Set(spec.added.filter(({ content }) => !spec.vocabulary.has(content)).map(({ id }) => id));
   const isSpecial = (id: number) => specialIds.has(id);
@@ -101,10 +100,6 @@ function createLibraryTokenizer({ library, file }: TokenizerSpec): LibraryTokeni
   } catch (error) {
     throw fileError(file, `cannot be used: ${messageOf(error)}`, undefined, error);
   }
-}
-
-function withoutLoneSurrogates(text: string): string {
-  return text.replace(/\p{Surrogate}/gu, '\uFFFD');
 }
 
 function createPlainEncoder(library: LibraryTokenizer, prefixSpace: boolean): (text: string) => number[] {

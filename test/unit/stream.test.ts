@@ -87,13 +87,19 @@ test('what may begin a stop string is held back, and released when it does not',
 test('the stop string that ends first wins, the longest of those', () => {
   assert.deepEqual(streamed(bytes('abcde'), { stop: ['bcd', 'c'] }), { text: 'ab', stopped: 'c' });
   assert.deepEqual(streamed(bytes('abcde'), { stop: ['c', 'bc'] }), { text: 'a', stopped: 'bc' });
+  // Also where one token brings both: 'the' is one.
+  assert.equal(bytes('the').length, 1);
+  assert.deepEqual(streamed(bytes('the'), { stop: ['the', 'h'] }), { text: 't', stopped: 'h' });
 });
 
 test('any text and stop: the cut does not depend on how the text came in tokens', () => {
-  const text = fc.string({ unit: fc.constantFrom('a', 'b', ' ', 'é', '😀'), maxLength: 20 });
-  const stops = fc.array(fc.string({ unit: fc.constantFrom('a', 'b', ' ', 'é'), minLength: 1, maxLength: 4 }), {
-    maxLength: 3,
-  });
+  const text = fc.string({ unit: fc.constantFrom('a', 'b', ' ', 'é', '😀', 'the'), maxLength: 20 });
+  const stops = fc.array(
+    fc.string({ unit: fc.constantFrom('a', 'b', ' ', 'é', 't', 'h', 'e'), minLength: 1, maxLength: 4 }),
+    {
+      maxLength: 3,
+    },
+  );
   fc.assert(
     fc.property(text, stops, (given, stop) => {
       // By definition: the shortest beginning of the text that ends with a stop string, without the longest such stop.

@@ -183,6 +183,9 @@ test('tokens named like fields of an object are tokens', () => {
   assert.deepEqual(odd.encode('__proto__toStringhasOwnProperty'), [256, 258, 259]);
   assert.equal(odd.decode([256, 257, 258]), '__proto__constructortoString');
   assert.equal(odd.tokenToId('valueOf'), undefined);
+  const { q: _, ...lacking } = vocabJson;
+  const unknown = createTokenizer({ vocabJson: lacking, mergesTxt: '', tokenizerConfig: { unk_token: '__proto__' } });
+  assert.deepEqual(unknown.encode('aq'), [97, 256]);
   assert.equal(({} as Record<string, unknown>)['256'], undefined);
   assert.equal(Object.getPrototypeOf(vocabJson), Object.prototype);
 });
