@@ -1,4 +1,4 @@
-import { asObject, fileError, type JsonObject, optionalList, optionalObject, ownField } from './json.js';
+import { asObject, fileError, type JsonObject, optionalList, optionalObject } from './json.js';
 import { asTokenId, quoted } from './vocabulary.js';
 
 /** A token that is found in text before BPE sees it. */
@@ -27,8 +27,7 @@ const roles = ['bos_token', 'eos_token', 'unk_token', 'sep_token', 'pad_token', 
 /** The special tokens by role. The map overrides the config, except in checkpoints from 4.34 on (transformers, from_pretrained). */
 export function declaredTokens(config: JsonObject, map: JsonObject): DeclaredTokens {
   const files = Object.hasOwn(config, 'added_tokens_decoder') ? [config, map] : [map, config];
-  const find = (role: string) =>
-    files.map((file) => ownField(file, role)).find((token) => token !== undefined && token !== null);
+  const find = (role: string) => files.map((file) => file[role]).find((token) => token !== undefined && token !== null);
   const named = roles.map((role) => [role, find(role)] as const);
   const additional = optionalList(
     find('additional_special_tokens'),
@@ -47,7 +46,7 @@ export function declaredTokens(config: JsonObject, map: JsonObject): DeclaredTok
 
 /** The text of a declared token. */
 export function contentOf(token: DeclaredToken, where: string): string {
-  const content = typeof token === 'string' ? token : ownField(token, 'content');
+  const content = typeof token === 'string' ? token : token['content'];
   if (typeof content === 'string' && content !== '') return content;
   throw fileError(where, `token content is ${JSON.stringify(content)}, expected a non-empty string`);
 }
@@ -90,13 +89,13 @@ function draftsOf({ tokenizerJson, config, addedTokens }: AddedTokenFiles): Draf
     const content = contentOf(flags, file);
     return { id: asTokenId(id, content, file), content, flags, file };
   };
-  const json = optionalList(ownField(tokenizerJson, 'added_tokens'), 'tokenizer.json: added_tokens');
+  const json = optionalList(tokenizerJson['added_tokens'], 'tokenizer.json: added_tokens');
   const file = 'tokenizer_config.json: added_tokens_decoder';
   return [
     ...json
       .map((entry) => asObject(entry, 'tokenizer.json: added_tokens'))
-      .map((e) => toDraft(ownField(e, 'id'), e, 'tokenizer.json')),
-    ...Object.entries(optionalObject(ownField(config, 'added_tokens_decoder'), file)).map(([id, flags]) =>
+      .map((e) => toDraft(e['id'], e, 'tokenizer.json')),
+    ...Object.entries(optionalObject(config['added_tokens_decoder'], file)).map(([id, flags]) =>
       toDraft(Number(id), asObject(flags, file), file),
     ),
     ...Object.entries(addedTokens).map(([content, id]) => toDraft(id, { content }, 'added_tokens.json')),
@@ -135,7 +134,7 @@ function refuseSharedIds(drafts: ReadonlyMap<string, Draft>, vocabulary: Readonl
  * 4.32.1 tokenization_utils.py, tokenize).
  */
 function finish({ id, content, flags }: Draft, declared: DeclaredToken | undefined): AddedToken {
-  const isSet = (key: string, object: JsonObject = flags) => ownField(object, key) === true;
+  const isSet = (key: string, object: JsonObject = flags) => object[key] === true;
   const special = isSet('special');
   const ownFlags = special && Object.hasOwn(flags, 'lstrip') ? flags : undefined;
   const slowFlags = typeof declared === 'object' ? declared : ownFlags;

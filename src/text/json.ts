@@ -32,8 +32,3 @@ export function optionalList(value: unknown, file: string): readonly unknown[] {
   if (Array.isArray(value)) return value;
   throw fileError(file, `expected an array, got ${kindOf(value)}`);
 }
-
-/** An own field: never one that Object.prototype or a `__proto__` key lends. */
-export function ownField(object: JsonObject, key: string): unknown {
-  return Object.hasOwn(object, key) ? object[key] : undefined;
-}

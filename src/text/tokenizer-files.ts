@@ -1,5 +1,5 @@
 import { type AddedToken, collectAddedTokens, contentOf, type DeclaredTokens, declaredTokens } from './added-tokens.js';
-import { asObject, fileError, type JsonObject, optionalObject, ownField } from './json.js';
+import { asObject, fileError, type JsonObject, optionalObject } from './json.js';
 import { missingBytes, parseMerges, parseMergesTxt, parseVocabulary } from './vocabulary.js';
 
 /** The parsed contents of a checkpoint's tokenizer files; all but merges.txt are JSON. */
@@ -38,27 +38,27 @@ export function readTokenizerFiles(files: TokenizerFiles): TokenizerSpec {
   const given = files.tokenizerJson !== undefined && files.tokenizerJson !== null;
   const file = given ? 'tokenizer.json' : 'vocab.json';
   const tokenizerJson = given ? checkedTokenizerJson(files.tokenizerJson) : tokenizerJsonOf(files, config);
-  const model = asObject(ownField(tokenizerJson, 'model'), 'tokenizer.json: model');
-  const vocabulary = parseVocabulary(ownField(model, 'vocab'), given ? 'tokenizer.json: model.vocab' : file);
+  const model = asObject(tokenizerJson['model'], 'tokenizer.json: model');
+  const vocabulary = parseVocabulary(model['vocab'], given ? 'tokenizer.json: model.vocab' : file);
   const mergesFile = given ? 'tokenizer.json: model.merges' : 'merges.txt';
-  const merges = parseMerges(ownField(model, 'merges'), vocabulary, mergesFile);
+  const merges = parseMerges(model['merges'], vocabulary, mergesFile);
   const declared = declaredTokens(config, optionalObject(files.specialTokensMap, 'special_tokens_map.json'));
   const addedTokens = optionalObject(files.addedTokens, 'added_tokens.json');
   const added = collectAddedTokens({ tokenizerJson, config, addedTokens, declared, vocabulary });
   const unknown = unknownToken({ model, declared, vocabulary, added, file });
-  const preTokenizer = asObject(ownField(tokenizerJson, 'pre_tokenizer'), 'tokenizer.json: pre_tokenizer');
+  const preTokenizer = asObject(tokenizerJson['pre_tokenizer'], 'tokenizer.json: pre_tokenizer');
   return {
     file,
     vocabulary,
     added,
     declared,
     config,
-    prefixSpace: ownField(preTokenizer, 'add_prefix_space') === true,
+    prefixSpace: preTokenizer['add_prefix_space'] === true,
     library: {
       ...tokenizerJson,
       added_tokens: [],
-      normalizer: ownField(tokenizerJson, 'normalizer') ?? null,
-      post_processor: ownField(tokenizerJson, 'post_processor') ?? null,
+      normalizer: tokenizerJson['normalizer'] ?? null,
+      post_processor: tokenizerJson['post_processor'] ?? null,
       pre_tokenizer: withExactWhitespace(preTokenizer),
       decoder: null,
       // Object.fromEntries defines own fields, so that a token `__proto__` is a token.
@@ -82,7 +82,7 @@ function tokenizerJsonOf({ vocabJson, mergesTxt }: TokenizerFiles, config: JsonO
       'not found, and there is no tokenizer.json; a tokenizer needs tokenizer.json, or vocab.json and merges.txt',
     );
   }
-  const prefixSpace = ownField(config, 'add_prefix_space') === true;
+  const prefixSpace = config['add_prefix_space'] === true;
   return {
     pre_tokenizer: { type: 'ByteLevel', add_prefix_space: prefixSpace, trim_offsets: true, use_regex: true },
     model: { type: 'BPE', vocab: vocabJson, merges: parseMergesTxt(mergesTxt, 'merges.txt') },
@@ -93,37 +93,37 @@ const supported = 'use a checkpoint with a byte-level BPE tokenizer (GPT-2, OPT)
 
 function checkedTokenizerJson(value: unknown): JsonObject {
   const json = asObject(value, 'tokenizer.json');
-  const model = asObject(ownField(json, 'model'), 'tokenizer.json: model');
-  const type = ownField(model, 'type') ?? 'BPE';
+  const model = asObject(json['model'], 'tokenizer.json: model');
+  const type = model['type'] ?? 'BPE';
   if (type !== 'BPE')
     throw fileError('tokenizer.json', `model type is ${JSON.stringify(type)}, expected "BPE"`, supported);
-  const suffix = ['end_of_word_suffix', 'continuing_subword_prefix'].find((key) => (ownField(model, key) ?? '') !== '');
+  const suffix = ['end_of_word_suffix', 'continuing_subword_prefix'].find((key) => (model[key] ?? '') !== '');
   if (suffix !== undefined)
     throw fileError('tokenizer.json', `model.${suffix} is set, expected byte-level BPE`, supported);
-  if (!hasByteLevel(ownField(json, 'pre_tokenizer'))) {
+  if (!hasByteLevel(json['pre_tokenizer'])) {
     throw fileError('tokenizer.json', 'pre_tokenizer has no ByteLevel step', supported);
   }
   return json;
 }
 
 function stepsOf(node: JsonObject): readonly unknown[] {
-  const steps = ownField(node, 'pretokenizers');
-  return ownField(node, 'type') === 'Sequence' && Array.isArray(steps) ? steps : [];
+  const steps = node['pretokenizers'];
+  return node['type'] === 'Sequence' && Array.isArray(steps) ? steps : [];
 }
 
 function hasByteLevel(node: unknown): boolean {
   const object = optionalObject(node, 'tokenizer.json: pre_tokenizer');
-  return ownField(object, 'type') === 'ByteLevel' || stepsOf(object).some(hasByteLevel);
+  return object['type'] === 'ByteLevel' || stepsOf(object).some(hasByteLevel);
 }
 
 /** A ByteLevel step that splits by itself, as a Split by the same pattern and a ByteLevel step that does not. */
 function withExactWhitespace(node: unknown): JsonObject {
   const object = asObject(node, 'tokenizer.json: pre_tokenizer');
   const sequence = (pretokenizers: readonly unknown[]) => ({ type: 'Sequence', pretokenizers });
-  if (ownField(object, 'type') === 'Sequence') return sequence(stepsOf(object).map(withExactWhitespace));
-  if (ownField(object, 'type') !== 'ByteLevel') return object;
+  if (object['type'] === 'Sequence') return sequence(stepsOf(object).map(withExactWhitespace));
+  if (object['type'] !== 'ByteLevel') return object;
   const bytes = { ...object, add_prefix_space: false, use_regex: false };
-  if (ownField(object, 'use_regex') === false) return bytes;
+  if (object['use_regex'] === false) return bytes;
   return sequence([{ type: 'Split', pattern: { Regex: gpt2Split }, behavior: 'Removed', invert: true }, bytes]);
 }
 
@@ -142,7 +142,7 @@ function unknownToken({
   added,
   file,
 }: UnknownTokenContext): (readonly [string, number])[] {
-  const token = ownField(model, 'unk_token') ?? declared.get('unk_token');
+  const token = model['unk_token'] ?? declared.get('unk_token');
   const content = token === undefined ? undefined : contentOf(token as string, `${file}: unk_token`);
   if (content !== undefined) {
     const id = vocabulary.get(content) ?? added.find((entry) => entry.content === content)?.id;

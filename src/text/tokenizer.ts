@@ -2,7 +2,7 @@ import { Tokenizer as LibraryTokenizer } from '@huggingface/tokenizers';
 import { InputError, messageOf } from '../core/errors.js';
 import { contentOf } from './added-tokens.js';
 import { bytesOfEntry, createUtf8Decoder, joinBytes, utf8Bytes } from './byte-level.js';
-import { fileError, ownField } from './json.js';
+import { fileError } from './json.js';
 import { createSplitter, type Whitespace } from './sections.js';
 import { readTokenizerFiles, type TokenizerFiles, type TokenizerSpec } from './tokenizer-files.js';
 import { quoted } from './vocabulary.js';
@@ -146,7 +146,7 @@ function templateOf(
   library: LibraryTokenizer,
   ids: ReadonlyMap<string, number>,
 ): Tokenizer['template'] {
-  const [bos, eos] = ['add_bos_token', 'add_eos_token'].map((key) => ownField(spec.config, key));
+  const [bos, eos] = ['add_bos_token', 'add_eos_token'].map((key) => spec.config[key]);
   if (typeof bos === 'boolean' || typeof eos === 'boolean') {
     const special = specialIdsOf(spec, ids);
     const side = (wanted: unknown, name: 'bos' | 'eos') => (wanted === true ? [expectSpecial(special, name)] : []);

