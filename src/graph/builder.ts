@@ -134,89 +134,30 @@ function inferTypes<K extends OpName>(
   }
 }
 
+/** What is shared by all scopes of a graph while it is built. */
+interface Building {
+  readonly graph: Mutable<Graph>;
+  readonly lowering: Lowering;
+  readonly taps: Map<string, Value>;
+  readonly parameters: Map<string, Parameter>;
+  readonly constants: Map<string, Value>;
+  newValue(type: ValueType): Value;
+}
+
 /** Starts an empty graph. */
 export function createGraphBuilder(name: string, lowering: Lowering = plainLowering): GraphBuilder {
-  const graph: Mutable<Graph> = {
-    name,
-    inputs: [],
-    parameters: [],
-    constants: [],
-    nodes: [],
-    outputs: [],
-    states: [],
-  };
-  const taps = new Map<string, Value>();
-  const parameters = new Map<string, Parameter>();
-  const constants = new Map<string, Value>();
   let nextId = 0;
-  const newValue = ({ dtype, shape }: ValueType): Value => ({ id: nextId++, dtype, shape });
-
-  const addParameter = (parameter: Parameter): Value => {
-    parameters.set(parameter.name, parameter);
-    graph.parameters.push(parameter);
-    return parameter.value;
+  const building: Building = {
+    graph: { name, inputs: [], parameters: [], constants: [], nodes: [], outputs: [], states: [] },
+    lowering,
+    taps: new Map(),
+    parameters: new Map(),
+    constants: new Map(),
+    newValue: ({ dtype, shape }) => ({ id: nextId++, dtype, shape }),
   };
-  const parameter = (spec: ParameterSpec): Value => {
-    const known = parameters.get(spec.name);
-    if (!known) {
-      return addParameter({
-        name: spec.name,
-        value: newValue({ dtype: 'float32', shape: spec.shape }),
-        sources: [spec],
-      });
-    }
-    if (String(known.value.shape) !== String(spec.shape)) {
-      throw new ShapeError(`parameter ${spec.name}: expected [${known.value.shape}] as before, got [${spec.shape}]`);
-    }
-    return known.value;
-  };
-  const constant = (tensor: Tensor): Value => {
-    const key = sizeOf(tensor.shape) === 1 ? `${tensor.dtype}[${tensor.shape}]${tensor.data[0]}` : undefined;
-    const known = key && constants.get(key);
-    if (known) return known;
-    const value = newValue(tensor);
-    graph.constants.push({ value, tensor });
-    if (key) constants.set(key, value);
-    return value;
-  };
-
-  const scopeAt = (path: string): Scope => {
-    const full = (child: string | number) => (path ? `${path}.${child}` : String(child));
-    const makeNode: Scope['ops'] = (op, inputs, attributes) => {
-      const outputs = inferTypes(op, inputs, attributes, path).map(newValue);
-      graph.nodes.push({ op, inputs, attributes, outputs, scope: path } as Node);
-      return outputs;
-    };
-    const spec: Scope['spec'] = (child, shape, init) => ({ name: full(child), shape, init });
-    return {
-      path,
-      lowering,
-      at: (child) => scopeAt(full(child)),
-      parameter: (child, shape, init) => parameter(spec(child, shape, init)),
-      spec,
-      derive: (outputs, from) =>
-        outputs.map(({ name: child, type }, index) => {
-          const known = parameters.get(full(child));
-          if (known) return known.value;
-          return addParameter({
-            name: full(child),
-            value: newValue(type),
-            sources: from.sources,
-            derived: { from, index },
-          });
-        }),
-      constant,
-      op: (op, inputs, attributes) => makeNode(op, inputs, attributes)[0],
-      ops: makeNode,
-      tap: (child, value) => {
-        taps.set(full(child), value);
-        return value;
-      },
-    };
-  };
-
+  const { graph, taps } = building;
   const input: GraphBuilder['input'] = (inputName, dtype, shape) => {
-    const value = newValue({ dtype, shape });
+    const value = building.newValue({ dtype, shape });
     graph.inputs.push({ name: inputName, value });
     return value;
   };
@@ -224,7 +165,7 @@ export function createGraphBuilder(name: string, lowering: Lowering = plainLower
     graph.outputs.push({ name: outputName, value });
   };
   return {
-    root: scopeAt(''),
+    root: createScope(building, ''),
     taps,
     input,
     output,
@@ -242,6 +183,69 @@ export function createGraphBuilder(name: string, lowering: Lowering = plainLower
       return pruned(graph);
     },
   };
+}
+
+function createScope(building: Building, path: string): Scope {
+  const full = (child: string | number) => (path ? `${path}.${child}` : String(child));
+  const makeNode: Scope['ops'] = (op, inputs, attributes) => {
+    const outputs = inferTypes(op, inputs, attributes, path).map(building.newValue);
+    building.graph.nodes.push({ op, inputs, attributes, outputs, scope: path } as Node);
+    return outputs;
+  };
+  const spec: Scope['spec'] = (child, shape, init) => ({ name: full(child), shape, init });
+  return {
+    path,
+    lowering: building.lowering,
+    at: (child) => createScope(building, full(child)),
+    parameter: (child, shape, init) => parameterOf(building, spec(child, shape, init)),
+    spec,
+    derive: (outputs, from) =>
+      outputs.map(({ name: child, type }, index) => {
+        const name = full(child);
+        const known = building.parameters.get(name)?.value;
+        return known ?? addParameter(building, name, type, from.sources, { from, index });
+      }),
+    constant: (tensor) => constantOf(building, tensor),
+    op: (op, inputs, attributes) => makeNode(op, inputs, attributes)[0],
+    ops: makeNode,
+    tap: (child, value) => {
+      building.taps.set(full(child), value);
+      return value;
+    },
+  };
+}
+
+function addParameter(
+  { graph, parameters, newValue }: Building,
+  name: string,
+  type: ValueType,
+  sources: readonly ParameterSpec[],
+  derived?: Parameter['derived'],
+): Value {
+  const parameter: Parameter = { name, value: newValue(type), sources, ...(derived && { derived }) };
+  parameters.set(name, parameter);
+  graph.parameters.push(parameter);
+  return parameter.value;
+}
+
+function parameterOf(building: Building, spec: ParameterSpec): Value {
+  const known = building.parameters.get(spec.name);
+  if (!known) return addParameter(building, spec.name, { dtype: 'float32', shape: spec.shape }, [spec]);
+  if (String(known.value.shape) !== String(spec.shape)) {
+    throw new ShapeError(`parameter ${spec.name}: expected [${known.value.shape}] as before, got [${spec.shape}]`);
+  }
+  return known.value;
+}
+
+/** Equal scalars are one constant. */
+function constantOf({ graph, constants, newValue }: Building, tensor: Tensor): Value {
+  const key = sizeOf(tensor.shape) === 1 ? `${tensor.dtype}[${tensor.shape}]${tensor.data[0]}` : undefined;
+  const known = key && constants.get(key);
+  if (known) return known;
+  const value = newValue(tensor);
+  graph.constants.push({ value, tensor });
+  if (key) constants.set(key, value);
+  return value;
 }
 
 /** Without the nodes, parameters and constants that no output needs. Inputs stay: they are the interface. */

@@ -39,100 +39,117 @@ export interface SessionDecoderOptions {
 const bucket = 256;
 
 /** A decoder over a session of `cachedDecoderGraph`. */
-export function createSessionDecoder(
-  session: Session,
-  { width, maxPositions, withImages }: SessionDecoderOptions,
-): CachedDecoder {
-  const capacityFor = (length: number) => Math.min(maxPositions, Math.ceil((length + 1) / bucket) * bucket);
-  const noFeatures: Tensor<'float32'> = { dtype: 'float32', shape: [0, width], data: new Float32Array(0) };
-
-  const prefill = async (prompt: Prompt, state: CarriedTensors, signal?: AbortSignal): Promise<Float32Array> => {
-    const { ids, images } = prompt;
-    const feeds: Record<string, Tensor> = {
-      inputIds: intRows([ids], 'prompt'),
-      positions: intRows([ids.map((_, i) => positionRow(i))], 'positions'),
-      lastIndex: int32s([1], [ids.length - 1]),
-      totalLength: int32s([1], [ids.length]),
-      outputRows: ints([1], [ids.length - 1]),
-    };
-    if (withImages) {
-      feeds['features'] = images?.features ?? noFeatures;
-      feeds['imageSource'] = intRows([images?.source ?? ids.map((_, i) => i)], 'image source');
-    }
-    const { logits } = await session.run(feeds, { state, ...(signal && { signal }) });
-    return logits.data as Float32Array;
-  };
-
+export function createSessionDecoder(session: Session, options: SessionDecoderOptions): CachedDecoder {
+  const { maxPositions } = options;
   return {
     maxPositions,
     start: async (prompts, rows, signal) => {
-      for (const { ids } of prompts) {
-        if (ids.length === 0) throw new InputError('the prompt is empty');
-        if (ids.length > maxPositions) {
-          throw new InputError(`the prompt has ${ids.length} tokens, the model has ${maxPositions} positions`);
-        }
-      }
+      for (const { ids } of prompts) checkLength(ids.length, maxPositions);
       const lengths = rows.map((row) => prompts[row].ids.length);
-      let state = session.createState({ batch: rows.length, cache: capacityFor(Math.max(...lengths)) });
+      const cache = capacityFor(Math.max(...lengths), maxPositions);
+      const state = session.createState({ batch: rows.length, cache });
       try {
         const first = new Map<number, { readonly at: number; readonly logits: Float32Array }>();
         for (const [at, row] of rows.entries()) {
           if (first.has(row)) continue;
           const view = state.rows(at, 1);
-          first.set(row, { at, logits: await prefill(prompts[row], view, signal) });
+          first.set(row, { at, logits: await prefill(session, prompts[row], view, options, signal) });
           view.dispose();
         }
         state.permuteRows(rows.map((row) => first.get(row)?.at ?? 0));
-        return { batch: batchOf(), logits: rows.map((row) => first.get(row)?.logits ?? new Float32Array(0)) };
+        const logits = rows.map((row) => first.get(row)?.logits ?? new Float32Array(0));
+        return { batch: createBatch(session, state, lengths, options), logits: logits.map((row) => row.slice()) };
       } catch (error) {
         state.dispose();
         throw error;
       }
-
-      function batchOf(): DecodingBatch {
-        const everyRow = ints(
-          [rows.length],
-          rows.map((_, i) => i),
-        );
-        return {
-          step: async (tokens, stepSignal) => {
-            tokens.forEach((token, i) => {
-              if (token !== null) lengths[i]++;
-            });
-            const longest = Math.max(...lengths);
-            if (longest > maxPositions) throw new InputError(`the model has only ${maxPositions} positions`);
-            const { cache } = state.extents;
-            if (longest > cache) state = state.resize({ ...state.extents, cache: capacityFor(longest) });
-            const column = (values: readonly number[]) => ints([rows.length, 1], values);
-            const feeds: Record<string, Tensor> = {
-              inputIds: column(tokens.map((token) => token ?? 0)),
-              positions: column(lengths.map((length) => positionRow(length - 1))),
-              lastIndex: int32s(
-                [rows.length],
-                lengths.map((length) => length - 1),
-              ),
-              totalLength: int32s([1], [longest]),
-              outputRows: everyRow,
-            };
-            if (withImages) {
-              feeds['features'] = noFeatures;
-              feeds['imageSource'] = column(rows.map((_, i) => i));
-            }
-            const { logits } = await session.run(feeds, { state, ...(stepSignal && { signal: stepSignal }) });
-            const vocabulary = logits.shape[1];
-            const data = logits.data as Float32Array;
-            return rows.map((_, i) => data.subarray(i * vocabulary, (i + 1) * vocabulary));
-          },
-          reorder: (from) => {
-            state.permuteRows(from);
-            const before = [...lengths];
-            from.forEach((row, i) => {
-              lengths[i] = before[row];
-            });
-          },
-          dispose: () => state.dispose(),
-        };
-      }
     },
+  };
+}
+
+function checkLength(length: number, maxPositions: number): void {
+  if (length === 0) throw new InputError('the prompt is empty');
+  if (length > maxPositions) {
+    throw new InputError(`the prompt has ${length} tokens, the model has ${maxPositions} positions`);
+  }
+}
+
+const capacityFor = (length: number, maxPositions: number) =>
+  Math.min(maxPositions, Math.ceil((length + 1) / bucket) * bucket);
+
+const noFeatures = (width: number): Tensor => ({ dtype: 'float32', shape: [0, width], data: new Float32Array(0) });
+
+/** Fills one row of a cache with a prompt; the logits after it. */
+async function prefill(
+  session: Session,
+  { ids, images }: Prompt,
+  state: CarriedTensors,
+  { width, withImages }: SessionDecoderOptions,
+  signal?: AbortSignal,
+): Promise<Float32Array> {
+  const places = ids.map((_, i) => i);
+  const feeds: Record<string, Tensor> = {
+    inputIds: intRows([ids], 'prompt'),
+    positions: intRows([places.map(positionRow)], 'positions'),
+    lastIndex: int32s([1], [ids.length - 1]),
+    totalLength: int32s([1], [ids.length]),
+    outputRows: ints([1], [ids.length - 1]),
+  };
+  if (withImages) {
+    feeds['features'] = images?.features ?? noFeatures(width);
+    feeds['imageSource'] = intRows([images?.source ?? places], 'image source');
+  }
+  const { logits } = await session.run(feeds, { state, ...(signal && { signal }) });
+  return logits.data as Float32Array;
+}
+
+/** Rows that stand at `lengths` in a state, which the batch owns from here on. */
+function createBatch(
+  session: Session,
+  initial: CarriedTensors,
+  lengths: number[],
+  { width, maxPositions, withImages }: SessionDecoderOptions,
+): DecodingBatch {
+  let state = initial;
+  const count = lengths.length;
+  const rows = lengths.map((_, i) => i);
+  const column = (values: readonly number[]) => ints([count, 1], values);
+  return {
+    step: async (tokens, signal) => {
+      tokens.forEach((token, i) => {
+        if (token !== null) lengths[i]++;
+      });
+      const longest = Math.max(...lengths);
+      if (longest > maxPositions) throw new InputError(`the model has only ${maxPositions} positions`);
+      if (longest > state.extents['cache']) {
+        state = state.resize({ ...state.extents, cache: capacityFor(longest, maxPositions) });
+      }
+      const feeds: Record<string, Tensor> = {
+        inputIds: column(tokens.map((token) => token ?? 0)),
+        positions: column(lengths.map((length) => positionRow(length - 1))),
+        lastIndex: int32s(
+          [count],
+          lengths.map((length) => length - 1),
+        ),
+        totalLength: int32s([1], [longest]),
+        outputRows: ints([count], rows),
+      };
+      if (withImages) {
+        feeds['features'] = noFeatures(width);
+        feeds['imageSource'] = column(rows);
+      }
+      const { logits } = await session.run(feeds, { state, ...(signal && { signal }) });
+      const vocabulary = logits.shape[1];
+      const data = logits.data as Float32Array;
+      return rows.map((i) => data.subarray(i * vocabulary, (i + 1) * vocabulary));
+    },
+    reorder: (from) => {
+      state.permuteRows(from);
+      const before = [...lengths];
+      from.forEach((row, i) => {
+        lengths[i] = before[row];
+      });
+    },
+    dispose: () => state.dispose(),
   };
 }
