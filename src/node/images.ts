@@ -87,9 +87,9 @@ function checkHeader({ width, height, pages = 1 }: Metadata, where: string, limi
     throw new InputError(`${where}: has ${pages} frames, at most ${limits.maxFrames} are allowed`);
 }
 
-/** Gray stays gray (libvips would scale 16 bits where Pillow clips); all else becomes RGB. */
+/** 16 bits stay 16 bits: libvips would scale what Pillow clips. */
 function toPlainChannels(image: Sharp, { space }: Metadata): Sharp {
-  return space === 'b-w' || space === 'grey16' ? image : image.toColourspace(space === 'rgb16' ? 'rgb16' : 'srgb');
+  return image.toColourspace(space === 'grey16' || space === 'rgb16' ? space : 'srgb');
 }
 
 /** Interleaved samples of 1 to 4 channels as RGB bytes; alpha is dropped, as PIL's convert('RGB') drops it. */

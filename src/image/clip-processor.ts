@@ -1,0 +1,118 @@
+import { InputError } from '../core/errors.js';
+import { asObject, booleanField, countField, isObject, type JsonObject, numberField } from '../core/json.js';
+import type { Tensor } from '../core/tensor.js';
+import { black, crop, type Pixels, pad, type Size } from './pixels.js';
+import { type PillowFilter, resizePillow } from './resize-pillow.js';
+
+type Channels = readonly [number, number, number];
+
+export interface ClipProcessor {
+  /** Shortest edge in pixels, or an exact size; undefined leaves the image as it is. */
+  readonly resize: number | Size | undefined;
+  readonly filter: PillowFilter;
+  readonly crop: Size | undefined;
+  /** What pixels are multiplied by; 1 without rescaling. */
+  readonly rescale: number;
+  readonly normalize: { readonly mean: Channels; readonly std: Channels } | undefined;
+}
+
+/** PIL.Image.Resampling by number. */
+const filters: readonly PillowFilter[] = ['nearest', 'lanczos', 'bilinear', 'bicubic', 'box', 'hamming'];
+const clipMean: Channels = [0.48145466, 0.4578275, 0.40821073];
+const clipStd: Channels = [0.26862954, 0.26130258, 0.27577711];
+
+/** CLIPImageProcessor from `preprocessor_config.json`, in the old form (numbers) or the new (objects). */
+export function clipProcessorFrom(value: unknown, where = 'preprocessor_config.json'): ClipProcessor {
+  const json = asObject(value, where);
+  const on = (name: string) => booleanField(json, name, where, true);
+  const filter = filters[json['resample'] === undefined ? 3 : Number(json['resample'])];
+  if (!filter) throw new InputError(`${where}: resample: expected 0 to 5, got ${JSON.stringify(json['resample'])}`);
+  return {
+    resize: on('do_resize') ? resizeOf(json['size'], where) : undefined,
+    filter,
+    crop: on('do_center_crop') ? cropOf(json['crop_size'], where) : undefined,
+    rescale: on('do_rescale') ? numberField(json, 'rescale_factor', where, 1 / 255) : 1,
+    normalize: on('do_normalize')
+      ? { mean: channelsOf(json, 'image_mean', where, clipMean), std: channelsOf(json, 'image_std', where, clipStd) }
+      : undefined,
+  };
+}
+
+function resizeOf(size: unknown, where: string): number | Size {
+  if (size === undefined) return 224;
+  if (isObject(size) && 'height' in size) return sizeOf(size, 'size', where);
+  return isObject(size) ? countField(size, 'shortest_edge', `${where}: size`) : countField({ size }, 'size', where);
+}
+
+function cropOf(size: unknown, where: string): Size {
+  if (size === undefined) return { width: 224, height: 224 };
+  if (isObject(size)) return sizeOf(size, 'crop_size', where);
+  const side = countField({ crop_size: size }, 'crop_size', where);
+  return { width: side, height: side };
+}
+
+function sizeOf(json: JsonObject, name: string, where: string): Size {
+  return {
+    width: countField(json, 'width', `${where}: ${name}`),
+    height: countField(json, 'height', `${where}: ${name}`),
+  };
+}
+
+function channelsOf(json: JsonObject, name: string, where: string, other: Channels): Channels {
+  const value = json[name];
+  if (value === undefined) return other;
+  const isThree = Array.isArray(value) && value.length === 3 && value.every((item) => typeof item === 'number');
+  if (!isThree) throw new InputError(`${where}: ${name}: expected three numbers, got ${JSON.stringify(value)}`);
+  return value as unknown as Channels;
+}
+
+/** An image resized and cropped as bytes, as transformers' PIL backend does it. */
+export function resizeAndCrop(image: Pixels, processor: ClipProcessor): Pixels {
+  const target = targetSize(image, processor.resize);
+  const resized = target ? resizePillow(image, target, processor.filter) : image;
+  return processor.crop ? centerCrop(resized, processor.crop) : resized;
+}
+
+/** The shortest edge at its length, the other truncated (transformers get_resize_output_image_size). */
+function targetSize({ width, height }: Pixels, resize: ClipProcessor['resize']): Size | undefined {
+  if (typeof resize !== 'number') return resize;
+  const [short, long] = width <= height ? [width, height] : [height, width];
+  const other = Math.trunc((resize * long) / short);
+  return width <= height ? { width: resize, height: other } : { width: other, height: resize };
+}
+
+/**
+ * The middle of an image (transformers center_crop). Where the image is smaller it stands on zeros at ceil(half the difference)
+ * while the crop begins at half the difference rounded to zero: an odd difference gives one row or column less.
+ */
+function centerCrop(image: Pixels, size: Size): Pixels {
+  const canvas = { width: Math.max(image.width, size.width), height: Math.max(image.height, size.height) };
+  const [top, bottom, padTop] = cropRange(image.height, size.height, canvas.height);
+  const [left, right, padLeft] = cropRange(image.width, size.width, canvas.width);
+  const isInside = image.height >= size.height && image.width >= size.width;
+  const whole = isInside ? image : pad(image, { left: padLeft, top: padTop, ...canvas }, black);
+  return crop(whole, { left, top, width: right - left, height: bottom - top });
+}
+
+/** Start and end of the crop on the canvas, and where the image begins there. */
+function cropRange(length: number, wanted: number, canvas: number): readonly [number, number, number] {
+  const begin = Math.ceil((canvas - length) / 2);
+  const start = length >= wanted ? Math.floor((length - wanted) / 2) : Math.trunc((length - wanted) / 2);
+  return [Math.max(0, start + begin), Math.min(canvas, start + begin + wanted), begin];
+}
+
+/** An image as CLIP's tower takes it: float32 [3, H, W]. */
+export function processClip(image: Pixels, processor: ClipProcessor): Tensor<'float32'> {
+  const { width, height, data } = resizeAndCrop(image, processor);
+  const plane = width * height;
+  const out = new Float32Array(3 * plane);
+  for (let channel = 0; channel < 3; channel++) {
+    const [mean, std] = [processor.normalize?.mean[channel] ?? 0, processor.normalize?.std[channel] ?? 1];
+    const values = Float32Array.from(
+      { length: 256 },
+      (_, level) => (Math.fround(level * processor.rescale) - mean) / std,
+    );
+    for (let i = 0; i < plane; i++) out[channel * plane + i] = values[data[3 * i + channel]];
+  }
+  return { dtype: 'float32', shape: [3, height, width], data: out };
+}

@@ -1,0 +1,170 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { AbortedError, RuntimeUnavailableError, ShapeError } from '../../src/core/errors.js';
+import { createRng } from '../../src/core/rng.js';
+import { floats, int32s, sizeOf, type Tensor } from '../../src/core/tensor.js';
+import { createGraphBuilder, fusedLowering, plainLowering } from '../../src/graph/builder.js';
+import { attention, cachedAttention } from '../../src/nn/attention.js';
+import { linear } from '../../src/nn/linear.js';
+import { dequantize, quantize } from '../../src/nn/quantized.js';
+import { createRuntime } from '../../src/node/ort/runtime.js';
+import { assertAllclose } from '../helpers/allclose.js';
+import { runGraph, weightsFrom } from '../helpers/run-graph.js';
+
+function randomTensor(shape: readonly number[], seed: number): Tensor<'float32'> {
+  const rng = createRng(seed);
+  return floats(
+    shape,
+    Array.from({ length: sizeOf(shape) }, () => rng.normal()),
+  );
+}
+const noWeights = { weights: () => undefined };
+
+test('the three lowerings of causal attention agree, also for heads of odd size', async () => {
+  for (const [heads, headSize] of [
+    [4, 8],
+    [3, 6],
+  ]) {
+    const [B, T, C] = [2, 5, heads * headSize];
+    const scale = headSize ** -0.5;
+    const feeds = { q: randomTensor([B, T, C], 1), k: randomTensor([B, T, C], 2), v: randomTensor([B, T, C], 3) };
+    const bias = floats(
+      [1, 1, T, T],
+      Array.from({ length: T * T }, (_, i) => (i % T <= Math.floor(i / T) ? 0 : -1e9)),
+    );
+
+    const plain = createGraphBuilder('plain', plainLowering);
+    const [q, k, v] = ['q', 'k', 'v'].map((name) => plain.input(name, 'float32', [B, T, C]));
+    const options = { heads, scale, bias: plain.root.constant(bias) };
+    plain.output('y', attention(plain.root, q, k, v, options));
+    const want = (await runGraph(plain.finish(), new Map(), feeds))['y'].data as Float32Array;
+
+    const cached = createGraphBuilder('cached', fusedLowering);
+    const qkv = ['q', 'k', 'v'].map((name) => cached.input(name, 'float32', ['batch', 'sequence', C]));
+    const cacheShape = ['batch', heads, 'cache', Math.ceil(headSize / 8) * 8];
+    const past = {
+      key: cached.state('key', 'float32', cacheShape),
+      value: cached.state('value', 'float32', cacheShape),
+      lastIndex: cached.input('lastIndex', 'int32', ['batch']),
+      totalLength: cached.input('totalLength', 'int32', [1]),
+    };
+    const result = cachedAttention(cached.root, qkv, past, { heads, scale });
+    cached.output('y', result.output);
+    cached.carry('key', result.key);
+    cached.carry('value', result.value);
+    const session = await createRuntime({ threads: 2 }).compile(cached.finish(), noWeights);
+    const state = session.createState({ batch: B, cache: 8 });
+    const lengths = { lastIndex: int32s([B], [T - 1, T - 1]), totalLength: int32s([1], [T]) };
+    const got = (await session.run({ ...feeds, ...lengths }, { state }))['y'].data as Float32Array;
+    assertAllclose(got, want, { atol: 1e-5, rtol: 1e-4 }, `${heads} heads of ${headSize}`);
+    // A second step sees the cache of the first, also after it has grown.
+    const grown = state.resize({ batch: B, cache: 16 });
+    const last = (x: Tensor<'float32'>) =>
+      floats([B, 1, C], [...x.data.subarray(0, C), ...x.data.subarray(T * C, T * C + C)]);
+    const step = { q: last(feeds.q), k: last(feeds.k), v: last(feeds.v) };
+    const next = { lastIndex: int32s([B], [T, T]), totalLength: int32s([1], [T + 1]) };
+    const after = (await session.run({ ...step, ...next }, { state: grown }))['y'];
+    assert.deepEqual(after.shape, [B, 1, C]);
+    assert.ok((after.data as Float32Array).every(Number.isFinite));
+    await session.dispose();
+  }
+});
+
+test('fused attention without a mask equals the plain one', async () => {
+  const [B, T, C, heads] = [2, 7, 24, 3];
+  const feeds = { q: randomTensor([B, T, C], 4), k: randomTensor([B, T, C], 5), v: randomTensor([B, T, C], 6) };
+  const results: Float32Array[] = [];
+  for (const lowering of [plainLowering, fusedLowering]) {
+    const builder = createGraphBuilder('attention', lowering);
+    const [q, k, v] = ['q', 'k', 'v'].map((name) => builder.input(name, 'float32', [B, T, C]));
+    builder.output('y', attention(builder.root, q, k, v, { heads, scale: 0.4 }));
+    results.push((await runGraph(builder.finish(), new Map(), feeds))['y'].data as Float32Array);
+  }
+  assertAllclose(results[1], results[0], { atol: 1e-5, rtol: 1e-4 });
+});
+
+for (const bits of [8, 4] as const) {
+  test(`${bits}-bit weights multiply as their dequantized values do`, async () => {
+    const [rows, K, N] = [3, 320, 256];
+    const weight = randomTensor([N, K], 7);
+    const x = randomTensor([rows, K], 8);
+    const builder = createGraphBuilder('linear', { ...fusedLowering, weightBits: bits });
+    builder.output('y', linear(builder.root, builder.input('x', 'float32', [rows, K]), N, { bias: false }));
+    const got = (await runGraph(builder.finish(), new Map([['weight', weight]]), { x }))['y'].data as Float32Array;
+    const [packed, scales] = quantize(weight, bits);
+    const back = dequantize(packed, scales, K, bits).data;
+    const want = Array.from({ length: rows * N }, (_, at) => {
+      let sum = 0;
+      for (let i = 0; i < K; i++) sum += x.data[Math.floor(at / N) * K + i] * back[(at % N) * K + i];
+      return sum;
+    });
+    // The kernel rounds activations to 8 bits per block: errors of a percent of a typical value.
+    assertAllclose(got, want, { atol: 0.02 * Math.sqrt(K), rtol: 0 });
+    const error = Math.max(...back.map((value, i) => Math.abs(value - weight.data[i])));
+    assert.ok(error < (bits === 8 ? 0.02 : 0.35), `quantization error ${error}`);
+  });
+}
+
+test('wrong feeds are refused before anything runs', async () => {
+  const builder = createGraphBuilder('g');
+  const x = builder.input('x', 'float32', ['n', 4]);
+  builder.output('y', builder.root.op('Add', [x, builder.input('z', 'float32', ['n', 4])], {}));
+  const session = await createRuntime({ threads: 2 }).compile(builder.finish(), noWeights);
+  const two = floats([2, 4], new Float32Array(8));
+  await assert.rejects(session.run({ x: two }), ShapeError);
+  await assert.rejects(session.run({ x: two, z: floats([3, 4], new Float32Array(12)) }), ShapeError);
+  await assert.rejects(session.run({ x: int32s([2, 4], new Int32Array(8)), z: two }), ShapeError);
+  await assert.rejects(session.run({ x: two, z: two }, { outputs: ['nothing'] }), /no output nothing/);
+  const { y } = await session.run({ x: two, z: two });
+  assert.deepEqual(y.shape, [2, 4]);
+  await session.dispose();
+  await session.dispose();
+  await assert.rejects(session.run({ x: two, z: two }), /disposed/);
+});
+
+test('an aborted run stops, and the next one is whole', async () => {
+  const builder = createGraphBuilder('g');
+  let x = builder.input('x', 'float32', [512, 512]);
+  for (let i = 0; i < 60; i++) x = builder.root.op('Tanh', [builder.root.op('MatMul', [x, x], {})], {});
+  builder.output('y', x);
+  const session = await createRuntime({ threads: 2 }).compile(builder.finish(), noWeights);
+  const feeds = { x: randomTensor([512, 512], 9) };
+  const controller = new AbortController();
+  setTimeout(() => controller.abort(), 5);
+  await assert.rejects(session.run(feeds, { signal: controller.signal }), AbortedError);
+  await assert.rejects(session.run(feeds, { signal: controller.signal }), AbortedError);
+  assert.equal((await session.run(feeds))['y'].data.length, 512 * 512);
+  await session.dispose();
+});
+
+test('sessions opened and closed leave no memory behind', async () => {
+  const weight = randomTensor([256, 256], 10);
+  const builder = createGraphBuilder('g');
+  builder.output('y', linear(builder.root, builder.input('x', 'float32', [4, 256]), 256, { bias: false }));
+  const graph = builder.finish();
+  const runtime = createRuntime({ threads: 2 });
+  const weights = weightsFrom(new Map([['weight', weight]]));
+  const cycle = async (count: number) => {
+    for (let i = 0; i < count; i++) {
+      const session = await runtime.compile(graph, { weights });
+      await session.run({ x: floats([4, 256], new Float32Array(1024)) });
+      await session.dispose();
+    }
+    return process.memoryUsage().rss;
+  };
+  const before = await cycle(150);
+  const grown = (await cycle(850)) - before;
+  // 850 leaked sessions of this size would hold more than 220 MB.
+  assert.ok(grown < 40e6, `RSS grew by ${grown} bytes`);
+});
+
+test('a device that is not there is refused with its reason', () => {
+  for (const device of ['cuda', 'webgpu'] as const) {
+    try {
+      createRuntime({ device });
+    } catch (error) {
+      assert.ok(error instanceof RuntimeUnavailableError);
+      assert.match(error.message, /doctor/);
+    }
+  }
+});

@@ -1,0 +1,129 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { InputError } from '../../src/core/errors.js';
+import { createRng } from '../../src/core/rng.js';
+import type { CachedDecoder } from '../../src/infer/decoder.js';
+import { generate } from '../../src/infer/generate.js';
+import { createProcessors, endsInLoop, pickToken } from '../../src/infer/processors.js';
+
+/** A decoder whose next token is a function of the last: no model needed. */
+function scripted(next: (token: number) => number, vocabulary = 10): CachedDecoder {
+  const logitsFor = (token: number) =>
+    Float32Array.from({ length: vocabulary }, (_, id) => (id === next(token) ? 5 : 0));
+  return {
+    maxPositions: 32,
+    start: async (prompts, rows) => ({
+      logits: rows.map((row) => logitsFor(prompts[row].ids.at(-1) ?? 0)),
+      batch: {
+        step: async (tokens) => tokens.map((token) => logitsFor(token ?? 0)),
+        reorder: () => undefined,
+        dispose: () => undefined,
+      },
+    }),
+  };
+}
+const counting = scripted((token) => (token + 1) % 10);
+
+test('rows end at the end token, the limit or the last position', async () => {
+  const [row] = await generate(counting, [{ ids: [3] }], 7);
+  assert.deepEqual(row.tokens, [4, 5, 6, 7]);
+  assert.equal(row.finishReason, 'stop');
+  const [short] = await generate(counting, [{ ids: [3] }], 7, { maxNewTokens: 2 });
+  assert.deepEqual([short.tokens, short.finishReason], [[4, 5], 'length']);
+  const [full] = await generate(counting, [{ ids: [3] }], 7, { eosId: null });
+  assert.deepEqual([full.tokens.length, full.finishReason], [31, 'length']);
+});
+
+test('rows of one batch end on their own', async () => {
+  const rows = await generate(counting, [{ ids: [5] }, { ids: [0, 1] }], 7);
+  assert.deepEqual(
+    rows.map(({ tokens }) => tokens),
+    [
+      [6, 7],
+      [2, 3, 4, 5, 6, 7],
+    ],
+  );
+});
+
+test('a callback can end a row', async () => {
+  const [row] = await generate(counting, [{ ids: [0] }], 9, { onToken: (_, token) => token === 3 });
+  assert.deepEqual([row.tokens, row.finishReason], [[1, 2, 3], 'stop']);
+});
+
+test('a signal ends rows as aborted, with what they have', async () => {
+  const controller = new AbortController();
+  const stuck: CachedDecoder = {
+    maxPositions: 1000,
+    start: async (prompts, rows, signal) => {
+      const started = await counting.start(prompts, rows, signal);
+      const { AbortedError } = await import('../../src/core/errors.js');
+      return {
+        ...started,
+        batch: {
+          ...started.batch,
+          step: async (tokens, stepSignal) => {
+            if (stepSignal?.aborted) throw new AbortedError('stopped');
+            return started.batch.step(tokens);
+          },
+        },
+      };
+    },
+  };
+  const [row] = await generate(stuck, [{ ids: [0] }], 99, {
+    signal: controller.signal,
+    onToken: (_, token) => {
+      if (token === 4) controller.abort();
+      return false;
+    },
+  });
+  assert.deepEqual([row.tokens, row.finishReason], [[1, 2, 3, 4], 'aborted']);
+});
+
+test('loops are noticed, and repeats in real text are not', async () => {
+  const cycle = Array.from({ length: 80 }, (_, i) => i % 5);
+  assert.ok(endsInLoop(cycle));
+  assert.ok(!endsInLoop(cycle.slice(0, 60)));
+  assert.ok(!endsInLoop([...cycle, 77]));
+  assert.ok(!endsInLoop(Array.from({ length: 200 }, (_, i) => i)));
+  const longer = { ...scripted(() => 3), maxPositions: 500 };
+  const [row] = await generate(longer, [{ ids: [1] }], 9, { stopLoops: true });
+  assert.equal(row.finishReason, 'repetition');
+});
+
+test('sampling keeps to top-k and top-p, and to its seed', () => {
+  const logits = Float32Array.from([5, 4, 1, 0, -2]);
+  const draw = (options: object, seed = 1) => {
+    const rng = createRng(seed);
+    return Array.from({ length: 400 }, () => pickToken(logits, { temperature: 1, ...options }, rng));
+  };
+  assert.deepEqual([...new Set(draw({ topK: 2 }))].sort(), [0, 1]);
+  assert.deepEqual([...new Set(draw({ topP: 0.5 }))], [0]);
+  assert.deepEqual([...new Set(draw({ topP: 0.8 }))].sort(), [0, 1]);
+  assert.deepEqual(draw({}, 5), draw({}, 5));
+  assert.notDeepEqual(draw({}, 5), draw({}, 6));
+  // softmax of the five logits gives the first about 0.71
+  const share = draw({}).filter((id) => id === 0).length / 400;
+  assert.ok(Math.abs(share - 0.71) < 0.08, String(share));
+});
+
+test('penalties follow transformers', () => {
+  const logits = Float32Array.from([2, -2, 1, 0]);
+  createProcessors({ repetitionPenalty: 2 })(logits, [0, 1, 1]);
+  assert.deepEqual([...logits], [1, -4, 1, 0]);
+  const banned = Float32Array.from([0, 0, 0, 0]);
+  createProcessors({ noRepeatNgramSize: 3 })(banned, [1, 2, 3, 0, 1, 2]);
+  assert.deepEqual([...banned], [0, 0, 0, Number.NEGATIVE_INFINITY]);
+});
+
+test('options out of range are refused', async () => {
+  for (const options of [
+    { maxNewTokens: 0 },
+    { sampling: { temperature: -1 } },
+    { sampling: { topP: 0 } },
+    { sampling: { topK: 1.5 } },
+    { repetitionPenalty: 0 },
+    { beams: { count: 0 } },
+  ]) {
+    await assert.rejects(generate(counting, [{ ids: [1] }], 9, options), InputError, JSON.stringify(options));
+  }
+});
