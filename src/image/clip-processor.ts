@@ -1,10 +1,19 @@
 import { InputError } from '../core/errors.js';
-import { asObject, booleanField, countField, isObject, type JsonObject, numberField } from '../core/json.js';
+import {
+  asObject,
+  booleanField,
+  countField,
+  indexField,
+  isObject,
+  type JsonObject,
+  numberField,
+} from '../core/json.js';
 import type { Tensor } from '../core/tensor.js';
 import { black, crop, type Pixels, pad, type Size } from './pixels.js';
-import { type PillowFilter, resizePillow } from './resize-pillow.js';
+import { type PillowFilter, pillowFilters, resizePillow } from './resize-pillow.js';
 
-type Channels = readonly [number, number, number];
+/** One number per colour channel. */
+export type Channels = readonly [number, number, number];
 
 export interface ClipProcessor {
   /** Shortest edge in pixels, or an exact size; undefined leaves the image as it is. */
@@ -16,16 +25,15 @@ export interface ClipProcessor {
   readonly normalize: { readonly mean: Channels; readonly std: Channels } | undefined;
 }
 
-/** PIL.Image.Resampling by number. */
-const filters: readonly PillowFilter[] = ['nearest', 'lanczos', 'bilinear', 'bicubic', 'box', 'hamming'];
-const clipMean: Channels = [0.48145466, 0.4578275, 0.40821073];
+/** What a configuration without `image_mean` means (transformers OPENAI_CLIP_MEAN). */
+export const clipMean: Channels = [0.48145466, 0.4578275, 0.40821073];
 const clipStd: Channels = [0.26862954, 0.26130258, 0.27577711];
 
 /** CLIPImageProcessor from `preprocessor_config.json`, in the old form (numbers) or the new (objects). */
 export function clipProcessorFrom(value: unknown, where = 'preprocessor_config.json'): ClipProcessor {
   const json = asObject(value, where);
   const on = (name: string) => booleanField(json, name, where, true);
-  const filter = filters[json['resample'] === undefined ? 3 : Number(json['resample'])];
+  const filter = pillowFilters[indexField(json, 'resample', where, 3)];
   if (!filter) throw new InputError(`${where}: resample: expected 0 to 5, got ${JSON.stringify(json['resample'])}`);
   return {
     resize: on('do_resize') ? resizeOf(json['size'], where) : undefined,
@@ -33,7 +41,10 @@ export function clipProcessorFrom(value: unknown, where = 'preprocessor_config.j
     crop: on('do_center_crop') ? cropOf(json['crop_size'], where) : undefined,
     rescale: on('do_rescale') ? numberField(json, 'rescale_factor', where, 1 / 255) : 1,
     normalize: on('do_normalize')
-      ? { mean: channelsOf(json, 'image_mean', where, clipMean), std: channelsOf(json, 'image_std', where, clipStd) }
+      ? {
+          mean: channelsOf(json, 'image_mean', where, clipMean),
+          std: channelsOf(json, 'image_std', where, clipStd, isDivisor),
+        }
       : undefined,
   };
 }
@@ -58,12 +69,15 @@ function sizeOf(json: JsonObject, name: string, where: string): Size {
   };
 }
 
-function channelsOf(json: JsonObject, name: string, where: string, other: Channels): Channels {
+const isNumber = (value: unknown) => typeof value === 'number' && Number.isFinite(value);
+const isDivisor = (value: unknown) => isNumber(value) && value !== 0;
+
+function channelsOf(json: JsonObject, name: string, where: string, other: Channels, ok = isNumber): Channels {
   const value = json[name];
   if (value === undefined) return other;
-  const isThree = Array.isArray(value) && value.length === 3 && value.every((item) => typeof item === 'number');
-  if (!isThree) throw new InputError(`${where}: ${name}: expected three numbers, got ${JSON.stringify(value)}`);
-  return value as unknown as Channels;
+  if (Array.isArray(value) && value.length === 3 && value.every(ok)) return value as unknown as Channels;
+  const kind = ok === isDivisor ? 'three numbers other than 0' : 'three numbers';
+  throw new InputError(`${where}: ${name}: expected ${kind}, got ${JSON.stringify(value)}`);
 }
 
 /** An image resized and cropped as bytes, as transformers' PIL backend does it. */
@@ -73,11 +87,20 @@ export function resizeAndCrop(image: Pixels, processor: ClipProcessor): Pixels {
   return processor.crop ? centerCrop(resized, processor.crop) : resized;
 }
 
+/** The most pixels an image may have between resizing and cropping, 600 MB of RGB. */
+const maxResizedPixels = 200e6;
+
 /** The shortest edge at its length, the other truncated (transformers get_resize_output_image_size). */
 function targetSize({ width, height }: Pixels, resize: ClipProcessor['resize']): Size | undefined {
   if (typeof resize !== 'number') return resize;
   const [short, long] = width <= height ? [width, height] : [height, width];
   const other = Math.trunc((resize * long) / short);
+  // A strip of 1 pixel becomes `resize` times as long: bytes in the file do not bound the memory that takes.
+  if (resize * other > maxResizedPixels) {
+    throw new InputError(
+      `image ${width}x${height}: too elongated, at ${resize} pixels across it would be ${other} long; crop it first`,
+    );
+  }
   return width <= height ? { width: resize, height: other } : { width: other, height: resize };
 }
 
@@ -107,11 +130,11 @@ export function processClip(image: Pixels, processor: ClipProcessor): Tensor<'fl
   const plane = width * height;
   const out = new Float32Array(3 * plane);
   for (let channel = 0; channel < 3; channel++) {
-    const [mean, std] = [processor.normalize?.mean[channel] ?? 0, processor.normalize?.std[channel] ?? 1];
-    const values = Float32Array.from(
-      { length: 256 },
-      (_, level) => (Math.fround(level * processor.rescale) - mean) / std,
-    );
+    const mean = Math.fround(processor.normalize?.mean[channel] ?? 0);
+    const std = Math.fround(processor.normalize?.std[channel] ?? 1);
+    // numpy's float32: every step rounds.
+    const normalized = (level: number) => Math.fround(Math.fround(level * processor.rescale) - mean) / std;
+    const values = Float32Array.from({ length: 256 }, (_, level) => normalized(level));
     for (let i = 0; i < plane; i++) out[channel * plane + i] = values[data[3 * i + channel]];
   }
   return { dtype: 'float32', shape: [3, height, width], data: out };

@@ -19,10 +19,14 @@ function cubic(x: number): number {
   return d < 2 ? (((d - 5) * d + 8) * d - 4) * -0.5 : 0;
 }
 
+/** Pillow writes the two constants as C floats, which shows in the weights. */
+const hammingBase = Math.fround(0.54);
+const hammingSwing = Math.fround(0.46);
+
 function hamming(x: number): number {
   const d = Math.abs(x);
   if (d === 0) return 1;
-  return d < 1 ? sinc(d) * (0.54 + 0.46 * Math.cos(d * Math.PI)) : 0;
+  return d < 1 ? sinc(d) * (hammingBase + hammingSwing * Math.cos(d * Math.PI)) : 0;
 }
 
 const kernels: { readonly [F in Exclude<PillowFilter, 'nearest'>]: Kernel } = {

@@ -2,7 +2,7 @@ import type { Tensor } from '../core/tensor.js';
 import type { ParameterSpec, Scope, Value } from '../graph/builder.js';
 
 /** Inputs that share a scale. */
-export const blockSize = 32;
+export const blockSize = 64;
 
 /** Fewer weights than this are not worth quantizing: they cost no time, and short sums do not average the error away. */
 const minWeights = 1 << 16;

@@ -101,7 +101,7 @@ for (const bits of [8, 4] as const) {
     // The kernel rounds activations to 8 bits per block: errors of a percent of a typical value.
     assertAllclose(got, want, { atol: 0.02 * Math.sqrt(K), rtol: 0 });
     const error = Math.max(...back.map((value, i) => Math.abs(value - weight.data[i])));
-    assert.ok(error < (bits === 8 ? 0.02 : 0.35), `quantization error ${error}`);
+    assert.ok(error < (bits === 8 ? 0.03 : 0.4), `quantization error ${error}`);
   });
 }
 

@@ -1,13 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { InputError } from '../../src/core/errors.js';
 import type { Tensor } from '../../src/core/tensor.js';
+import { addNoise, bitmap, brightnessContrast, dilate, erode, gaussianBlur } from '../../src/image/augment.js';
 import { blipTransform, processHigh, testTransform } from '../../src/image/high-processor.js';
-import { crop } from '../../src/image/pixels.js';
+import { crop, type Pixels } from '../../src/image/pixels.js';
 import { resizeCv2Linear } from '../../src/image/resize-cv2.js';
 import { resizePillow } from '../../src/image/resize-pillow.js';
 import { assertAllclose } from '../helpers/allclose.js';
 import { fixturePixels } from '../helpers/png.js';
-import { fixtureTensors, rowsOf } from '../helpers/tensors.js';
+import { fixtureTensors, rowsOf, tensorOf } from '../helpers/tensors.js';
 
 const folder = 'high-image-processor';
 const size = { width: 1024, height: 1024 };
@@ -66,3 +68,27 @@ for (const [prefix, transform] of [
     });
   }
 }
+
+const noise = tensorOf(expected, 'augment.noise').data as Float32Array;
+const augmentations: Record<string, (image: Pixels) => Pixels> = {
+  bitmap,
+  erosion: erode,
+  dilation: dilate,
+  brightness_contrast: (image) => brightnessContrast(image, { contrast: 1.07, brightness: -0.04 }),
+  gaussian_blur: gaussianBlur,
+  gauss_noise: (image) => addNoise(image, noise),
+};
+
+for (const [name, augment] of Object.entries(augmentations)) {
+  test(`${name}: every pixel, and the input is left alone`, async () => {
+    const image = await fixturePixels(`${folder}/augment/input.png`);
+    const before = image.data.slice();
+    assert.deepEqual(augment(image).data, (await fixturePixels(`${folder}/augment/${name}.png`)).data);
+    assert.deepEqual(image.data, before);
+  });
+}
+
+test('noise of another size than the image is refused', async () => {
+  const image = await fixturePixels(`${folder}/augment/input.png`);
+  assert.throws(() => addNoise(image, noise.subarray(1)), InputError);
+});
