@@ -74,7 +74,8 @@ export function viewBytes<D extends DType>(dtype: D, bytes: Uint8Array): TypedAr
   if (bytes.byteLength % size !== 0) {
     throw new InputError(`${bytes.byteLength} bytes are not a whole number of ${dtype} elements of ${size} bytes`);
   }
-  const aligned = bytes.byteOffset % size === 0 ? bytes : bytes.slice();
+  // Not slice(): a Buffer's is another view of the same bytes.
+  const aligned = bytes.byteOffset % size === 0 ? bytes : new Uint8Array(bytes);
   return new constructors[dtype](aligned.buffer, aligned.byteOffset, aligned.byteLength / size);
 }
 

@@ -1,7 +1,7 @@
 import type { DType } from '../core/dtype.js';
 import { WeightsError } from '../core/errors.js';
 import { type Tensor, toFloat32 } from '../core/tensor.js';
-import { type ByteSource, readText } from './source.js';
+import { type ByteSource, readText, shown } from './source.js';
 import { isJsonObject, type JsonValue, parseStrictJson } from './strict-json.js';
 
 export interface TensorInfo {
@@ -28,7 +28,7 @@ export interface Checkpoint {
 export async function readFloat32(checkpoint: Checkpoint, name: string): Promise<Tensor<'float32'>> {
   const { dtype } = checkpoint.info(name);
   if (!isFloat(dtype)) {
-    throw new WeightsError(`${checkpoint.name}: ${name}: expected a floating-point tensor, got ${dtype}`);
+    throw new WeightsError(`${checkpoint.name}: ${shown(name)}: expected a floating-point tensor, got ${dtype}`);
   }
   return toFloat32(await checkpoint.read(name), name);
 }
@@ -41,7 +41,7 @@ export function isFloat(dtype: DType): boolean {
 /** An entry of a checkpoint's table. Throws WeightsError for a name that is not there. */
 export function expectEntry<T>(table: ReadonlyMap<string, T>, name: string, where: string): T {
   const entry = table.get(name);
-  if (entry === undefined) throw new WeightsError(`${where}: no tensor is called ${JSON.stringify(name)}`);
+  if (entry === undefined) throw new WeightsError(`${where}: no tensor is called ${shown(name)}`);
   return entry;
 }
 
@@ -58,14 +58,14 @@ export async function readShardIndex(source: ByteSource): Promise<ReadonlyMap<st
   if (!isJsonObject(map)) {
     throw new WeightsError(`${source.name}: expected an object with "weight_map", tensor names to file names`);
   }
-  return new Map([...map].map(([name, file]) => [name, expectPlainFileName(file, `${source.name}: ${name}`)]));
+  return new Map([...map].map(([name, file]) => [name, expectPlainFileName(file, `${source.name}: ${shown(name)}`)]));
 }
 
 /** Throws WeightsError unless `value` names a file in the same directory and could name nothing else on any system. */
 export function expectPlainFileName(value: JsonValue, where: string): string {
   const plain = typeof value === 'string' && /^[A-Za-z0-9_][A-Za-z0-9._ +=@-]*$/.test(value) && value.length <= 255;
   if (plain) return value;
-  const got = typeof value === 'string' ? JSON.stringify(value.slice(0, 100)) : typeof value;
+  const got = typeof value === 'string' ? shown(value) : typeof value;
   throw new WeightsError(`${where}: expected the plain name of a file beside the index, got ${got}`);
 }
 
@@ -114,7 +114,7 @@ function checkShards(where: string, index: ReadonlyMap<string, string>, shards: 
   for (const [name, fileName] of index) {
     if (!held.get(fileName)?.has(name)) {
       throw new WeightsError(
-        `${where}: ${name} should be in ${fileName}, which does not have it; are the shards mixed up?`,
+        `${where}: ${shown(name)} should be in ${fileName}, which does not have it; are the shards mixed up?`,
       );
     }
   }

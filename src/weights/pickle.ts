@@ -1,5 +1,5 @@
 import { WeightsError } from '../core/errors.js';
-import { decodeUtf8, isExtent, viewOf } from './source.js';
+import { decodeUtf8, isExtent, shown, viewOf } from './source.js';
 
 /** What a pickle can hold here. All of it is inert: there is no value that can be called. */
 export type PickleValue =
@@ -61,7 +61,7 @@ type Operation = (machine: Machine) => void;
 
 const highestProtocol = 5;
 const stopCode = 0x2e;
-const maxOperations = 4_000_000;
+const maxOperations = 2_000_000;
 const maxContainers = 250_000;
 const maxGlobalBytes = 512;
 const maxIntegerBytes = 64;
@@ -227,9 +227,9 @@ function pushSymbol({ vocabulary, stack }: Machine, module: string, name: string
   // A space joins them: no key of the vocabulary has more than one, so no other split names it.
   const key = `${module} ${name}`;
   if (!vocabulary.symbols.has(key)) {
-    const shown = `${module}.${name}`.slice(0, 200);
+    const refused = shown(`${module}.${name}`);
     fail(
-      `the checkpoint names the Python global ${JSON.stringify(shown)}, which is not a tensor or a plain container; it is refused`,
+      `the checkpoint names the Python global ${refused}, which is not a tensor or a plain container; it is refused`,
     );
   }
   stack.push({ kind: 'symbol', name: key });
@@ -272,7 +272,7 @@ function assign(target: PickleDict, items: readonly PickleValue[]): void {
 
 function setItem(target: PickleDict, key: PickleValue, value: PickleValue): void {
   if (typeof key === 'object') fail(`a dict key is ${describe(key)}, expected a string or a number`);
-  if (target.entries.has(key)) fail(`the dict key ${JSON.stringify(String(key).slice(0, 200))} occurs twice`);
+  if (target.entries.has(key)) fail(`the dict key ${shown(String(key))} occurs twice`);
   target.entries.set(key, value);
 }
 

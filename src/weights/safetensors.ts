@@ -2,7 +2,17 @@ import { bytesOf, type DType, itemSize, viewBytes } from '../core/dtype.js';
 import { InputError, WeightsError } from '../core/errors.js';
 import { sizeOf, type Tensor } from '../core/tensor.js';
 import { type Checkpoint, expectEntry, type TensorInfo } from './checkpoint.js';
-import { type ByteSource, decodeUtf8, exactProduct, isExtent, readBytes, uint64At, viewOf } from './source.js';
+import {
+  type ByteSource,
+  decodeUtf8,
+  exactProduct,
+  hasHalfSurrogate,
+  isExtent,
+  readBytes,
+  shown,
+  uint64At,
+  viewOf,
+} from './source.js';
 import { isJsonArray, isJsonObject, type JsonObject, type JsonValue, parseStrictJson } from './strict-json.js';
 
 /** The format's own limit, from its reference library. */
@@ -84,7 +94,7 @@ function readMetadata(value: JsonValue | undefined, where: string): ReadonlyMap<
   if (!isJsonObject(value)) throw new WeightsError(`${where}: expected __metadata__ to be an object of strings`);
   for (const [key, text] of value) {
     if (typeof text !== 'string') {
-      throw new WeightsError(`${where}: expected __metadata__ ${JSON.stringify(key)} to be a string`);
+      throw new WeightsError(`${where}: expected __metadata__ ${shown(key)} to be a string`);
     }
   }
   return value as ReadonlyMap<string, string>;
@@ -95,7 +105,7 @@ function readEntries(json: JsonObject, where: string): ReadonlyMap<string, Entry
   if (named.length > maxTensors) {
     throw new WeightsError(`${where}: expected at most ${maxTensors} tensors, got ${named.length}`);
   }
-  return new Map(named.map(([name, value]) => [name, readEntry(value, `${where}: ${name}`)]));
+  return new Map(named.map(([name, value]) => [name, readEntry(value, `${where}: ${shown(name)}`)]));
 }
 
 function readEntry(value: JsonValue, where: string): Entry {
@@ -121,7 +131,7 @@ function readEntry(value: JsonValue, where: string): Entry {
 function readDType(code: JsonValue | undefined, where: string): DType {
   const dtype = typeof code === 'string' ? dtypeOf.get(code) : undefined;
   if (dtype !== undefined) return dtype;
-  const got = typeof code === 'string' ? JSON.stringify(code.slice(0, 32)) : typeof code;
+  const got = typeof code === 'string' ? shown(code) : typeof code;
   throw new WeightsError(`${where}: expected a dtype of ${[...dtypeOf.keys()].join(' ')}, got ${got}`);
 }
 
@@ -138,7 +148,7 @@ function checkLayout(entries: ReadonlyMap<string, Entry>, dataBytes: number, whe
   for (const [name, { begin, end }] of [...entries].sort(([, a], [, b]) => a.begin - b.begin || a.end - b.end)) {
     if (begin !== covered) {
       const wrong = begin < covered ? 'overlaps the tensor before it' : 'leaves a gap before it';
-      throw new WeightsError(`${where}: ${name}: expected data from byte ${covered}, got ${begin}: it ${wrong}`);
+      throw new WeightsError(`${where}: ${shown(name)}: expected data from byte ${covered}, got ${begin}: it ${wrong}`);
     }
     covered = end;
   }
@@ -175,7 +185,7 @@ export function* safetensorsChunks(
   const sorted = [...tensors].sort(
     ([nameA, a], [nameB, b]) => rankOf.get(a.dtype)! - rankOf.get(b.dtype)! || (nameA < nameB ? -1 : 1),
   );
-  checkWritable(sorted);
+  checkWritable(sorted, metadata);
   yield encodeHeader(sorted, metadata);
   for (const [, { data }] of sorted) yield bytesOf(data);
 }
@@ -200,16 +210,27 @@ function encodeHeader(
   return header;
 }
 
-function checkWritable(tensors: readonly (readonly [string, Tensor])[]): void {
+function checkWritable(
+  tensors: readonly (readonly [string, Tensor])[],
+  metadata: Readonly<Record<string, string>> | undefined,
+): void {
+  if (tensors.length > maxTensors) throw new InputError(`safetensors: expected at most ${maxTensors} tensors`);
+  if (
+    Object.entries(metadata ?? {})
+      .flat()
+      .some(hasHalfSurrogate)
+  ) {
+    throw new InputError('safetensors: the metadata is not well-formed Unicode');
+  }
   const seen = new Set<string>();
   for (const [name, { shape, data }] of tensors) {
-    if (name === '__metadata__' || seen.has(name) || /\p{Surrogate}/u.test(name)) {
-      throw new InputError(
-        `safetensors: a tensor cannot be called ${JSON.stringify(name)}${seen.has(name) ? ' twice' : ''}`,
-      );
+    if (name === '__metadata__' || seen.has(name) || hasHalfSurrogate(name)) {
+      throw new InputError(`safetensors: a tensor cannot be called ${shown(name)}${seen.has(name) ? ' twice' : ''}`);
     }
-    if (!shape.every(isExtent) || data.length !== sizeOf(shape)) {
-      throw new InputError(`safetensors: ${name} [${shape}] needs ${sizeOf(shape)} elements, got ${data.length}`);
+    if (!shape.every(isExtent) || shape.length > maxRank || data.length !== sizeOf(shape)) {
+      throw new InputError(
+        `safetensors: ${shown(name)} [${shape}] needs ${sizeOf(shape)} elements, got ${data.length}`,
+      );
     }
     seen.add(name);
   }

@@ -20,13 +20,13 @@ export function memorySource(name: string, bytes: Uint8Array): ByteSource {
 export async function readBytes(source: ByteSource, offset: number, length: number, what: string): Promise<Uint8Array> {
   if (!(isExtent(offset) && isExtent(length) && length <= source.size - offset)) {
     throw new WeightsError(
-      `${source.name}: ${what} needs bytes ${offset} to ${offset + length}, the file has ${source.size}; it is cut off or damaged`,
+      `${source.name}: ${shown(what)} needs bytes ${offset} to ${offset + length}, the file has ${source.size}; it is cut off or damaged`,
     );
   }
   const bytes = await readRange(source, offset, length, what);
   if (bytes.byteLength !== length) {
     throw new WeightsError(
-      `${source.name}: ${what} needs ${length} bytes at ${offset}, got ${bytes.byteLength}; the file changed while it was read`,
+      `${source.name}: ${shown(what)} needs ${length} bytes at ${offset}, got ${bytes.byteLength}; the file changed while it was read`,
     );
   }
   return bytes;
@@ -37,7 +37,7 @@ async function readRange(source: ByteSource, offset: number, length: number, wha
     return await source.read(offset, length);
   } catch (error) {
     if (error instanceof VaryclipError) throw error;
-    throw new WeightsError(`${source.name}: cannot read ${what}: ${messageOf(error)}`, { cause: error });
+    throw new WeightsError(`${source.name}: cannot read ${shown(what)}: ${messageOf(error)}`, { cause: error });
   }
 }
 
@@ -81,4 +81,14 @@ export function viewOf(bytes: Uint8Array): DataView {
 /** An unsigned 64-bit word; values past 2^53 come out rounded, and larger than any file. */
 export function uint64At(view: DataView, offset: number): number {
   return Number(view.getBigUint64(offset, true));
+}
+
+/** A name from a file as error messages show it: quoted and cut where it is long or holds anything but plain characters. */
+export function shown(name: string): string {
+  return /^[\w .:/-]{1,200}$/.test(name) ? name : JSON.stringify(name.slice(0, 200));
+}
+
+/** Whether text cannot be written as UTF-8, because half of a surrogate pair stands alone in it. */
+export function hasHalfSurrogate(text: string): boolean {
+  return /\p{Surrogate}/u.test(text);
 }

@@ -1,4 +1,5 @@
 import { WeightsError } from '../core/errors.js';
+import { hasHalfSurrogate, shown } from './source.js';
 
 /** Parsed JSON whose objects are Maps, so that no name in a file can reach a prototype. */
 export type JsonValue = null | boolean | number | string | readonly JsonValue[] | JsonObject;
@@ -7,8 +8,9 @@ export type JsonObject = ReadonlyMap<string, JsonValue>;
 export interface JsonLimits {
   /** Objects and arrays inside one another. */
   maxDepth?: number;
-  /** Values of any kind, keys included. */
+  /** Values of any kind. */
   maxValues?: number;
+  maxObjects?: number;
 }
 
 interface Reader {
@@ -17,6 +19,7 @@ interface Reader {
   at: number;
   depthLeft: number;
   valuesLeft: number;
+  objectsLeft: number;
 }
 
 const numberPattern = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/;
@@ -34,9 +37,9 @@ const maxNumberLength = 512;
 export function parseStrictJson(
   text: string,
   where: string,
-  { maxDepth = 32, maxValues = 2_000_000 }: JsonLimits = {},
+  { maxDepth = 32, maxValues = 1_200_000, maxObjects = 100_010 }: JsonLimits = {},
 ): JsonValue {
-  const reader: Reader = { text, where, at: 0, depthLeft: maxDepth, valuesLeft: maxValues };
+  const reader: Reader = { text, where, at: 0, depthLeft: maxDepth, valuesLeft: maxValues, objectsLeft: maxObjects };
   const value = readValue(reader);
   if (peek(reader) !== undefined) fail(reader, 'expected the end of the JSON text');
   return value;
@@ -70,12 +73,13 @@ function nested<T>(reader: Reader, read: (reader: Reader) => T): T {
 }
 
 function readObject(reader: Reader): JsonObject {
+  if (reader.objectsLeft-- <= 0) fail(reader, 'too many JSON objects');
   const object = new Map<string, JsonValue>();
   if (accept(reader, '}')) return object;
   do {
     if (peek(reader) !== '"') fail(reader, 'expected a key in double quotes');
     const key = readString(reader);
-    if (object.has(key)) fail(reader, `the key ${JSON.stringify(key)} occurs twice`);
+    if (object.has(key)) fail(reader, `the key ${shown(key)} occurs twice`);
     if (!accept(reader, ':')) fail(reader, 'expected ":"');
     object.set(key, readValue(reader));
   } while (accept(reader, ','));
@@ -101,7 +105,7 @@ function readString(reader: Reader): string {
   reader.at = end + 1;
   const value = unescapeLiteral(reader, text.slice(start, end + 1));
   // A lone surrogate cannot be written back as UTF-8: two names could become one.
-  if (/\p{Surrogate}/u.test(value)) fail(reader, 'a string holds half of a surrogate pair');
+  if (hasHalfSurrogate(value)) fail(reader, 'a string holds half of a surrogate pair');
   return value;
 }
 

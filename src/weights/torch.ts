@@ -1,238 +1,196 @@
-/** `torch.save` files (torch/serialization.py): zip archives, and the legacy layout before 1.6. Nothing in them is run. */
-import { allocate, type DType, itemSize, viewBytes } from '../core/dtype.js';
+/** Files of torch.save (torch/serialization.py): zip archives, and the layout before torch 1.6. Nothing in them is run. */
 import { WeightsError } from '../core/errors.js';
-import { sizeOf, type Tensor } from '../core/tensor.js';
 import { type Checkpoint, expectEntry } from './checkpoint.js';
-import {
-  createDict,
-  describe,
-  isKind,
-  type PickleDict,
-  type PickleRecord,
-  type PickleValue,
-  type PickleVocabulary,
-  readPickle,
-} from './pickle.js';
-import { type ByteSource, exactProduct, isExtent, readBytes, uint64At, viewOf } from './source.js';
+import { describe, isKind, type PickleDict, type PickleValue, readPickle } from './pickle.js';
+import { type ByteSource, decodeUtf8, readBytes, shown, uint64At, viewOf } from './source.js';
+import { isTensor, type StorageRecord, type TensorRecord, torchVocabulary } from './torch-records.js';
+import { readView } from './torch-view.js';
 import { checkCrc, locateMember, readMember, readZip, type ZipMember } from './zip.js';
 
-/** A storage as the pickle names it. */
-interface StorageRecord extends PickleRecord {
-  readonly of: 'storage';
-  readonly key: string;
-  readonly dtype: DType;
-  readonly length: number;
-}
-/** A view of a storage. Offsets and strides count elements. */
-interface TensorRecord extends PickleRecord {
-  readonly of: 'tensor';
-  readonly storage: StorageRecord;
-  readonly offset: number;
-  readonly shape: readonly number[];
-  readonly strides: readonly number[];
+/** Both layouts come down to this: an object, and where the storages of its tensors are. */
+interface Layout {
+  readonly root: PickleValue;
+  /** Throws WeightsError for a storage that the file does not have, or has in another size. */
+  find(storage: StorageRecord): StoredBytes;
 }
 
-const storageDTypes: Readonly<Record<string, DType>> = {
-  DoubleStorage: 'float64',
-  FloatStorage: 'float32',
-  HalfStorage: 'float16',
-  BFloat16Storage: 'bfloat16',
-  LongStorage: 'int64',
-  IntStorage: 'int32',
-  ShortStorage: 'int16',
-  CharStorage: 'int8',
-  ByteStorage: 'uint8',
-  BoolStorage: 'bool',
-};
+interface StoredBytes {
+  /** The first byte's place in the file. */
+  locate(): Promise<number>;
+  /** Throws WeightsError where the bytes of the whole storage are damaged. */
+  check(bytes: Uint8Array): void;
+}
 
-const maxPickleBytes = 64 << 20;
+const maxPickleBytes = 32 << 20;
+const highestVersion = 10;
 const legacyMagic = 0x1950a86a20f9469cfc6cn;
-const isRecord = <T extends PickleRecord>(value: PickleValue | undefined, of: T['of']): value is T =>
-  isKind(value, 'record') && value.of === of;
+const legacyProtocol = 1001;
+/** Where training programs put the weights beside their other state. */
+const nestedKeys = ['model', 'state_dict', 'model_state_dict'];
 
-/** Opens a pytorch_model.bin, .pth or .pt. Throws WeightsError for anything a table of tensors does not need. */
+/**
+ * Opens a file of torch.save (`pytorch_model.bin`, `.pt`, `.pth`). Nothing in it is executed: a file that names anything but tensors
+ * and plain containers is refused. Its tensors are the dict itself, or the one dict of tensors under `model`, `state_dict` or
+ * `model_state_dict`. Throws WeightsError.
+ */
 export async function openTorch(source: ByteSource): Promise<Checkpoint> {
-  const head = await readBytes(source, 0, Math.min(4, source.size), 'the beginning');
-  const isZip = head.length === 4 && viewOf(head).getUint32(0, true) === 0x04034b50;
-  return isZip ? openZipLayout(source) : openLegacyLayout(source);
-}
-
-const vocabulary: PickleVocabulary = {
-  symbols: new Map<string, ((args: readonly PickleValue[]) => PickleValue) | 'name'>([
-    ['collections OrderedDict', (args) => createDict(isKind(args[0], 'list') ? args[0].items : [])],
-    ['torch._utils _rebuild_tensor_v2', rebuildTensor],
-    ['torch._utils _rebuild_parameter', ([data]) => data ?? null],
-    ['torch Size', ([sizes]) => sizes ?? null],
-    ...Object.keys(storageDTypes).map((name) => [`torch ${name}`, 'name'] as const),
-  ]),
-  persistent: storageOf,
-};
-
-function storageOf(id: PickleValue): PickleValue {
-  const items = isKind(id, 'tuple') ? id.items : [];
-  const [tag, type, key, , length, view] = items;
-  const dtype = isKind(type, 'symbol') ? storageDTypes[type.name.replace(/^torch /, '')] : undefined;
-  if (
-    tag !== 'storage' ||
-    !dtype ||
-    typeof key !== 'string' ||
-    !isExtent(length) ||
-    (view !== undefined && view !== null)
-  ) {
-    throw new WeightsError(`expected a storage of a known type, got ${items.map(describe).join(', ') || describe(id)}`);
-  }
-  return { kind: 'record', of: 'storage', key, dtype, length } as StorageRecord;
-}
-
-function extentsOf(value: PickleValue | undefined, what: string): readonly number[] {
-  const items = isKind(value, 'tuple') || isKind(value, 'list') ? value.items : undefined;
-  if (items?.every(isExtent)) return items as readonly number[];
-  throw new WeightsError(`${what}: expected whole numbers, 0 or more`);
-}
-
-/** torch._utils._rebuild_tensor_v2(storage, offset, size, stride, …): checked against the storage before anything is read. */
-function rebuildTensor([storage, offset, size, stride]: readonly PickleValue[]): PickleValue {
-  if (!isRecord<StorageRecord>(storage, 'storage')) throw new WeightsError('a tensor without a storage');
-  if (!isExtent(offset)) throw new WeightsError('a tensor with a storage offset that is not a whole number');
-  const [shape, strides] = [extentsOf(size, 'tensor size'), extentsOf(stride, 'tensor stride')];
-  const count = exactProduct(shape);
-  const last = shape.reduce((at, extent, i) => at + Math.max(0, extent - 1) * strides[i], offset);
-  const fits = count === 0 ? offset <= storage.length : last < storage.length;
-  if (shape.length !== strides.length || count === undefined || !fits || count > storage.length) {
-    throw new WeightsError(
-      `a tensor [${shape}] with strides [${strides}] at ${offset} does not fit a storage of ${storage.length} elements`,
-    );
-  }
-  return { kind: 'record', of: 'tensor', storage, offset, shape, strides } as TensorRecord;
-}
-
-/** The tensors of a state dict, or of the one under 'model' or 'state_dict'. */
-function tensorsOf(value: PickleValue, where: string): Map<string, TensorRecord> {
-  if (!isKind(value, 'dict')) throw new WeightsError(`${where}: expected a dict of tensors, got ${describe(value)}`);
-  const nested = ['model', 'state_dict'].map((key) => value.entries.get(key)).find((inner) => isKind(inner, 'dict'));
-  const table = nested && isKind(nested, 'dict') ? nested : value;
-  const tensors = new Map<string, TensorRecord>();
-  for (const [name, tensor] of (table as PickleDict).entries) {
-    if (typeof name !== 'string' || !isRecord<TensorRecord>(tensor, 'tensor')) {
-      throw new WeightsError(`${where}: expected names and tensors, got ${describe(name)} and ${describe(tensor)}`);
-    }
-    tensors.set(name, tensor);
-  }
-  return tensors;
-}
-
-type ReadStorage = (storage: StorageRecord, offset: number, length: number) => Promise<Uint8Array>;
-
-function checkpointOf(source: ByteSource, tensors: Map<string, TensorRecord>, readStorage: ReadStorage): Checkpoint {
-  const find = (name: string) => expectEntry(tensors, name, source.name);
+  const isZip = await startsWith(source, [0x50, 0x4b]);
+  const layout = isZip ? await readZipLayout(source) : await readLegacyLayout(source);
+  const tensors = tensorsOf(findStateDict(layout.root, source), source);
+  for (const { storage } of tensors.values()) layout.find(storage);
   return {
     name: source.name,
     names: [...tensors.keys()],
     metadata: new Map(),
-    info: (name) => ({ dtype: find(name).storage.dtype, shape: find(name).shape }),
-    read: (name) => readTensor(find(name), readStorage),
+    info: (name) => {
+      const { dtype, shape } = expectEntry(tensors, name, source.name);
+      return { dtype, shape };
+    },
+    read: async (name) => {
+      const tensor = expectEntry(tensors, name, source.name);
+      const { locate, check } = layout.find(tensor.storage);
+      return readView(source, name, tensor, await locate(), check);
+    },
     dispose: () => source.dispose?.(),
   };
 }
 
-async function readTensor(record: TensorRecord, readStorage: ReadStorage): Promise<Tensor> {
-  const { storage, offset, shape, strides } = record;
-  const { dtype } = storage;
-  const count = sizeOf(shape);
-  if (count === 0) return { dtype, shape, data: allocate(dtype, 0) };
-  const span = shape.reduce((at, extent, i) => at + (extent - 1) * strides[i], 0) + 1;
-  const size = itemSize(dtype);
-  const data = viewBytes(dtype, await readStorage(storage, offset * size, span * size));
-  if (isContiguous(shape, strides)) return { dtype, shape, data };
-  const out = allocate(dtype, count);
-  const index = shape.map(() => 0);
-  for (let i = 0, at = 0; i < count; i++) {
-    out[i] = data[at];
-    for (let axis = shape.length - 1; axis >= 0; axis--) {
-      at += strides[axis];
-      if (++index[axis] < shape[axis]) break;
-      at -= strides[axis] * shape[axis];
-      index[axis] = 0;
-    }
-  }
-  return { dtype, shape, data: out };
+async function startsWith(source: ByteSource, magic: readonly number[]): Promise<boolean> {
+  if (source.size < magic.length) return false;
+  const bytes = await readBytes(source, 0, magic.length, 'the first bytes');
+  return magic.every((byte, i) => bytes[i] === byte);
 }
 
-function isContiguous(shape: readonly number[], strides: readonly number[]): boolean {
-  let expected = 1;
-  for (let axis = shape.length - 1; axis >= 0; axis--) {
-    if (shape[axis] !== 1 && strides[axis] !== expected) return false;
-    expected *= shape[axis];
-  }
-  return true;
-}
-
-async function openZipLayout(source: ByteSource): Promise<Checkpoint> {
+async function readZipLayout(source: ByteSource): Promise<Layout> {
   const members = await readZip(source);
-  const pickles = [...members.keys()].filter((name) => /^[^/]+\/data\.pkl$/.test(name) || name === 'data.pkl');
-  if (pickles.length !== 1) {
-    throw new WeightsError(`${source.name}: expected one data.pkl as torch.save writes it, got ${pickles.length}`);
+  const folder = findFolder(source, members);
+  if (members.has(`${folder}/constants.pkl`)) {
+    fail(source, 'this is a TorchScript archive, which holds a program; save its state_dict() with torch.save instead');
   }
-  const pickle = members.get(pickles[0]) as ZipMember;
-  const root = pickles[0].slice(0, -'data.pkl'.length);
-  await expectLittleEndian(source, members.get(`${root}byteorder`));
-  const { value } = readPickle(await readMember(source, pickle, maxPickleBytes), 0, vocabulary, source.name);
-  const tensors = tensorsOf(value, source.name);
-  const memberOf = (storage: StorageRecord) => {
-    const member = /^[0-9A-Za-z_]+$/.test(storage.key) ? members.get(`${root}data/${storage.key}`) : undefined;
-    const bytes = storage.length * itemSize(storage.dtype);
-    if (member?.size === bytes) return member;
-    const got = member ? `${member.size}` : 'none';
-    throw new WeightsError(
-      `${source.name}: storage ${JSON.stringify(storage.key)}: expected ${bytes} bytes, got ${got}`,
-    );
+  await checkVersion(source, members.get(`${folder}/version`));
+  await checkByteOrder(source, members.get(`${folder}/byteorder`));
+  const pickle = await readMember(source, members.get(`${folder}/data.pkl`)!, maxPickleBytes);
+  const { value, end } = readPickle(pickle, 0, torchVocabulary(new Map()), source.name);
+  if (end !== pickle.length) fail(source, `expected the pickle to end at byte ${pickle.length}, it ends at ${end}`);
+  return { root: value, find: (storage) => findMember(source, members.get(`${folder}/data/${storage.key}`), storage) };
+}
+
+/** The archive's one folder, which is named after the file it was saved to. */
+function findFolder(source: ByteSource, members: ReadonlyMap<string, ZipMember>): string {
+  const folders = [...members.keys()].flatMap((name) => /^([^/]+)\/data\.pkl$/.exec(name)?.[1] ?? []);
+  if (folders.length !== 1) {
+    fail(source, `expected one data.pkl in the archive, got ${folders.length}; torch.save did not write it`);
+  }
+  return folders[0];
+}
+
+function findMember(source: ByteSource, member: ZipMember | undefined, storage: StorageRecord): StoredBytes {
+  if (member?.size !== storage.byteLength) {
+    const got = member === undefined ? 'none' : `${member.size} bytes`;
+    fail(source, `expected ${storage.byteLength} bytes of storage ${shown(storage.key)} in the archive, got ${got}`);
+  }
+  return {
+    locate: async () => (await locateMember(source, member)).offset,
+    check: (bytes) => checkCrc(source, member, bytes),
   };
-  for (const { storage } of tensors.values()) memberOf(storage);
-  return checkpointOf(source, tensors, async (storage, offset, length) => {
-    const member = memberOf(storage);
-    const range = await locateMember(source, member);
-    const bytes = await readBytes(source, range.offset + offset, length, member.name);
-    // A part of a storage cannot be checked against the sum of the whole.
-    if (length === member.size) checkCrc(source, member, bytes);
-    return bytes;
-  });
 }
 
-async function expectLittleEndian(source: ByteSource, member: ZipMember | undefined): Promise<void> {
-  if (!member) return;
-  const order = new TextDecoder().decode(await readMember(source, member, 16)).trim();
+async function checkVersion(source: ByteSource, member: ZipMember | undefined): Promise<void> {
+  if (member === undefined) return;
+  const version = decodeUtf8(await readMember(source, member, 16), source.name).trim();
+  if (!/^\d{1,3}$/.test(version) || Number(version) > highestVersion) {
+    fail(source, `expected archive version ${highestVersion} or lower, got ${shown(version)}`);
+  }
+}
+
+async function checkByteOrder(source: ByteSource, member: ZipMember | undefined): Promise<void> {
+  if (member === undefined) return;
+  const order = decodeUtf8(await readMember(source, member, 16), source.name).trim();
   if (order !== 'little')
-    throw new WeightsError(`${source.name}: expected little-endian data, got ${JSON.stringify(order)}`);
+    fail(source, `expected little-endian data, got ${shown(order)}; save the file on another machine`);
 }
 
-/** Pickles of a magic number, a protocol, the machine, the object and its storages' keys; then each storage. */
-async function openLegacyLayout(source: ByteSource): Promise<Checkpoint> {
-  const bytes = await readBytes(source, 0, Math.min(source.size, maxPickleBytes), 'the pickles');
-  const where = `${source.name} (read as torch's legacy layout, before 1.6)`;
+/** Five pickles (magic, protocol, system, object, storage keys), then per key the number of elements and the data. */
+async function readLegacyLayout(source: ByteSource): Promise<Layout> {
+  if (!(await startsWith(source, [0x80]))) fail(source, 'expected a zip archive or a pickle as torch.save writes them');
+  const head = await readBytes(source, 0, Math.min(source.size, maxPickleBytes), 'the pickles');
+  const storages = new Map<string, StorageRecord>();
+  const vocabulary = torchVocabulary(storages);
   let at = 0;
   const next = (): PickleValue => {
-    const { value, end } = readPickle(bytes, at, vocabulary, where);
+    const { value, end } = readPickle(head, at, vocabulary, source.name);
     at = end;
     return value;
   };
-  if (next() !== legacyMagic) throw new WeightsError(`${source.name}: is not a file that torch.save wrote`);
-  if (Number(next()) !== 1001) throw new WeightsError(`${where}: expected protocol 1001`);
-  next();
-  const tensors = tensorsOf(next(), where);
-  const keys = next();
-  const storages = new Map([...tensors.values()].map(({ storage }) => [storage.key, storage]));
-  const places = new Map<string, number>();
-  for (const key of isKind(keys, 'list') ? keys.items : []) {
-    const storage = typeof key === 'string' ? storages.get(key) : undefined;
-    if (!storage) throw new WeightsError(`${where}: a storage that no tensor uses`);
-    const length = uint64At(viewOf(await readBytes(source, at, 8, 'a storage length')), 0);
-    if (length !== storage.length)
-      throw new WeightsError(`${where}: storage ${storage.key}: expected ${storage.length} elements, got ${length}`);
-    places.set(storage.key, at + 8);
-    at += 8 + length * itemSize(storage.dtype);
+  if (next() !== legacyMagic) fail(source, 'expected the magic number of torch.save, got another pickle');
+  if (next() !== legacyProtocol) fail(source, `expected protocol ${legacyProtocol} of the layout before torch 1.6`);
+  const system = next();
+  if (!isKind(system, 'dict') || system.entries.get('little_endian') !== true) {
+    fail(source, 'expected little-endian data; save the file on another machine');
   }
-  if (at !== source.size) throw new WeightsError(`${where}: expected ${at} bytes, got ${source.size}`);
-  return checkpointOf(source, tensors, (storage, offset, length) =>
-    readBytes(source, expectEntry(places, storage.key, where) + offset, length, storage.key),
-  );
+  const root = next();
+  const keys = next();
+  if (!isKind(keys, 'list')) fail(source, `expected a list of storages, got ${describe(keys)}`);
+  const places = await placeStorages(source, at, keys.items, storages);
+  const placeOf = (key: string) => places.get(key) ?? fail(source, `storage ${shown(key)} is not in the file`);
+  return { root, find: ({ key }) => placed(placeOf(key)) };
+}
+
+async function placeStorages(
+  source: ByteSource,
+  start: number,
+  keys: readonly PickleValue[],
+  storages: ReadonlyMap<string, StorageRecord>,
+): Promise<ReadonlyMap<string, number>> {
+  const places = new Map<string, number>();
+  let at = start;
+  for (const key of keys) {
+    const storage = typeof key === 'string' && !places.has(key) ? storages.get(key) : undefined;
+    if (storage === undefined) fail(source, 'the list of storages names one twice, or one that no tensor uses');
+    const elements = uint64At(viewOf(await readBytes(source, at, 8, 'a storage size')), 0);
+    if (elements !== storage.elements)
+      fail(source, `expected ${storage.elements} elements in a storage, got ${elements}`);
+    places.set(storage.key, at + 8);
+    at += 8 + storage.byteLength;
+  }
+  if (at !== source.size) fail(source, `expected the data to end at byte ${at}, the file has ${source.size}`);
+  return places;
+}
+
+/** The layout before torch 1.6 has no checksums. */
+function placed(offset: number): StoredBytes {
+  return { locate: async () => offset, check: () => undefined };
+}
+
+function findStateDict(root: PickleValue, source: ByteSource): PickleDict {
+  if (!isKind(root, 'dict')) fail(source, `expected a dict of tensors, got ${describe(root)}`);
+  const nested = nestedKeys
+    .map((key) => root.entries.get(key))
+    .filter((value): value is PickleDict => isKind(value, 'dict') && hasTensors(value));
+  if (nested.length > 1) {
+    fail(source, `expected tensors under one of ${nestedKeys.join(', ')}, got several; save only the weights`);
+  }
+  const dict = nested[0] ?? root;
+  if (hasTensors(dict) || dict.entries.size === 0) return dict;
+  const keys = [...dict.entries.keys()].slice(0, 5).map((key) => shown(String(key)));
+  return fail(source, `expected a dict of tensors, got one with the keys ${keys.join(', ')}`);
+}
+
+function hasTensors(dict: PickleDict): boolean {
+  return [...dict.entries.values()].some(isTensor);
+}
+
+/** The tensors of a state dict; counters and versions that some modules keep beside them are left out. */
+function tensorsOf(dict: PickleDict, source: ByteSource): ReadonlyMap<string, TensorRecord> {
+  const tensors = new Map<string, TensorRecord>();
+  for (const [name, value] of dict.entries) {
+    if (!isTensor(value)) continue;
+    if (typeof name !== 'string') fail(source, `expected tensors to have names, got the key ${shown(String(name))}`);
+    tensors.set(name, value);
+  }
+  return tensors;
+}
+
+function fail(source: ByteSource, message: string): never {
+  throw new WeightsError(`${source.name}: ${message}`);
 }

@@ -1,5 +1,5 @@
 import { WeightsError } from '../core/errors.js';
-import { type ByteSource, decodeUtf8, readBytes, uint64At, viewOf } from './source.js';
+import { type ByteSource, decodeUtf8, readBytes, shown, uint64At, viewOf } from './source.js';
 
 /** A stored (not compressed) member of a zip archive. */
 export interface ZipMember {
@@ -49,7 +49,7 @@ export async function readZip(source: ByteSource): Promise<ReadonlyMap<string, Z
   let at = 0;
   for (let i = 0; i < count; i++) {
     const { member, next } = readEntry(bytes, at, source.name);
-    if (members.has(member.name)) fail(source, `the member ${JSON.stringify(member.name)} occurs twice`);
+    if (members.has(member.name)) fail(source, `the member ${shown(member.name)} occurs twice`);
     members.set(member.name, member);
     at = next;
   }
@@ -64,16 +64,16 @@ export async function locateMember(source: ByteSource, member: ZipMember): Promi
   const nameBytes = view.getUint16(26, true);
   const name = await readBytes(source, member.headerAt + localBytes, nameBytes, member.name);
   if (view.getUint32(0, true) !== localSignature || decodeUtf8(name, source.name) !== member.name) {
-    fail(source, `expected the header of ${JSON.stringify(member.name)} at ${member.headerAt}`);
+    fail(source, `expected the header of ${shown(member.name)} at ${member.headerAt}`);
   }
-  if (view.getUint16(8, true) !== 0) fail(source, `the header of ${JSON.stringify(member.name)} says it is compressed`);
+  if (view.getUint16(8, true) !== 0) fail(source, `the header of ${shown(member.name)} says it is compressed`);
   return { offset: member.headerAt + localBytes + nameBytes + view.getUint16(28, true), length: member.size };
 }
 
 /** A member's content. Throws WeightsError for more than `maxBytes`, or where the checksum does not fit. */
 export async function readMember(source: ByteSource, member: ZipMember, maxBytes: number): Promise<Uint8Array> {
   if (member.size > maxBytes) {
-    fail(source, `expected at most ${maxBytes} bytes in ${JSON.stringify(member.name)}, got ${member.size}`);
+    fail(source, `expected at most ${maxBytes} bytes in ${shown(member.name)}, got ${member.size}`);
   }
   const { offset, length } = await locateMember(source, member);
   const bytes = await readBytes(source, offset, length, member.name);
@@ -85,7 +85,7 @@ export async function readMember(source: ByteSource, member: ZipMember, maxBytes
 export function checkCrc(source: ByteSource, member: ZipMember, bytes: Uint8Array): void {
   // torch.serialization.set_crc32_options(False) leaves the field empty.
   if (member.crc !== 0 && crc32(bytes) !== member.crc) {
-    fail(source, `the checksum of ${JSON.stringify(member.name)} is wrong: the file is damaged; get it again`);
+    fail(source, `the checksum of ${shown(member.name)} is wrong: the file is damaged; get it again`);
   }
 }
 
@@ -142,7 +142,7 @@ function readEntry(bytes: Uint8Array, at: number, where: string): { member: ZipM
   const next = commentAt + view.getUint16(at + 32, true);
   if (next > bytes.length) throw new WeightsError(`${where}: a zip entry runs past the directory`);
   const name = decodeUtf8(bytes.subarray(nameAt, extraAt), where);
-  const label = `${where}: the member ${JSON.stringify(name)}`;
+  const label = `${where}: the member ${shown(name)}`;
   if (view.getUint16(at + 8, true) & encryptedFlag) throw new WeightsError(`${label} is encrypted`);
   if (view.getUint16(at + 10, true) !== 0) {
     throw new WeightsError(`${label} is compressed; torch.save stores members as they are, so save the file again`);
@@ -193,10 +193,9 @@ function findExtra(extra: Uint8Array, id: number, label: string): Uint8Array {
 function checkOverlap(source: ByteSource, members: ReadonlyMap<string, ZipMember>, directoryAt: number): void {
   let end = 0;
   for (const { name, headerAt, size } of [...members.values()].sort((a, b) => a.headerAt - b.headerAt)) {
-    if (headerAt < end) fail(source, `the member ${JSON.stringify(name)} overlaps another`);
+    if (headerAt < end) fail(source, `the member ${shown(name)} overlaps another`);
     end = headerAt + localBytes + size;
-    if (end > directoryAt)
-      fail(source, `the member ${JSON.stringify(name)} runs past the data, its size ${size} is wrong`);
+    if (end > directoryAt) fail(source, `the member ${shown(name)} runs past the data, its size ${size} is wrong`);
   }
 }
 

@@ -1,0 +1,73 @@
+import type { Rgb, Size } from './pixels.js';
+
+/** What a GIF says before its pixels. */
+export interface GifHeader extends Size {
+  readonly frames: number;
+  /** Where the byte lies whose lowest bit makes a colour of the first frame transparent, if it does. */
+  readonly transparencyFlagAt: number | undefined;
+  /** What Pillow shows where the first frame does not cover the canvas. */
+  readonly uncovered: Rgb;
+}
+
+const extension = 0x21;
+const image = 0x2c;
+const graphicControl = 0xf9;
+
+/** Past a chain of data blocks: each has its length in its first byte, 0 ends it. */
+function skipBlocks(view: DataView, start: number): number {
+  let at = start;
+  while (view.getUint8(at) !== 0) at += 1 + view.getUint8(at);
+  return at + 1;
+}
+
+/** Bytes of a colour table, by the flags that announce it. */
+const tableLength = (flags: number) => (flags & 0x80 ? 3 << ((flags & 7) + 1) : 0);
+
+interface GifFrame extends Size {
+  readonly table: number | undefined;
+}
+
+/** Canvas, frames and what concerns the first frame's transparency. Throws RangeError where there is no frame. */
+export function readGifHeader(view: DataView): GifHeader {
+  const globalFlags = view.getUint8(10);
+  let first: GifFrame | undefined;
+  let flagAt: number | undefined;
+  let frames = 0;
+  // A file cut after a frame still has that frame; whether its pixels are there is the decoder's to say.
+  for (let at = 13 + tableLength(globalFlags); at < view.byteLength; ) {
+    const kind = view.getUint8(at);
+    if (kind === extension) {
+      if (!first && view.getUint8(at + 1) === graphicControl) flagAt = view.getUint8(at + 3) & 1 ? at + 3 : undefined;
+      at = skipBlocks(view, at + 2);
+    } else if (kind === image) {
+      first ??= readFrame(view, at, globalFlags);
+      frames++;
+      at = skipBlocks(view, at + 11 + tableLength(view.getUint8(at + 9)));
+    } else break;
+  }
+  if (!first) throw new RangeError('no frame');
+  return {
+    width: Math.max(view.getUint16(6, true), first.width),
+    height: Math.max(view.getUint16(8, true), first.height),
+    frames,
+    transparencyFlagAt: flagAt,
+    uncovered: colourAt(view, first.table, flagAt === undefined ? 0 : view.getUint8(flagAt + 3)),
+  };
+}
+
+/** The lower right corner of a frame, which the canvas grows to, and where its colours are. */
+function readFrame(view: DataView, at: number, globalFlags: number): GifFrame {
+  const ownTable = tableLength(view.getUint8(at + 9)) > 0;
+  return {
+    width: view.getUint16(at + 1, true) + view.getUint16(at + 5, true),
+    height: view.getUint16(at + 3, true) + view.getUint16(at + 7, true),
+    table: ownTable ? at + 10 : tableLength(globalFlags) > 0 ? 13 : undefined,
+  };
+}
+
+/** A colour of a table; without one a number is a level of gray. */
+function colourAt(view: DataView, table: number | undefined, index: number): Rgb {
+  if (table === undefined) return [index, index, index];
+  const at = table + index * 3;
+  return [view.getUint8(at), view.getUint8(at + 1), view.getUint8(at + 2)];
+}
