@@ -35,10 +35,10 @@ export function readTiffHeader(view: DataView): Size & { readonly frames: number
   const littleEndian = view.getUint8(0) === 0x49;
   const first = view.getUint32(4, littleEndian);
   const entries = readDirectory(view, first, littleEndian);
-  const valueOf = (tag: number) => entries.get(tag) ?? 0;
+  const extentOf = (tag: number) => entries.get(tag) ?? 0;
   return {
-    width: Math.max(valueOf(tags.width), valueOf(tags.tileWidth)),
-    height: Math.max(valueOf(tags.height), valueOf(tags.tileHeight)),
+    width: Math.max(extentOf(tags.width), extentOf(tags.tileWidth)),
+    height: Math.max(extentOf(tags.height), extentOf(tags.tileHeight)),
     frames: countPages(view, first, littleEndian),
   };
 }
