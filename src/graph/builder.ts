@@ -146,16 +146,35 @@ interface Building {
 
 /** Starts an empty graph. */
 export function createGraphBuilder(name: string, lowering: Lowering = plainLowering): GraphBuilder {
-  let nextId = 0;
+  return builderOver({ name, inputs: [], parameters: [], constants: [], nodes: [], outputs: [], states: [] }, lowering);
+}
+
+/** Goes on with a finished graph: its values can be used, and outputs added. The graph itself stays as it is. */
+export function extendGraph(graph: Graph): GraphBuilder {
+  const copy: Mutable<Graph> = {
+    ...graph,
+    inputs: [...graph.inputs],
+    parameters: [...graph.parameters],
+    constants: [...graph.constants],
+    nodes: [...graph.nodes],
+    outputs: [...graph.outputs],
+    states: [...graph.states],
+  };
+  return builderOver(copy, plainLowering);
+}
+
+function builderOver(graph: Mutable<Graph>, lowering: Lowering): GraphBuilder {
+  const named = [...graph.inputs, ...graph.parameters, ...graph.constants].map(({ value }) => value.id);
+  let nextId = 1 + Math.max(-1, ...named, ...graph.nodes.flatMap(({ outputs }) => outputs.map(({ id }) => id)));
   const building: Building = {
-    graph: { name, inputs: [], parameters: [], constants: [], nodes: [], outputs: [], states: [] },
+    graph,
     lowering,
     taps: new Map(),
-    parameters: new Map(),
+    parameters: new Map(graph.parameters.map((parameter) => [parameter.name, parameter])),
     constants: new Map(),
     newValue: ({ dtype, shape }) => ({ id: nextId++, dtype, shape }),
   };
-  const { graph, taps } = building;
+  const { taps } = building;
   const input: GraphBuilder['input'] = (inputName, dtype, shape) => {
     const value = building.newValue({ dtype, shape });
     graph.inputs.push({ name: inputName, value });
@@ -177,7 +196,7 @@ export function createGraphBuilder(name: string, lowering: Lowering = plainLower
     finish: (wanted = []) => {
       for (const tap of wanted) {
         const value = taps.get(tap);
-        if (!value) throw new ShapeError(`no tap ${tap} in ${name}; there are: ${[...taps.keys()].join(', ')}`);
+        if (!value) throw new ShapeError(`no tap ${tap} in ${graph.name}; there are: ${[...taps.keys()].join(', ')}`);
         output(tap, value);
       }
       return pruned(graph);

@@ -39,7 +39,6 @@ export interface OpAttributes {
     readonly pads: Ints;
     readonly outputPadding: Ints;
   };
-  Cos: None;
   Div: None;
   Equal: None;
   Erf: None;
@@ -76,7 +75,7 @@ export interface OpAttributes {
   Reshape: { readonly shape: Shape };
   ScatterND: { readonly reduction?: 'none' | 'add' };
   Sigmoid: None;
-  Slice: { readonly starts: Ints; readonly ends: Ints; readonly axes: Ints };
+  Slice: { readonly starts: Ints; readonly ends: Ints; readonly axes: Ints; readonly steps?: Ints };
   Softmax: { readonly axis: number };
   Split: { readonly split: Ints; readonly axis: number };
   Sqrt: None;
@@ -179,7 +178,10 @@ export function reshapeTarget(from: Shape, to: Shape): number[] {
   return target;
 }
 
-function inferSlice([x]: readonly ValueType[], { starts, ends, axes }: OpAttributes['Slice']): readonly ValueType[] {
+function inferSlice(
+  [x]: readonly ValueType[],
+  { starts, ends, axes, steps }: OpAttributes['Slice'],
+): readonly ValueType[] {
   const shape = [...x.shape];
   axes.forEach((axis, i) => {
     const at = positive(axis, shape.length);
@@ -194,7 +196,9 @@ function inferSlice([x]: readonly ValueType[], { starts, ends, axes }: OpAttribu
             : index;
     const size = addDims(place(ends[i]), multiplyDims(-1, place(starts[i])));
     if (typeof size === 'number' && size < 0) fail('start <= end', `${starts[i]}..${ends[i]} of ${extent}`);
-    shape[at] = size;
+    const step = steps?.[i] ?? 1;
+    if (step !== 1 && typeof size !== 'number') fail('a known extent for steps', String(size));
+    shape[at] = step === 1 ? size : Math.ceil(Number(size) / step);
   });
   return [{ dtype: x.dtype, shape }];
 }
@@ -277,7 +281,6 @@ export const ops: { readonly [K in OpName]: OpSpec<K> } = {
   },
   Conv: { arity: [2, 3], infer: inferConv },
   ConvTranspose: { arity: [2, 3], infer: inferConvTranspose },
-  Cos: unary,
   Div: binary,
   Equal: comparison,
   Erf: unary,
@@ -404,7 +407,7 @@ export const ops: { readonly [K in OpName]: OpSpec<K> } = {
     },
   },
   Sigmoid: unary,
-  Slice: { arity: [1, 1], tensorAttributes: ['starts', 'ends', 'axes'], infer: inferSlice },
+  Slice: { arity: [1, 1], tensorAttributes: ['starts', 'ends', 'axes', 'steps'], infer: inferSlice },
   Softmax: { arity: [1, 1], infer: ([x], { axis }) => [{ dtype: x.dtype, shape: withAxis(x.shape, axis) }] },
   Split: {
     arity: [1, 1],

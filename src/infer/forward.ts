@@ -33,10 +33,11 @@ export interface ForwardOutput {
 /** Position of padding keys: after every query. */
 const paddingIndex = 2 ** 31;
 
-/** The graph and feeds of a forward pass; also what a training step starts from. */
+/** The graph and feeds of a forward pass; `fixed`: with known extents, as gradients need them. */
 export function prepareForward(
   family: DecoderFamily,
   { inputIds, attentionMask, pixelValues, labels, taps = [] }: ForwardInput,
+  { fixed = false }: { readonly fixed?: boolean } = {},
 ): { readonly graph: Graph; readonly feeds: Record<string, Tensor> } {
   const mask = attentionMask ?? inputIds.map((row) => row.map(() => 1));
   const [B, T] = [inputIds.length, inputIds[0]?.length ?? 0];
@@ -72,7 +73,11 @@ export function prepareForward(
     feeds['imageSource'] = intRows(sources, 'image source');
   }
   if (labels) Object.assign(feeds, lossFeeds(labels, inputIds));
-  return { graph: wholeGraph(family, { images, loss: labels !== undefined, taps }), feeds };
+  const extents = fixed ? ({ grid: [B, T], rows: B * T } as const) : undefined;
+  return {
+    graph: wholeGraph(family, { images, loss: labels !== undefined, taps, ...(extents && { extents }) }),
+    feeds,
+  };
 }
 
 function checkRows(name: string, rows: readonly (readonly number[])[], like: readonly (readonly number[])[]): void {

@@ -60,6 +60,8 @@ export interface WholeGraphOptions {
   readonly images: number;
   readonly loss: boolean;
   readonly taps: readonly string[];
+  /** [rows, tokens] and scored positions as numbers: gradients need known extents. Default: symbolic. */
+  readonly extents?: { readonly grid: readonly [number, number]; readonly rows: number };
 }
 
 /**
@@ -67,14 +69,15 @@ export interface WholeGraphOptions {
  * positions, queryIndex, keyIndex [batch, sequence]; outputRows [rows]; with images pixelValues and imageSource; with the loss
  * targets and targetWeights [rows]. Outputs: logits [rows, vocabulary], loss, taps.
  */
-export function wholeGraph(family: DecoderFamily, { images, loss, taps }: WholeGraphOptions): Graph {
+export function wholeGraph(family: DecoderFamily, { images, loss, taps, extents }: WholeGraphOptions): Graph {
   const builder = createGraphBuilder('whole', plainLowering);
   const { root, input } = builder;
-  const grid = ['batch', 'sequence'];
+  const grid = extents?.grid ?? ['batch', 'sequence'];
+  const scored = extents?.rows ?? 'rows';
   const ids = input('inputIds', 'int64', grid);
   const positions = input('positions', 'int64', grid);
   const bias = causalBias(root, input('queryIndex', 'int64', grid), input('keyIndex', 'int64', grid));
-  const rows = input('outputRows', 'int64', ['rows']);
+  const rows = input('outputRows', 'int64', [scored]);
   let embeds = embedTokens(root, ids, family.decoder);
   if (family.kind === 'vary' && images > 0) {
     const { vary } = family;
@@ -89,8 +92,8 @@ export function wholeGraph(family: DecoderFamily, { images, loss, taps }: WholeG
   const logits = optHead(root, hidden, rows, family.decoder);
   builder.output('logits', logits);
   if (loss) {
-    const targets = input('targets', 'int64', ['rows']);
-    builder.output('loss', crossEntropy(root, logits, targets, input('targetWeights', 'float32', ['rows'])));
+    const targets = input('targets', 'int64', [scored]);
+    builder.output('loss', crossEntropy(root, logits, targets, input('targetWeights', 'float32', [scored])));
   }
   return builder.finish(taps);
 }

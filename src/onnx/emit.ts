@@ -88,7 +88,8 @@ function emitNode(node: Node, index: number, nameOf: (value: Value) => string, t
     tensorAttributes?: readonly string[];
   };
   const attributes = Object.entries(node.attributes).filter(([, value]) => value !== undefined);
-  const asInputs = tensorAttributes.map((key) => {
+  const present = tensorAttributes.filter((key) => (node.attributes as Record<string, unknown>)[key] !== undefined);
+  const asInputs = present.map((key) => {
     const values = integersOf(node, key);
     const tensor = inlineTensor(`n${index}.${key}`, {
       dtype: 'int64',
