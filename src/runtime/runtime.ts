@@ -1,4 +1,4 @@
-import type { DType, TypedArray } from '../core/dtype.js';
+import type { DType, TypedArray, TypedArrayOf } from '../core/dtype.js';
 import type { Tensor } from '../core/tensor.js';
 import type { Graph, Parameter } from '../graph/builder.js';
 
@@ -35,6 +35,11 @@ export interface RunOptions {
   /** The outputs wanted; the others are not copied. Default: all that are not carried. */
   readonly outputs?: readonly string[];
   readonly state?: CarriedTensors;
+  /**
+   * Inputs that the run reads, and outputs that it writes, in the caller's own memory, by name: tensors over what
+   * `Runtime.allocate` gave. They are not copied and are not among the results. Pass the same object again: what was bound is kept.
+   */
+  readonly bound?: Readonly<Record<string, Tensor>>;
   /** Stops the run within one kernel; the run then throws AbortedError. */
   readonly signal?: AbortSignal;
 }
@@ -53,6 +58,8 @@ export interface Runtime {
   readonly device: Device;
   readonly threads: number;
   compile(graph: Graph, options: CompileOptions): Promise<Session>;
+  /** Zeroed memory that runs can be bound to; parts of it by `subarray`. */
+  allocate<D extends DType>(dtype: D, length: number): TypedArrayOf<D>;
 }
 
 /** The concrete types of a graph's inputs and outputs once the feeds are known. */

@@ -5,7 +5,7 @@ import { emitModel } from '../../onnx/emit.js';
 import { concreteShape } from '../../runtime/bind-shapes.js';
 import type { CompileOptions, Device, Runtime, Session } from '../../runtime/runtime.js';
 import { loadOrt, type Pointer } from './library.js';
-import { type BoundTensor, nativeTensor } from './memory.js';
+import { allocateOutside, type BoundTensor, nativeTensor } from './memory.js';
 import { createQueue, type Queue, wrapSession } from './session.js';
 
 export interface RuntimeOptions {
@@ -50,6 +50,7 @@ export function createRuntime({ device = 'cpu', threads = availableParallelism()
     device,
     threads,
     compile: (graph, options) => compile(graph, options, device, threads),
+    allocate: (dtype, length) => allocateOutside(dtype, length) as never,
   };
 }
 

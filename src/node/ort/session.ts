@@ -1,5 +1,5 @@
 import { bytesOf } from '../../core/dtype.js';
-import { AbortedError, InputError } from '../../core/errors.js';
+import { AbortedError, InputError, ShapeError } from '../../core/errors.js';
 import type { Tensor } from '../../core/tensor.js';
 import type { Graph, NamedValue } from '../../graph/builder.js';
 import { bindExtents, concreteType } from '../../runtime/bind-shapes.js';
@@ -37,6 +37,7 @@ export function wrapSession(graph: Graph, native: Pointer, queue: Queue, beforeR
   const ownPlans = new Map<string, Plan>();
   const statePlans = new WeakMap<BoundState, Map<string, Plan>>();
   const states = new Set<BoundState>();
+  const boundPlans = new Map<object, Map<string, Plan>>();
   let disposed = false;
 
   const plansOf = (state: BoundState | undefined): Map<string, Plan> => {
@@ -52,14 +53,25 @@ export function wrapSession(graph: Graph, native: Pointer, queue: Queue, beforeR
     return plans;
   };
 
+  const plansBoundTo = (bound: object): Map<string, Plan> => {
+    const known = boundPlans.get(bound) ?? new Map<string, Plan>();
+    boundPlans.set(bound, known);
+    return known;
+  };
+
   const runNow = async (feeds: Readonly<Record<string, Tensor>>, options: RunOptions) => {
     if (disposed) throw new InputError(`${graph.name}: this session was disposed`);
     throwIfAborted(options.signal);
     const state = options.state as BoundState | undefined;
-    const plans = plansOf(state);
+    const { bound } = options;
+    if (bound && state) throw new InputError(`${graph.name}: a run has either a state or bound tensors`);
+    const plans = bound ? plansBoundTo(bound) : plansOf(state);
     const wanted = options.outputs ?? freeOutputs(graph);
     const key = planKey(graph, feeds, wanted);
-    const plan = plans.get(key) ?? createPlan(graph, native, feeds, wanted, state);
+    const own = Object.entries(feeds).find(([name]) => bound && name in bound);
+    if (own) throw new InputError(`${graph.name}: ${own[0]} is bound, it cannot be fed`);
+    const plan =
+      plans.get(key) ?? createPlan(graph, native, bound ? { ...bound, ...feeds } : feeds, wanted, { state, bound });
     keepRecent(plans, key, plan);
     for (const [name, bound] of plan.inputs) bytesOf(bound.data).set(bytesOf(feeds[name].data));
     await runStoppable(native, plan.binding, options.signal);
@@ -82,8 +94,10 @@ export function wrapSession(graph: Graph, native: Pointer, queue: Queue, beforeR
         if (disposed) return;
         disposed = true;
         for (const state of states) state.dispose();
-        for (const plan of ownPlans.values()) plan.release();
-        ownPlans.clear();
+        for (const plans of [ownPlans, ...boundPlans.values()]) {
+          for (const plan of plans.values()) plan.release();
+          plans.clear();
+        }
         beforeRelease();
         ort.call.ReleaseSession(native);
       }),
@@ -114,10 +128,23 @@ function createPlan(
   native: Pointer,
   feeds: Readonly<Record<string, Tensor>>,
   wanted: readonly string[],
-  state: BoundState | undefined,
+  { state, bound = {} }: { readonly state: BoundState | undefined; readonly bound: RunOptions['bound'] },
 ): Plan {
   const ort = loadOrt();
   const extents = bindExtents(graph, feeds, state?.extents);
+  const lent: BoundTensor[] = [];
+  const lend = (named: NamedValue): Pointer => {
+    const type = concreteType(named, extents);
+    const { dtype, shape, data } = bound[named.name];
+    if (dtype !== type.dtype || String(shape) !== String(type.shape)) {
+      throw new ShapeError(
+        `${graph.name}: bound ${named.name}: expected ${type.dtype}[${type.shape}], got ${dtype}[${shape}]`,
+      );
+    }
+    const tensor = bindTensor(type, data);
+    lent.push(tensor);
+    return tensor.value;
+  };
   const carriedBy = new Map(graph.states.map(({ input, output }) => [output, input]));
   const binding = ort.create('CreateIoBinding', native);
   const [inputs, outputs] = [new Map<string, BoundTensor>(), new Map<string, BoundTensor>()];
@@ -128,22 +155,24 @@ function createPlan(
   };
   const release = () => {
     ort.call.ReleaseIoBinding(binding);
-    for (const tensor of [...inputs.values(), ...outputs.values()]) tensor.release();
+    for (const tensor of [...inputs.values(), ...outputs.values(), ...lent]) tensor.release();
   };
   try {
     const stateInputs = new Set(carriedBy.values());
     for (const input of graph.inputs) {
       const { name } = input;
-      if (stateInputs.has(name)) ort.call.BindInput(binding, name, carried(name).value);
+      if (name in bound) ort.call.BindInput(binding, name, lend(input));
+      else if (stateInputs.has(name)) ort.call.BindInput(binding, name, carried(name).value);
       else ort.call.BindInput(binding, name, keep(inputs, input, extents).value);
     }
     for (const output of graph.outputs) {
       const from = carriedBy.get(output.name);
-      if (from) ort.call.BindOutput(binding, output.name, carried(from).value);
+      if (output.name in bound) ort.call.BindOutput(binding, output.name, lend(output));
+      else if (from) ort.call.BindOutput(binding, output.name, carried(from).value);
       else if (wanted.includes(output.name))
         ort.call.BindOutput(binding, output.name, keep(outputs, output, extents).value);
     }
-    const unknown = wanted.find((name) => !outputs.has(name));
+    const unknown = wanted.find((name) => !outputs.has(name) && !(name in bound));
     if (unknown)
       throw new InputError(`${graph.name}: no output ${unknown}; there are: ${freeOutputs(graph).join(', ')}`);
   } catch (error) {
