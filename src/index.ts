@@ -10,5 +10,6 @@ export type { Tensor } from './core/tensor.js';
 export type { Pixels } from './image/pixels.js';
 export type { ForwardInput, ForwardOutput } from './infer/forward.js';
 export type { FinishReason, GenerateOptions } from './infer/generate.js';
-export type { GenerateInput, OptModel, Precision, ReadOptions, ReadResult } from './infer/model.js';
+export type { GenerateInput, OptModel, ReadOptions, ReadResult } from './infer/model.js';
+export type { Precision } from './infer/quantize.js';
 export { type LoadOptions, loadModel, type Model, type NodeVaryModel } from './node/load-model.js';

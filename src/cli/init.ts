@@ -3,8 +3,9 @@ import { join } from 'node:path';
 import { InputError } from '../core/errors.js';
 import { createRng } from '../core/rng.js';
 import { sizeOf, type Tensor } from '../core/tensor.js';
-import type { ParameterSpec } from '../graph/builder.js';
-import { cachedDecoderGraph, towerGraphs, varyFamily } from '../infer/graphs.js';
+import type { Graph, ParameterSpec } from '../graph/builder.js';
+import { varyFamily } from '../infer/graphs.js';
+import { modelGraphs } from '../infer/quantize.js';
 import { varyTiny } from '../models/vary.js';
 import { writeFileAtomic } from '../node/atomic.js';
 import { safetensorsChunks } from '../weights/safetensors.js';
@@ -24,7 +25,7 @@ export const initCommand: Command = {
     if (out === undefined) throw new InputError('init: name a directory to make: --out DIR');
     if (existsSync(join(out, 'model.safetensors'))) throw new InputError(`init: ${out} already holds a checkpoint`);
     mkdirSync(out, { recursive: true });
-    const tensors = randomTensors(args.number('seed') ?? 0);
+    const tensors = randomTensors(modelGraphs(varyFamily(varyTiny), 'float32'), args.number('seed') ?? 0);
     writeTokenizer(out);
     writeFileSync(join(out, 'config.json'), `${JSON.stringify(configJson(), null, 2)}\n`);
     writeFileAtomic(join(out, 'model.safetensors'), safetensorsChunks(tensors, { format: 'pt' }));
@@ -34,8 +35,8 @@ export const initCommand: Command = {
   },
 };
 
-function randomTensors(seed: number): [string, Tensor][] {
-  const graphs = [...towerGraphs(varyTiny), cachedDecoderGraph(varyFamily(varyTiny))];
+/** Tensors for every parameter of graphs, drawn as the model says they start. */
+export function randomTensors(graphs: readonly Graph[], seed: number): [string, Tensor][] {
   const specs = new Map<string, ParameterSpec>();
   for (const { sources } of graphs.flatMap((graph) => graph.parameters))
     for (const spec of sources) specs.set(spec.name, spec);

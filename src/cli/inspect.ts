@@ -10,6 +10,8 @@ import type { Command } from './command.js';
 interface Report {
   directory: string;
   architecture?: string;
+  /** Of the decoder's matrices, where they are quantized. */
+  precision?: string;
   parameters?: number;
   tensors?: number;
   dtypes?: Record<string, number>;
@@ -58,8 +60,9 @@ async function inspect(dir: string): Promise<Report> {
       report.parameters = infos.reduce((sum, { shape }) => sum + sizeOf(shape), 0);
       report.dtypes = {};
       for (const { dtype, shape } of infos) report.dtypes[dtype] = (report.dtypes[dtype] ?? 0) + sizeOf(shape);
-      const { family, rename } = familyOf(dir);
-      checkWeights(family, nameWeights(checkpoint, rename), 'float32');
+      const { family, rename, stored } = familyOf(dir);
+      if (stored) report.precision = stored;
+      checkWeights(family, nameWeights(checkpoint, rename), stored ?? 'float32');
     } finally {
       checkpoint.dispose();
     }
@@ -74,7 +77,16 @@ async function inspect(dir: string): Promise<Report> {
   return report;
 }
 
-function printed({ directory, architecture, parameters, tensors, dtypes, tokenizer, problems }: Report): string {
+function printed({
+  directory,
+  architecture,
+  precision,
+  parameters,
+  tensors,
+  dtypes,
+  tokenizer,
+  problems,
+}: Report): string {
   const rows = [
     ['directory', directory],
     ['architecture', architecture ?? 'unknown'],
@@ -85,6 +97,7 @@ function printed({ directory, architecture, parameters, tensors, dtypes, tokeniz
         .map(([dtype, count]) => `${dtype} ${count.toLocaleString('en')}`)
         .join(', '),
     ],
+    ...(precision ? [['decoder', `stored as ${precision}`]] : []),
     ['tokenizer', tokenizer ?? 'unreadable'],
     ['loads', problems.length === 0 ? 'yes' : `no:\n  ${problems.join('\n  ')}`],
   ];

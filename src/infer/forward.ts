@@ -1,6 +1,6 @@
 import { InputError } from '../core/errors.js';
 import { floats, intRows, ints, type Tensor } from '../core/tensor.js';
-import type { Graph } from '../graph/builder.js';
+import type { Graph, Lowering } from '../graph/builder.js';
 import { positionRows } from '../models/opt.js';
 import { spliceSources } from '../models/vary.js';
 import type { Runtime, WeightLoader } from '../runtime/runtime.js';
@@ -37,6 +37,7 @@ const paddingIndex = 2 ** 31;
 export function prepareForward(
   family: DecoderFamily,
   { inputIds, attentionMask, pixelValues, labels, taps = [] }: ForwardInput,
+  weightBits: Lowering['weightBits'] = 32,
 ): { readonly graph: Graph; readonly feeds: Record<string, Tensor> } {
   const mask = attentionMask ?? inputIds.map((row) => row.map(() => 1));
   const [B, T] = [inputIds.length, inputIds[0]?.length ?? 0];
@@ -72,7 +73,7 @@ export function prepareForward(
     feeds['imageSource'] = intRows(sources, 'image source');
   }
   if (labels) Object.assign(feeds, lossFeeds(labels, inputIds));
-  return { graph: wholeGraph(family, { images, loss: labels !== undefined, taps }), feeds };
+  return { graph: wholeGraph(family, { images, loss: labels !== undefined, taps, weightBits }), feeds };
 }
 
 function checkRows(name: string, rows: readonly (readonly number[])[], like: readonly (readonly number[])[]): void {
@@ -109,14 +110,15 @@ function lossFeeds(
   };
 }
 
-/** Runs the whole model once. */
+/** Runs the whole model once, with the decoder's matrices in `weightBits`. */
 export async function forward(
   runtime: Runtime,
   weights: WeightLoader,
   family: DecoderFamily,
   input: ForwardInput,
+  weightBits: Lowering['weightBits'] = 32,
 ): Promise<ForwardOutput> {
-  const { graph, feeds } = prepareForward(family, input);
+  const { graph, feeds } = prepareForward(family, input, weightBits);
   const session = await runtime.compile(graph, { weights });
   try {
     const { logits, loss, ...taps } = await session.run(feeds);

@@ -60,6 +60,8 @@ export interface WholeGraphOptions {
   readonly images: number;
   readonly loss: boolean;
   readonly taps: readonly string[];
+  /** Of the decoder's matrices; gradients need 32, the default. */
+  readonly weightBits?: Lowering['weightBits'];
 }
 
 /**
@@ -67,8 +69,8 @@ export interface WholeGraphOptions {
  * positions, queryIndex, keyIndex [batch, sequence]; outputRows [rows]; with images pixelValues and imageSource; with the loss
  * targets and targetWeights [rows]. Outputs: logits [rows, vocabulary], loss, taps.
  */
-export function wholeGraph(family: DecoderFamily, { images, loss, taps }: WholeGraphOptions): Graph {
-  const builder = createGraphBuilder('whole', plainLowering);
+export function wholeGraph(family: DecoderFamily, { images, loss, taps, weightBits = 32 }: WholeGraphOptions): Graph {
+  const builder = createGraphBuilder('whole', { ...plainLowering, weightBits });
   const { root, input } = builder;
   const grid = ['batch', 'sequence'];
   const ids = input('inputIds', 'int64', grid);
@@ -79,8 +81,9 @@ export function wholeGraph(family: DecoderFamily, { images, loss, taps }: WholeG
   if (family.kind === 'vary' && images > 0) {
     const { vary } = family;
     const pixels = input('pixelValues', 'float32', [images, 3, ...vary.tower.imageSize]);
-    const tokens = samTower(root.at(towerPath), pixels, vary.tower);
-    const features = projectImages(root, tokens, vary);
+    const exact = root.lowered({ weightBits: 32 });
+    const tokens = samTower(exact.at(towerPath), pixels, vary.tower);
+    const features = projectImages(exact, tokens, vary);
     const [B, T, C] = features.shape;
     const flat = root.op('Reshape', [features], { shape: [Number(B) * Number(T), C] });
     embeds = spliceImages(root, embeds, flat, input('imageSource', 'int64', grid));
