@@ -3,6 +3,8 @@ import { asObject } from '../core/json.js';
 import { sizeOf } from '../core/tensor.js';
 import { nameWeights } from '../infer/weights.js';
 import { openWeights, readConfig, readTokenizer } from '../node/checkpoint-dir.js';
+import { resolveModel } from '../node/hub/resolve.js';
+import { hubSettings } from '../node/hub/settings.js';
 import { checkWeights, familyOf } from '../node/load-model.js';
 import { imageTokensOf } from '../text/image-tokens.js';
 import type { Command } from './command.js';
@@ -26,7 +28,7 @@ export const inspectCommand: Command = {
   run: async (args, io) => {
     const [dir, ...more] = args.positionals;
     if (dir === undefined || more.length > 0) throw new InputError('inspect: name one checkpoint directory');
-    const report = await inspect(dir);
+    const report = await inspect(await resolveModel(dir, { settings: hubSettings(process.env) }));
     io.out(args.flag('json') ? `${JSON.stringify(report)}\n` : printed(report));
     return report.problems.length === 0 ? 0 : 1;
   },

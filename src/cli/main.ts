@@ -6,11 +6,13 @@ import { type Command, exitInterrupted, type Io } from './command.js';
 import { doctorCommand } from './doctor.js';
 import { initCommand } from './init.js';
 import { inspectCommand } from './inspect.js';
+import { pullCommand } from './pull.js';
 import { quantizeCommand } from './quantize.js';
 import { readCommand } from './read.js';
 
 const commands: Readonly<Record<string, Command>> = {
   read: readCommand,
+  pull: pullCommand,
   quantize: quantizeCommand,
   init: initCommand,
   inspect: inspectCommand,

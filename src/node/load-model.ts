@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs';
 import { InputError } from '../core/errors.js';
 import { asObject } from '../core/json.js';
 import { type DecoderFamily, optFamily, varyFamily } from '../infer/graphs.js';
@@ -25,6 +24,8 @@ import type { Device } from '../runtime/runtime.js';
 import { imageTokensOf } from '../text/image-tokens.js';
 import { checkManifest } from '../weights/manifest.js';
 import { openWeights, readConfig, readTokenizer } from './checkpoint-dir.js';
+import { resolveModel } from './hub/resolve.js';
+import { hubSettings } from './hub/settings.js';
 import { decodeImage, type ImageInput, type ImageLimits } from './images.js';
 import { createRuntime } from './ort/runtime.js';
 
@@ -34,6 +35,10 @@ export interface LoadOptions {
   readonly device?: Device;
   readonly threads?: number;
   readonly towerSegments?: number;
+  /** Of a model that is named as on the hub. Default main. */
+  readonly revision?: string;
+  /** False downloads a hub model that is not in the cache. Default true. */
+  readonly offline?: boolean;
 }
 
 /** A Vary model that takes images as paths, bytes or pixels. */
@@ -74,10 +79,13 @@ export function checkWeights(family: DecoderFamily, weights: NamedWeights, preci
   });
 }
 
-/** Opens a checkpoint directory. Throws InputError or WeightsError saying what is wrong with it. */
-export async function loadModel(dir: string, options: LoadOptions = {}): Promise<Model> {
+/**
+ * Opens a checkpoint directory, or a hub model (`org/name`) from the cache, whose place the HF_* variables say. Throws InputError
+ * or WeightsError saying what is wrong with it.
+ */
+export async function loadModel(name: string, options: LoadOptions = {}): Promise<Model> {
   const { towerSegments } = options;
-  if (!existsSync(dir)) throw new InputError(`${dir}: there is no such checkpoint directory`);
+  const dir = await resolveModel(name, { ...options, settings: hubSettings(process.env) });
   const { family, rename, stored } = familyOf(dir);
   const precision = precisionOf(options.precision, stored, dir);
   const tokenizer = readTokenizer(dir);

@@ -11,6 +11,8 @@ import { safetensorsChunks } from '../weights/safetensors.js';
 import { expectNothingAt, makeDirectoryAtomic, writeFileAtomic } from './atomic.js';
 import { openWeights, readConfig } from './checkpoint-dir.js';
 import { sideFiles } from './checkpoint-files.js';
+import { resolveModel } from './hub/resolve.js';
+import { hubSettings } from './hub/settings.js';
 import { checkWeights, familyOf } from './load-model.js';
 
 export interface QuantizeOptions {
@@ -35,9 +37,10 @@ export interface QuantizedCheckpoint {
  * exactly what quantizing at load gives. The directory appears when it is complete. Throws InputError and WeightsError.
  */
 export async function quantizeCheckpoint(
-  dir: string,
+  name: string,
   { precision, out, signal, onTensor }: QuantizeOptions,
 ): Promise<QuantizedCheckpoint> {
+  const dir = await resolveModel(name, { settings: hubSettings(process.env) });
   const { family, rename, stored } = familyOf(dir);
   if (stored)
     throw new InputError(`${dir}: is stored as ${stored} already; start from the checkpoint it was made from`);
