@@ -33,7 +33,7 @@ export function writeFileAtomic(path: string, chunks: Iterable<Uint8Array>, fs: 
       cause,
     });
   }
-  syncDirectory(dirname(path), fs);
+  syncDirectory(path, fs);
 }
 
 /**
@@ -54,7 +54,7 @@ export async function makeDirectoryAtomic(path: string, write: (dir: string) => 
     if (cause instanceof VaryclipError) throw cause;
     throw new InputError(`${path}: could not be written: ${messageOf(cause)}`, { cause });
   }
-  syncDirectory(dirname(resolve(path)), nodeFs);
+  syncDirectory(resolve(path), nodeFs);
 }
 
 /** Throws InputError unless there is nothing, or an empty directory. */
@@ -68,18 +68,28 @@ export function expectNothingAt(path: string): void {
 /** One call may write less than asked, and at most 2 GiB. */
 function writeAll(handle: number, chunk: Uint8Array, fs: WriteCalls): void {
   for (let done = 0; done < chunk.length; ) {
-    done += fs.writeSync(handle, chunk, done, Math.min(chunk.length - done, 2 ** 30));
+    const written = fs.writeSync(handle, chunk, done, Math.min(chunk.length - done, 2 ** 30));
+    if (written === 0) throw new Error('nothing was written');
+    done += written;
   }
 }
 
+/** Makes a rename to `path` survive a power failure. */
 function syncDirectory(path: string, fs: WriteCalls): void {
   // Windows cannot open a directory; there a rename is durable by itself.
   if (process.platform === 'win32') return;
-  const handle = fs.openSync(path, 'r');
   try {
-    fs.fsyncSync(handle);
-  } finally {
-    fs.closeSync(handle);
+    const handle = fs.openSync(dirname(path), 'r');
+    try {
+      fs.fsyncSync(handle);
+    } finally {
+      fs.closeSync(handle);
+    }
+  } catch (cause) {
+    throw new InputError(
+      `${path}: was written, but its directory could not be synced: ${messageOf(cause)}; a power failure could undo it`,
+      { cause },
+    );
   }
 }
 
