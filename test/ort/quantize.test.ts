@@ -13,6 +13,13 @@ import { scratchDir, wideOpt, writeOptCheckpoint } from '../helpers/checkpoints.
 const scratch = scratchDir();
 const source = writeOptCheckpoint(join(scratch, 'source'));
 const untied = writeOptCheckpoint(join(scratch, 'untied'), { ...wideOpt, tie_word_embeddings: false });
+/** Like OPT-350m: narrow embeddings projected in and out, norms after the layers, none at the end. */
+const postNorm = writeOptCheckpoint(join(scratch, 'post'), {
+  ...wideOpt,
+  vocab_size: 600,
+  word_embed_proj_dim: 128,
+  do_layer_norm_before: false,
+});
 const inputIds = [
   [2, 17, 33, 250, 8],
   [2, 99, 1, 4, 299],
@@ -24,7 +31,7 @@ async function open(dir: string, precision?: Precision) {
   return model;
 }
 
-for (const [name, dir] of Object.entries({ tied: source, untied })) {
+for (const [name, dir] of Object.entries({ tied: source, untied, postNorm })) {
   for (const precision of ['int8', 'int4'] as const) {
     test(`${name} ${precision}: stored and quantized at load give the same logits and ids`, async () => {
       const out = join(scratch, `${name}-${precision}`);
