@@ -1,12 +1,16 @@
 import assert from 'node:assert/strict';
-import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
+import { writeRandomCheckpoint } from '../../src/cli/init.js';
 import type { Tensor } from '../../src/core/tensor.js';
+import { varyConfigFrom } from '../../src/models/vary.js';
 import { openSafetensors, writeSafetensors } from '../../src/weights/safetensors.js';
 import { memorySource } from '../../src/weights/source.js';
 import { scratchDir, writeOptCheckpoint } from '../helpers/checkpoints.js';
 import { examplePath, runCli, startCli } from '../helpers/cli.js';
+import { startHub } from '../helpers/hub-server.js';
 
 const scratch = scratchDir();
 const page = examplePath('page.png');
@@ -204,4 +208,62 @@ test('the program: standard error that goes away does not end it', async () => {
   const { code, out } = await done;
   assert.equal(code, 3);
   assert.equal(out.trimEnd().split('\n').length, 2);
+});
+
+test('init: a checkpoint that loads and reads, the same from the same seed, nothing where something is', async () => {
+  const config = varyConfigFrom(JSON.parse(readFileSync(join(tiny, 'config.json'), 'utf8')), 'config.json');
+  const write = async (name: string, seed: number) => {
+    const parameters = await writeRandomCheckpoint(join(scratch, name), config, seed);
+    assert.equal(parameters, 126_832 - 620 * 32);
+    return readFileSync(join(scratch, name, 'model.safetensors'));
+  };
+  const first = await write('init-a', 5);
+  assert.deepEqual(await write('init-b', 5), first);
+  assert.notDeepEqual(await write('init-c', 6), first);
+  await assert.rejects(write('init-a', 5), /init-a: is a directory that is not empty/);
+  const inspected = await runCli(['inspect', join(scratch, 'init-a')]);
+  assert.equal(inspected.code, 0, inspected.out);
+  const { code, out, err } = await runCli(['read', page, '-m', join(scratch, 'init-a'), ...short]);
+  assert.equal(code, 0, err);
+  assert.ok(out.length > 0);
+});
+
+test('the program: pull, then read by the name on the hub; offline; an interrupted pull', async () => {
+  const files = Object.fromEntries(
+    readdirSync(tiny).map((name) => [
+      name,
+      { content: readFileSync(join(tiny, name)), lfs: name.endsWith('.safetensors') },
+    ]),
+  );
+  const hub = await startHub(files);
+  const environment = {
+    HF_ENDPOINT: hub.endpoint,
+    HF_HUB_CACHE: join(scratch, 'hub'),
+    HF_TOKEN: '',
+    HF_HUB_OFFLINE: '',
+  };
+  hub.faults.silent = true;
+  const { child, done } = startCli(['pull', 'org/name'], environment);
+  while (!hub.requests.some(({ path }) => path.includes('/resolve/'))) await setTimeout(10);
+  child.kill('SIGINT');
+  const interrupted = await done;
+  assert.equal(interrupted.code, 130, interrupted.err);
+  assert.match(interrupted.err, /interrupted; the next pull goes on/);
+  hub.faults.silent = false;
+  const missing = await startCli(['read', page, '-m', 'org/name', ...short], environment).done;
+  assert.equal(missing.code, 2);
+  assert.match(missing.err, /download it with: varyclip pull org\/name/);
+  const pulled = await startCli(['pull', 'org/name', '--json'], environment).done;
+  assert.equal(pulled.code, 0, pulled.err);
+  assert.match(pulled.err, /7 of 7 files downloaded/);
+  const { directory } = JSON.parse(pulled.out) as { directory: string };
+  const want = await runCli(['read', page, '-m', directory, ...short]);
+  const got = await startCli(['read', page, '-m', 'org/name', ...short], { ...environment, HF_HUB_OFFLINE: '1' }).done;
+  assert.equal(got.code, 0, got.err);
+  assert.equal(got.out, want.out);
+  const unknown = await startCli(['pull', 'org/unknown'], environment).done;
+  assert.equal(unknown.code, 2);
+  assert.match(unknown.err, /org\/unknown: not found on the hub \(404\)/);
+  const dead = await startCli(['pull', 'org/name'], { ...environment, HF_ENDPOINT: 'http://127.0.0.1:9' }).done;
+  assert.equal(dead.code, 1);
 });

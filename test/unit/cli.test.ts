@@ -55,10 +55,7 @@ test('wrong command lines are refused and say what to do', async () => {
   await assertRefused(['pull', '../etc'], /expected a model's name on the hub/);
   await assertRefused(['init', 'vary-huge', '--out', 'x'], /expected vary-tiny/);
   await assertRefused(['init', 'vary-tiny'], /--out DIR/);
-  await assertRefused(
-    ['init', 'vary-tiny', '--out', tiny],
-    /already holds a checkpoint|is a directory that is not empty/,
-  );
+  await assertRefused(['init', 'vary-tiny', '--out', tiny], /is a directory that is not empty/);
 });
 
 test('inspect: what a checkpoint is, for people and as JSON', async () => {
