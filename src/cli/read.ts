@@ -8,7 +8,7 @@ export const readCommand: Command = {
   summary: 'turn page images into text',
   usage: 'varyclip read IMAGE… --model DIR [options]      (IMAGE may be - for standard input)',
   options: {
-    model: { type: 'string', short: 'm', value: 'DIR', help: 'checkpoint directory' },
+    model: { type: 'string', short: 'm', value: 'DIR', help: 'checkpoint directory, or org/name that was pulled' },
     json: { type: 'boolean', help: 'one JSON document per image, a line each' },
     precision: { type: 'string', value: 'float32|int8|int4', help: "of the decoder's weights (as stored)" },
     threads: { type: 'string', short: 't', value: 'N', help: 'threads (all cores)' },

@@ -18,7 +18,10 @@ export interface ImageLimits {
   readonly timeout?: number;
 }
 
-const defaults: Required<ImageLimits> = { maxPixels: 200e6, maxBytes: 1 << 30, maxFrames: 10_000, timeout: 60 };
+/** A limit given as undefined is the default, not none. */
+function withDefaults({ maxPixels = 200e6, maxBytes = 1 << 30, maxFrames = 10_000, timeout = 60 }: ImageLimits) {
+  return { maxPixels, maxBytes, maxFrames, timeout };
+}
 
 /**
  * An image as PIL's `Image.open(..).convert('RGB')` gives it: the first frame, alpha dropped, 16-bit gray clipped, no colour
@@ -28,7 +31,7 @@ const defaults: Required<ImageLimits> = { maxPixels: 200e6, maxBytes: 1 << 30, m
 export async function decodeImage(image: ImageInput, limits: ImageLimits = {}): Promise<Pixels> {
   if (typeof image === 'object' && 'channels' in image) return pixelsFrom(image.width, image.height, image.data);
   const where = typeof image === 'string' ? image : 'image';
-  const applied = { ...defaults, ...limits };
+  const applied = withDefaults(limits);
   const bytes = typeof image === 'string' ? await readImageFile(image, applied.maxBytes) : image;
   checkHeader(bytes, where, applied);
   try {

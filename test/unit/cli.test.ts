@@ -105,3 +105,25 @@ test('doctor: images and the machine; JSON is one document', async () => {
   const plain = await runCli(['doctor']);
   assert.match(plain.out, /^yes {2}machine +Node v\d/);
 });
+
+test('quantize: what was done, a status line on terminals only', async () => {
+  const args = ['quantize', tiny, '--precision', 'int8', '--out'];
+  const piped = await runCli([...args, join(scratch, 'q1'), '--json']);
+  assert.equal(piped.code, 0, piped.err);
+  const { bytes, bytesBefore, ...rest } = JSON.parse(piped.out);
+  assert.deepEqual(rest, { directory: join(scratch, 'q1'), precision: 'int8', matrices: 0 });
+  // The head is tied: what the file has besides the embeddings is not written again.
+  assert.equal(bytesBefore - bytes, 620 * 32 * 4);
+  assert.match(piped.err, /no matrix is large enough to be worth quantizing/);
+  const clear = '\r\u001b[K';
+  assert.ok(!piped.err.includes(clear));
+  const terminal = await runCli([...args, join(scratch, 'q2')], { isTerminal: true });
+  assert.equal(terminal.out, '');
+  assert.ok(terminal.err.includes(`${clear}quantizing model.decoder.layers.0.fc1.weight …${clear}`));
+  assert.ok(terminal.err.lastIndexOf(clear) < terminal.err.indexOf('varyclip: wrote'));
+  const again = await runCli([...args, join(scratch, 'q2')]);
+  assert.equal(again.code, 2);
+  assert.match(again.err, /q2: is a directory that is not empty/);
+  const inspected = await runCli(['inspect', join(scratch, 'q2')]);
+  assert.match(inspected.out, /^decoder +stored as int8$/m);
+});

@@ -151,6 +151,12 @@ test('the limit on pixels counts exactly', async () => {
   await assertRefused(fixture('rgb.png'), /is 23×17 pixels, at most 390 are allowed/, { maxPixels: 23 * 17 - 1 });
 });
 
+test('a limit of undefined is the default', async () => {
+  await assertRefused(pngHeader(60_000, 60_000), /at most 200000000/, {
+    maxPixels: undefined,
+  } as unknown as ImageLimits);
+});
+
 test('data that unpacks to far more than the picture ends early', async () => {
   const rows = Buffer.alloc(64 << 20);
   const bytes = png(4, 4, rows);
