@@ -1,12 +1,14 @@
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { InputError } from '../core/errors.js';
 import { createRng } from '../core/rng.js';
 import { sizeOf, type Tensor } from '../core/tensor.js';
-import type { ParameterSpec } from '../graph/builder.js';
-import { cachedDecoderGraph, towerGraphs, varyFamily } from '../infer/graphs.js';
-import { varyTiny } from '../models/vary.js';
-import { writeFileAtomic } from '../node/atomic.js';
+import type { Graph, ParameterSpec } from '../graph/builder.js';
+import { varyFamily } from '../infer/graphs.js';
+import { modelGraphs } from '../infer/quantize.js';
+import { type SamConfig, samVitB } from '../models/sam.js';
+import { type VaryConfig, varyTiny } from '../models/vary.js';
+import { makeDirectoryAtomic, writeFileAtomic } from '../node/atomic.js';
 import { safetensorsChunks } from '../weights/safetensors.js';
 import type { Command } from './command.js';
 
@@ -22,20 +24,30 @@ export const initCommand: Command = {
     if (what !== 'vary-tiny') throw new InputError('init: expected vary-tiny');
     const out = args.text('out');
     if (out === undefined) throw new InputError('init: name a directory to make: --out DIR');
-    if (existsSync(join(out, 'model.safetensors'))) throw new InputError(`init: ${out} already holds a checkpoint`);
-    mkdirSync(out, { recursive: true });
-    const tensors = randomTensors(args.number('seed') ?? 0);
-    writeTokenizer(out);
-    writeFileSync(join(out, 'config.json'), `${JSON.stringify(configJson(), null, 2)}\n`);
-    writeFileAtomic(join(out, 'model.safetensors'), safetensorsChunks(tensors, { format: 'pt' }));
-    const parameters = tensors.reduce((sum, [, { shape }]) => sum + sizeOf(shape), 0);
+    const parameters = await writeRandomCheckpoint(out, varyTiny, args.number('seed') ?? 0);
     io.err(`varyclip: wrote ${parameters.toLocaleString('en')} random parameters to ${out}: it reads nonsense\n`);
     return 0;
   },
 };
 
-function randomTensors(seed: number): [string, Tensor][] {
-  const graphs = [...towerGraphs(varyTiny), cachedDecoderGraph(varyFamily(varyTiny))];
+/**
+ * Makes a directory with a whole checkpoint of random weights: config, tokenizer, tensors. Returns the number of parameters. Throws
+ * InputError where something is there already.
+ */
+export async function writeRandomCheckpoint(out: string, config: VaryConfig, seed: number): Promise<number> {
+  let parameters = 0;
+  await makeDirectoryAtomic(out, async (dir) => {
+    const tensors = randomTensors(modelGraphs(varyFamily(config), 'float32'), seed);
+    writeTokenizer(dir, config);
+    writeFileSync(join(dir, 'config.json'), `${JSON.stringify(configJson(config), null, 2)}\n`);
+    writeFileAtomic(join(dir, 'model.safetensors'), safetensorsChunks(tensors, { format: 'pt' }));
+    parameters = tensors.reduce((sum, [, { shape }]) => sum + sizeOf(shape), 0);
+  });
+  return parameters;
+}
+
+/** Tensors for every parameter of graphs, drawn as the model says they start. */
+export function randomTensors(graphs: readonly Graph[], seed: number): [string, Tensor][] {
   const specs = new Map<string, ParameterSpec>();
   for (const { sources } of graphs.flatMap((graph) => graph.parameters))
     for (const spec of sources) specs.set(spec.name, spec);
@@ -53,8 +65,7 @@ function randomTensors(seed: number): [string, Tensor][] {
   });
 }
 
-function configJson() {
-  const { decoder, imageTokens } = varyTiny;
+function configJson({ decoder, imageTokens, tower }: VaryConfig) {
   return {
     architectures: ['varyOPTForCausalLM'],
     model_type: 'vary',
@@ -76,13 +87,34 @@ function configJson() {
     image_token_len: imageTokens.count,
     use_im_start_end: true,
     torch_dtype: 'float32',
+    ...(tower !== samVitB && { vary_tower: towerJson(tower) }),
+  };
+}
+
+/** A tower that is not the released one, as `samConfigFrom` reads it. */
+function towerJson(tower: SamConfig) {
+  return {
+    img_size: tower.imageSize,
+    patch_size: tower.patchSize,
+    embed_dim: tower.width,
+    depth: tower.depth,
+    num_heads: tower.heads,
+    mlp_ratio: tower.mlpRatio,
+    window_size: tower.windowSize,
+    global_attn_indexes: tower.globalBlocks,
+    out_chans: tower.neckChannels,
+    net_2: tower.netChannels[0],
+    net_3: tower.netChannels[1],
+    net_strides: tower.netStrides,
+    layer_norm_eps: tower.epsilon,
+    use_abs_pos: tower.absolutePositions,
+    use_rel_pos: tower.relativePositions,
+    qkv_bias: tower.qkvBias,
   };
 }
 
 /** GPT-2's printable stand-ins for the 256 bytes, then words of digits up to the released vocabulary's size. */
-function writeTokenizer(dir: string): void {
-  const { vocabSize } = varyTiny.decoder;
-  const { patch, start, end } = varyTiny.imageTokens;
+function writeTokenizer(dir: string, { decoder: { vocabSize }, imageTokens: { patch, start, end } }: VaryConfig): void {
   const vocab: Record<string, number> = { '<s>': 0, '<pad>': 1, '</s>': 2, '<unk>': 3 };
   let next = 4;
   for (const char of byteChars()) vocab[char] = next++;

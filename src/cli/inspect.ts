@@ -3,6 +3,8 @@ import { asObject } from '../core/json.js';
 import { sizeOf } from '../core/tensor.js';
 import { nameWeights } from '../infer/weights.js';
 import { openWeights, readConfig, readTokenizer } from '../node/checkpoint-dir.js';
+import { resolveModel } from '../node/hub/resolve.js';
+import { hubSettings } from '../node/hub/settings.js';
 import { checkWeights, familyOf } from '../node/load-model.js';
 import { imageTokensOf } from '../text/image-tokens.js';
 import type { Command } from './command.js';
@@ -10,6 +12,8 @@ import type { Command } from './command.js';
 interface Report {
   directory: string;
   architecture?: string;
+  /** Of the decoder's matrices, where they are quantized. */
+  precision?: string;
   parameters?: number;
   tensors?: number;
   dtypes?: Record<string, number>;
@@ -24,7 +28,7 @@ export const inspectCommand: Command = {
   run: async (args, io) => {
     const [dir, ...more] = args.positionals;
     if (dir === undefined || more.length > 0) throw new InputError('inspect: name one checkpoint directory');
-    const report = await inspect(dir);
+    const report = await inspect(await resolveModel(dir, { settings: hubSettings(process.env) }));
     io.out(args.flag('json') ? `${JSON.stringify(report)}\n` : printed(report));
     return report.problems.length === 0 ? 0 : 1;
   },
@@ -58,8 +62,9 @@ async function inspect(dir: string): Promise<Report> {
       report.parameters = infos.reduce((sum, { shape }) => sum + sizeOf(shape), 0);
       report.dtypes = {};
       for (const { dtype, shape } of infos) report.dtypes[dtype] = (report.dtypes[dtype] ?? 0) + sizeOf(shape);
-      const { family, rename } = familyOf(dir);
-      checkWeights(family, nameWeights(checkpoint, rename), 'float32');
+      const { family, rename, stored } = familyOf(dir);
+      if (stored) report.precision = stored;
+      checkWeights(family, nameWeights(checkpoint, rename), stored ?? 'float32');
     } finally {
       checkpoint.dispose();
     }
@@ -74,7 +79,16 @@ async function inspect(dir: string): Promise<Report> {
   return report;
 }
 
-function printed({ directory, architecture, parameters, tensors, dtypes, tokenizer, problems }: Report): string {
+function printed({
+  directory,
+  architecture,
+  precision,
+  parameters,
+  tensors,
+  dtypes,
+  tokenizer,
+  problems,
+}: Report): string {
   const rows = [
     ['directory', directory],
     ['architecture', architecture ?? 'unknown'],
@@ -85,6 +99,7 @@ function printed({ directory, architecture, parameters, tensors, dtypes, tokeniz
         .map(([dtype, count]) => `${dtype} ${count.toLocaleString('en')}`)
         .join(', '),
     ],
+    ...(precision ? [['decoder', `stored as ${precision}`]] : []),
     ['tokenizer', tokenizer ?? 'unreadable'],
     ['loads', problems.length === 0 ? 'yes' : `no:\n  ${problems.join('\n  ')}`],
   ];

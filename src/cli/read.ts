@@ -2,15 +2,15 @@ import { InputError, messageOf } from '../core/errors.js';
 import type { ReadResult } from '../infer/model.js';
 import { loadModel, type NodeVaryModel } from '../node/load-model.js';
 import type { Arguments } from './arguments.js';
-import { type Command, exitInterrupted, type Io } from './command.js';
+import { type Command, exitInterrupted, type Io, statusLine } from './command.js';
 
 export const readCommand: Command = {
   summary: 'turn page images into text',
   usage: 'varyclip read IMAGE… --model DIR [options]      (IMAGE may be - for standard input)',
   options: {
-    model: { type: 'string', short: 'm', value: 'DIR', help: 'checkpoint directory' },
+    model: { type: 'string', short: 'm', value: 'DIR', help: 'checkpoint directory, or org/name that was pulled' },
     json: { type: 'boolean', help: 'one JSON document per image, a line each' },
-    precision: { type: 'string', value: 'float32|int8|int4', help: "of the decoder's weights (float32)" },
+    precision: { type: 'string', value: 'float32|int8|int4', help: "of the decoder's weights (as stored)" },
     threads: { type: 'string', short: 't', value: 'N', help: 'threads (all cores)' },
     device: { type: 'string', value: 'cpu|cuda|webgpu', help: 'where to run (cpu)' },
     prompt: { type: 'string', short: 'p', value: 'TEXT', help: 'an instruction beside the picture' },
@@ -103,14 +103,4 @@ async function readOne(
     for (const warning of result.warnings) io.err(`varyclip: ${image}: ${warning}\n`);
   }
   return result;
-}
-
-/** A line on a terminal that says what goes on; an empty text clears it. */
-function statusLine(io: Io): (text: string) => void {
-  let shown = false;
-  return (text) => {
-    if (!io.isTerminal || (text === '' && !shown)) return;
-    io.err(`\r\u001b[K${text === '' ? '' : `${text} …`}`);
-    shown = text !== '';
-  };
 }

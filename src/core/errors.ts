@@ -23,6 +23,11 @@ export class RuntimeUnavailableError extends VaryclipError {
   override name = 'RuntimeUnavailableError';
 }
 
+/** A download failed for a reason that is not in the request: the network, the server, or damaged data. */
+export class DownloadError extends VaryclipError {
+  override name = 'DownloadError';
+}
+
 /** The caller's AbortSignal fired. */
 export class AbortedError extends VaryclipError {
   override name = 'AbortedError';

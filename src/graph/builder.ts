@@ -85,6 +85,8 @@ export interface Scope {
   readonly path: string;
   readonly lowering: Lowering;
   at(name: string | number): Scope;
+  /** The same place with layers expressed otherwise. */
+  lowered(changes: Partial<Lowering>): Scope;
   /** The parameter `path.name`; asking again for the same one returns the same value (tied weights). */
   parameter(name: string, shape: readonly number[], init: Init): Value;
   /** A parameter's spec without adding it: for `derive`. */
@@ -216,6 +218,7 @@ function createScope(building: Building, path: string): Scope {
     path,
     lowering: building.lowering,
     at: (child) => createScope(building, full(child)),
+    lowered: (changes) => createScope({ ...building, lowering: { ...building.lowering, ...changes } }, path),
     parameter: (child, shape, init) => parameterOf(building, spec(child, shape, init)),
     spec,
     derive: (outputs, from) =>

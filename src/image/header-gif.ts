@@ -1,10 +1,12 @@
-import type { Rgb, Size } from './pixels.js';
+import type { Box, Rgb, Size } from './pixels.js';
 
 /** What a GIF says before its pixels. */
 export interface GifHeader extends Size {
   readonly frames: number;
   /** Where the byte lies whose lowest bit makes a colour of the first frame transparent, if it does. */
   readonly transparencyFlagAt: number | undefined;
+  /** The part of the canvas that the first frame covers. */
+  readonly first: Box;
   /** What Pillow shows where the first frame does not cover the canvas. */
   readonly uncovered: Rgb;
 }
@@ -23,7 +25,7 @@ function skipBlocks(view: DataView, start: number): number {
 /** Bytes of a colour table, by the flags that announce it. */
 const tableLength = (flags: number) => (flags & 0x80 ? 3 << ((flags & 7) + 1) : 0);
 
-interface GifFrame extends Size {
+interface GifFrame extends Box {
   readonly table: number | undefined;
 }
 
@@ -47,20 +49,23 @@ export function readGifHeader(view: DataView): GifHeader {
   }
   if (!first) throw new RangeError('no frame');
   return {
-    width: Math.max(view.getUint16(6, true), first.width),
-    height: Math.max(view.getUint16(8, true), first.height),
+    width: Math.max(view.getUint16(6, true), first.left + first.width),
+    height: Math.max(view.getUint16(8, true), first.top + first.height),
     frames,
+    first,
     transparencyFlagAt: flagAt,
     uncovered: colourAt(view, first.table, flagAt === undefined ? 0 : view.getUint8(flagAt + 3)),
   };
 }
 
-/** The lower right corner of a frame, which the canvas grows to, and where its colours are. */
+/** Where a frame lies on the canvas, which grows to it, and where its colours are. */
 function readFrame(view: DataView, at: number, globalFlags: number): GifFrame {
   const ownTable = tableLength(view.getUint8(at + 9)) > 0;
   return {
-    width: view.getUint16(at + 1, true) + view.getUint16(at + 5, true),
-    height: view.getUint16(at + 3, true) + view.getUint16(at + 7, true),
+    left: view.getUint16(at + 1, true),
+    top: view.getUint16(at + 3, true),
+    width: view.getUint16(at + 5, true),
+    height: view.getUint16(at + 7, true),
     table: ownTable ? at + 10 : tableLength(globalFlags) > 0 ? 13 : undefined,
   };
 }

@@ -1,6 +1,6 @@
 import { InputError } from '../core/errors.js';
 import { floats, intRows, ints, type Tensor } from '../core/tensor.js';
-import type { Graph } from '../graph/builder.js';
+import type { Graph, Lowering } from '../graph/builder.js';
 import { positionRows } from '../models/opt.js';
 import { spliceSources } from '../models/vary.js';
 import type { Runtime, WeightLoader } from '../runtime/runtime.js';
@@ -33,12 +33,20 @@ export interface ForwardOutput {
 /** Position of padding keys: after every query. */
 const paddingIndex = 2 ** 31;
 
-/** The graph and feeds of a forward pass; `fixed`: with known extents, as gradients need them. */
+export interface PrepareOptions {
+  /** Known extents, as gradients need them. */
+  readonly fixed?: boolean;
+  readonly weightBits?: Lowering['weightBits'];
+  /** What the loss is divided by; default: the labels counted here. */
+  readonly total?: number;
+}
+
+/** The graph and feeds of a forward pass; also what a training step starts from. */
 export function prepareForward(
   family: DecoderFamily,
   { inputIds, attentionMask, pixelValues, labels, taps = [] }: ForwardInput,
-  { fixed = false }: { readonly fixed?: boolean } = {},
-): { readonly graph: Graph; readonly feeds: Record<string, Tensor> } {
+  { fixed = false, weightBits = 32, total }: PrepareOptions = {},
+): { readonly graph: () => Graph; readonly feeds: Record<string, Tensor> } {
   const mask = attentionMask ?? inputIds.map((row) => row.map(() => 1));
   const [B, T] = [inputIds.length, inputIds[0]?.length ?? 0];
   if (B === 0 || T === 0) throw new InputError('inputIds: expected at least one row with one token');
@@ -72,12 +80,11 @@ export function prepareForward(
     const sources = spliceSources(inputIds, family.vary.imageTokens, images);
     feeds['imageSource'] = intRows(sources, 'image source');
   }
-  if (labels) Object.assign(feeds, lossFeeds(labels, inputIds));
+  if (labels) Object.assign(feeds, lossFeeds(labels, inputIds, total));
   const extents = fixed ? ({ grid: [B, T], rows: B * T } as const) : undefined;
-  return {
-    graph: wholeGraph(family, { images, loss: labels !== undefined, taps, ...(extents && { extents }) }),
-    feeds,
-  };
+  const graph = () =>
+    wholeGraph(family, { images, loss: labels !== undefined, taps, weightBits, ...(extents && { extents }) });
+  return { graph, feeds };
 }
 
 function checkRows(name: string, rows: readonly (readonly number[])[], like: readonly (readonly number[])[]): void {
@@ -97,11 +104,12 @@ function checkRange(rows: readonly (readonly number[])[], vocabSize: number): vo
 function lossFeeds(
   labels: readonly (readonly number[])[],
   inputIds: readonly (readonly number[])[],
+  total?: number,
 ): Record<string, Tensor> {
   checkRows('labels', labels, inputIds);
   const next = labels.flatMap((row) => [...row.slice(1), ignoreIndex]);
   const counted = next.filter((label) => label !== ignoreIndex).length;
-  if (counted === 0) throw new InputError('labels: all of them are masked, there is nothing to learn from');
+  if (counted === 0 && total === undefined) throw new InputError('labels: all of them are masked, there is nothing to learn from');
   return {
     targets: ints(
       [next.length],
@@ -109,20 +117,21 @@ function lossFeeds(
     ),
     targetWeights: floats(
       [next.length],
-      next.map((label) => (label === ignoreIndex ? 0 : 1 / counted)),
+      next.map((label) => (label === ignoreIndex ? 0 : 1 / (total ?? counted))),
     ),
   };
 }
 
-/** Runs the whole model once. */
+/** Runs the whole model once, with the decoder's matrices in `weightBits`. */
 export async function forward(
   runtime: Runtime,
   weights: WeightLoader,
   family: DecoderFamily,
   input: ForwardInput,
+  weightBits: Lowering['weightBits'] = 32,
 ): Promise<ForwardOutput> {
-  const { graph, feeds } = prepareForward(family, input);
-  const session = await runtime.compile(graph, { weights });
+  const { graph, feeds } = prepareForward(family, input, { weightBits });
+  const session = await runtime.compile(graph(), { weights });
   try {
     const { logits, loss, ...taps } = await session.run(feeds);
     const [B, T] = [input.inputIds.length, input.inputIds[0].length];

@@ -62,6 +62,8 @@ export interface WholeGraphOptions {
   readonly taps: readonly string[];
   /** [rows, tokens] and scored positions as numbers: gradients need known extents. Default: symbolic. */
   readonly extents?: { readonly grid: readonly [number, number]; readonly rows: number };
+  /** Of the decoder's matrices; gradients need 32, the default. */
+  readonly weightBits?: Lowering['weightBits'];
 }
 
 /**
@@ -69,8 +71,9 @@ export interface WholeGraphOptions {
  * positions, queryIndex, keyIndex [batch, sequence]; outputRows [rows]; with images pixelValues and imageSource; with the loss
  * targets and targetWeights [rows]. Outputs: logits [rows, vocabulary], loss, taps.
  */
-export function wholeGraph(family: DecoderFamily, { images, loss, taps, extents }: WholeGraphOptions): Graph {
-  const builder = createGraphBuilder('whole', plainLowering);
+export function wholeGraph(family: DecoderFamily, options: WholeGraphOptions): Graph {
+  const { images, loss, taps, extents, weightBits = 32 } = options;
+  const builder = createGraphBuilder('whole', { ...plainLowering, weightBits });
   const { root, input } = builder;
   const grid = extents?.grid ?? ['batch', 'sequence'];
   const scored = extents?.rows ?? 'rows';
@@ -82,8 +85,9 @@ export function wholeGraph(family: DecoderFamily, { images, loss, taps, extents 
   if (family.kind === 'vary' && images > 0) {
     const { vary } = family;
     const pixels = input('pixelValues', 'float32', [images, 3, ...vary.tower.imageSize]);
-    const tokens = samTower(root.at(towerPath), pixels, vary.tower);
-    const features = projectImages(root, tokens, vary);
+    const exact = root.lowered({ weightBits: 32 });
+    const tokens = samTower(exact.at(towerPath), pixels, vary.tower);
+    const features = projectImages(exact, tokens, vary);
     const [B, T, C] = features.shape;
     const flat = root.op('Reshape', [features], { shape: [Number(B) * Number(T), C] });
     embeds = spliceImages(root, embeds, flat, input('imageSource', 'int64', grid));

@@ -13,9 +13,7 @@ import { type CachedDecoder, createSessionDecoder, type Prompt } from './decoder
 import { type ForwardInput, type ForwardOutput, forward } from './forward.js';
 import { type FinishReason, type GeneratedRow, type GenerateOptions, generate } from './generate.js';
 import { cachedDecoderGraph, type DecoderFamily, towerGraphs } from './graphs.js';
-
-export type Precision = 'float32' | 'int8' | 'int4';
-const weightBits = { float32: 32, int8: 8, int4: 4 } as const;
+import { type Precision, weightBits } from './quantize.js';
 
 /** What a model is made of; the platform supplies it. */
 export interface ModelParts {
@@ -171,7 +169,7 @@ function createBase(parts: ModelParts) {
     generate: generateIds,
     forward: (input: ForwardInput) => {
       expectAlive();
-      return forward(runtime, weights, family, input);
+      return forward(runtime, weights, family, input, weightBits[parts.precision]);
     },
     dispose: async () => {
       if (disposed) return;

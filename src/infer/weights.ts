@@ -64,6 +64,11 @@ export function checkpointLoader(weights: NamedWeights): WeightLoader {
   };
 }
 
+/** One tensor by our name, in the dtype it is stored in. */
+export async function readNamed(weights: NamedWeights, name: string): Promise<Tensor> {
+  return weights.checkpoint.read(storedName(weights, name));
+}
+
 function storedName({ checkpoint, names }: NamedWeights, name: string): string {
   const stored = names.get(name);
   if (stored === undefined) throw new WeightsError(`${checkpoint.name}: no tensor is called ${name}`);

@@ -1,6 +1,6 @@
-import nodeFs from 'node:fs';
-import { dirname } from 'node:path';
-import { InputError, messageOf } from '../core/errors.js';
+import nodeFs, { mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { InputError, messageOf, VaryclipError } from '../core/errors.js';
 
 /** The calls a safe write makes; tests inject faults into them. */
 export type WriteCalls = Pick<
@@ -33,24 +33,63 @@ export function writeFileAtomic(path: string, chunks: Iterable<Uint8Array>, fs: 
       cause,
     });
   }
-  syncDirectory(dirname(path), fs);
+  syncDirectory(path, fs);
+}
+
+/**
+ * Makes a directory all at once: `write` fills one beside it, which then takes the name. Throws InputError where something is
+ * there already; whatever `write` throws leaves nothing behind.
+ */
+export async function makeDirectoryAtomic(path: string, write: (dir: string) => Promise<void>): Promise<void> {
+  expectNothingAt(path);
+  const temporary = `${resolve(path)}.${process.pid}.tmp`;
+  try {
+    mkdirSync(temporary, { recursive: true });
+    await write(temporary);
+    expectNothingAt(path);
+    rmSync(path, { recursive: true, force: true });
+    renameSync(temporary, path);
+  } catch (cause) {
+    quietly(() => rmSync(temporary, { recursive: true, force: true }));
+    if (cause instanceof VaryclipError) throw cause;
+    throw new InputError(`${path}: could not be written: ${messageOf(cause)}`, { cause });
+  }
+  syncDirectory(resolve(path), nodeFs);
+}
+
+/** Throws InputError unless there is nothing, or an empty directory. */
+export function expectNothingAt(path: string): void {
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (!found || (found.isDirectory() && readdirSync(path).length === 0)) return;
+  const what = found.isDirectory() ? 'is a directory that is not empty' : 'is a file';
+  throw new InputError(`${path}: ${what}; name a directory that does not exist yet`);
 }
 
 /** One call may write less than asked, and at most 2 GiB. */
 function writeAll(handle: number, chunk: Uint8Array, fs: WriteCalls): void {
   for (let done = 0; done < chunk.length; ) {
-    done += fs.writeSync(handle, chunk, done, Math.min(chunk.length - done, 2 ** 30));
+    const written = fs.writeSync(handle, chunk, done, Math.min(chunk.length - done, 2 ** 30));
+    if (written === 0) throw new Error('nothing was written');
+    done += written;
   }
 }
 
+/** Makes a rename to `path` survive a power failure. */
 function syncDirectory(path: string, fs: WriteCalls): void {
   // Windows cannot open a directory; there a rename is durable by itself.
   if (process.platform === 'win32') return;
-  const handle = fs.openSync(path, 'r');
   try {
-    fs.fsyncSync(handle);
-  } finally {
-    fs.closeSync(handle);
+    const handle = fs.openSync(dirname(path), 'r');
+    try {
+      fs.fsyncSync(handle);
+    } finally {
+      fs.closeSync(handle);
+    }
+  } catch (cause) {
+    throw new InputError(
+      `${path}: was written, but its directory could not be synced: ${messageOf(cause)}; a power failure could undo it`,
+      { cause },
+    );
   }
 }
 

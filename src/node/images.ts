@@ -1,6 +1,8 @@
 import { readFile, stat } from 'node:fs/promises';
 import type { Metadata, Sharp } from 'sharp';
 import { InputError, messageOf } from '../core/errors.js';
+import { readGifHeader } from '../image/header-gif.js';
+import { readImageHeader } from '../image/image-header.js';
 import { type Pixels, pixelsFrom } from '../image/pixels.js';
 
 /** A path, the bytes of an image file, or pixels. */
@@ -16,37 +18,24 @@ export interface ImageLimits {
   readonly timeout?: number;
 }
 
-const defaults: Required<ImageLimits> = { maxPixels: 200e6, maxBytes: 1 << 30, maxFrames: 10_000, timeout: 60 };
-
-/** How files of each format begin; only these reach the decoder. */
-const signatures: readonly { readonly format: string; readonly test: (head: Uint8Array) => boolean }[] = [
-  { format: 'png', test: (b) => startsWith(b, [0x89, 0x50, 0x4e, 0x47]) },
-  { format: 'jpeg', test: (b) => startsWith(b, [0xff, 0xd8, 0xff]) },
-  { format: 'gif', test: (b) => startsWith(b, [0x47, 0x49, 0x46, 0x38]) },
-  { format: 'tiff', test: (b) => startsWith(b, [0x49, 0x49, 0x2a, 0]) || startsWith(b, [0x4d, 0x4d, 0, 0x2a]) },
-  {
-    format: 'webp',
-    test: (b) => startsWith(b, [0x52, 0x49, 0x46, 0x46]) && startsWith(b.subarray(8), [0x57, 0x45, 0x42, 0x50]),
-  },
-];
-
-const startsWith = (bytes: Uint8Array, start: readonly number[]) => start.every((byte, i) => bytes[i] === byte);
+/** A limit given as undefined is the default, not none. */
+function withDefaults({ maxPixels = 200e6, maxBytes = 1 << 30, maxFrames = 10_000, timeout = 60 }: ImageLimits) {
+  return { maxPixels, maxBytes, maxFrames, timeout };
+}
 
 /**
- * An image as PIL's `Image.open(..).convert('RGB')` gives it: alpha dropped, 16-bit gray clipped, no colour management, EXIF
- * orientation not applied. JPEG is within the decoder's tolerance, PNG exact. Throws InputError naming the image.
+ * An image as PIL's `Image.open(..).convert('RGB')` gives it: the first frame, alpha dropped, 16-bit gray clipped, no colour
+ * management, EXIF orientation not applied. JPEG is within the decoder's tolerance, the rest exact. What the header says is
+ * checked before anything is decoded. Throws InputError naming the image.
  */
 export async function decodeImage(image: ImageInput, limits: ImageLimits = {}): Promise<Pixels> {
   if (typeof image === 'object' && 'channels' in image) return pixelsFrom(image.width, image.height, image.data);
   const where = typeof image === 'string' ? image : 'image';
-  const applied = { ...defaults, ...limits };
+  const applied = withDefaults(limits);
   const bytes = typeof image === 'string' ? await readImageFile(image, applied.maxBytes) : image;
-  if (bytes.length === 0) throw new InputError(`${where}: is empty`);
-  if (!signatures.some(({ test }) => test(bytes))) {
-    throw new InputError(`${where}: is not an image; expected ${signatures.map(({ format }) => format).join(', ')}`);
-  }
+  checkHeader(bytes, where, applied);
   try {
-    return await decode(bytes, where, applied);
+    return await decode(bytes, applied);
   } catch (cause) {
     if (cause instanceof InputError) throw cause;
     throw new InputError(`${where}: cannot be decoded: ${messageOf(cause)}`, { cause });
@@ -64,49 +53,94 @@ async function readImageFile(path: string, maxBytes: number): Promise<Uint8Array
   });
 }
 
-async function decode(bytes: Uint8Array, where: string, limits: Required<ImageLimits>): Promise<Pixels> {
+function checkHeader(
+  bytes: Uint8Array,
+  where: string,
+  { maxBytes, maxPixels, maxFrames }: Required<ImageLimits>,
+): void {
+  if (bytes.length > maxBytes)
+    throw new InputError(`${where}: has ${bytes.length} bytes, at most ${maxBytes} are allowed`);
+  const { width, height, frames } = readImageHeader(bytes, where);
+  if (width * height > maxPixels) {
+    throw new InputError(`${where}: is ${width}×${height} pixels, at most ${maxPixels} are allowed`);
+  }
+  if (frames > maxFrames) throw new InputError(`${where}: has ${frames} frames, at most ${maxFrames} are allowed`);
+}
+
+async function decode(bytes: Uint8Array, limits: Required<ImageLimits>): Promise<Pixels> {
   const { default: sharp } = await import('sharp');
   sharp.cache(false);
-  // The header alone is read here; nothing is allocated for pixels yet.
-  const meta = await sharp(bytes, { limitInputPixels: false }).metadata();
-  checkHeader(meta, where, limits);
-  const input = sharp(bytes, { limitInputPixels: limits.maxPixels, failOn: 'truncated' }).timeout({
-    seconds: limits.timeout,
-  });
-  const { data, info } = await toPlainChannels(input, meta)
+  const open = (content: Uint8Array) =>
+    sharp(content, { limitInputPixels: limits.maxPixels, failOn: 'error' }).timeout({ seconds: limits.timeout });
+  const meta = await open(bytes).metadata();
+  if (meta.format === 'gif') return decodeGif(bytes, open);
+  // Pillow turns a TIFF as its tag says while it reads it; other formats it leaves alone.
+  const upright = meta.format === 'tiff' ? open(bytes).autoOrient() : open(bytes);
+  const { data, info } = await toPlainChannels(upright, meta)
     .raw({ depth: meta.depth === 'ushort' ? 'ushort' : 'uchar' })
     .toBuffer({ resolveWithObject: true });
-  return pixelsFrom(info.width, info.height, toRgb(data, info.channels, meta));
+  return pixelsFrom(info.width, info.height, toRgb(data, info.channels, meta, bytes));
 }
 
-function checkHeader({ width, height, pages = 1 }: Metadata, where: string, limits: Required<ImageLimits>): void {
-  if (width * height > limits.maxPixels) {
-    throw new InputError(`${where}: is ${width}×${height} pixels, at most ${limits.maxPixels} are allowed`);
+/** The first frame with its colours, transparent or not, and one colour where it does not cover the canvas. */
+async function decodeGif(bytes: Uint8Array, open: (content: Uint8Array) => Sharp): Promise<Pixels> {
+  const { transparencyFlagAt, first, uncovered } = readGifHeader(
+    new DataView(bytes.buffer, bytes.byteOffset, bytes.length),
+  );
+  // The decoder gives no colour to what is transparent; Pillow's conversion keeps the palette's.
+  const opaque = Uint8Array.from(bytes);
+  if (transparencyFlagAt !== undefined) opaque[transparencyFlagAt] &= ~1;
+  const { data, info } = await open(opaque).toColourspace('srgb').raw().toBuffer({ resolveWithObject: true });
+  const { width, height, channels } = info;
+  const out = new Uint8Array(3 * width * height);
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      const at = y * width + x;
+      const covered = x >= first.left && x < first.left + first.width && y >= first.top && y < first.top + first.height;
+      for (let c = 0; c < 3; c++)
+        out[3 * at + c] = covered ? data[at * channels + (channels < 3 ? 0 : c)] : uncovered[c];
+    }
   }
-  if (pages > limits.maxFrames)
-    throw new InputError(`${where}: has ${pages} frames, at most ${limits.maxFrames} are allowed`);
+  return pixelsFrom(width, height, out);
 }
 
-/** 16 bits stay 16 bits: libvips would scale what Pillow clips. */
+/** Samples as they are stored: libvips would scale 16 bits where Pillow clips, and manage the colours of CMYK. */
 function toPlainChannels(image: Sharp, { space }: Metadata): Sharp {
+  if (space === 'cmyk') return image.pipelineColourspace('cmyk').toColourspace('cmyk');
   return image.toColourspace(space === 'grey16' || space === 'rgb16' ? space : 'srgb');
 }
 
 /** Interleaved samples of 1 to 4 channels as RGB bytes; alpha is dropped, as PIL's convert('RGB') drops it. */
-function toRgb(data: Uint8Array, channels: number, { depth, space }: Metadata): Uint8Array {
+function toRgb(data: Uint8Array, channels: number, { depth, space, format }: Metadata, file: Uint8Array): Uint8Array {
+  if (space === 'cmyk') return cmykToRgb(data, channels);
   const wide = depth === 'ushort';
+  if (channels === 3 && !wide) return new Uint8Array(data.buffer, data.byteOffset, data.length);
   const samples = wide ? new Uint16Array(data.buffer, data.byteOffset, data.byteLength / 2) : data;
   const isGray = channels < 3;
-  // Mode I;16 clips at 255; 16-bit colour keeps the high byte.
-  const narrow = wide
-    ? space === 'grey16'
-      ? (v: number) => Math.min(v, 255)
-      : (v: number) => v >> 8
-    : (v: number) => v;
+  // Pillow's mode I;16 clips at 255. Colour, and a PNG's gray with alpha, are read as their high bytes.
+  const clips = space === 'grey16' && !(format === 'png' && file[pngColourTypeAt] === pngGrayAlpha);
+  const narrow = wide ? (clips ? (v: number) => Math.min(v, 255) : (v: number) => v >> 8) : (v: number) => v;
   const count = samples.length / channels;
   const out = new Uint8Array(3 * count);
   for (let i = 0; i < count; i++) {
     for (let c = 0; c < 3; c++) out[3 * i + c] = narrow(samples[i * channels + (isGray ? 0 : c)]);
+  }
+  return out;
+}
+
+const pngColourTypeAt = 25;
+const pngGrayAlpha = 4;
+
+/** Ink to light as Pillow does it, in whole numbers: light = (255 - K) - C·(255 - K)/255, rounded. */
+function cmykToRgb(data: Uint8Array, channels: number): Uint8Array {
+  const count = data.length / channels;
+  const out = new Uint8Array(3 * count);
+  for (let i = 0; i < count; i++) {
+    const light = 255 - data[i * channels + 3];
+    for (let c = 0; c < 3; c++) {
+      const product = data[i * channels + c] * light + 128;
+      out[3 * i + c] = light - ((product + (product >> 8)) >> 8);
+    }
   }
   return out;
 }

@@ -1,17 +1,22 @@
-import { existsSync } from 'node:fs';
 import { InputError } from '../core/errors.js';
 import { asObject } from '../core/json.js';
-import { cachedDecoderGraph, type DecoderFamily, optFamily, towerGraphs, varyFamily } from '../infer/graphs.js';
+import { type DecoderFamily, optFamily, varyFamily } from '../infer/graphs.js';
 import {
   createOptModel,
   createVaryModel,
   type ModelParts,
   type OptModel,
-  type Precision,
   type ReadOptions,
   type ReadResult,
   type VaryModel,
 } from '../infer/model.js';
+import {
+  modelGraphs,
+  type Precision,
+  precisionOf,
+  type QuantizedPrecision,
+  storedPrecision,
+} from '../infer/quantize.js';
 import { checkpointLoader, type NamedWeights, nameWeights, requiredTensors } from '../infer/weights.js';
 import { optConfigFrom, renameOptTensor } from '../models/opt.js';
 import { renameVaryTensor, varyConfigFrom } from '../models/vary.js';
@@ -19,15 +24,21 @@ import type { Device } from '../runtime/runtime.js';
 import { imageTokensOf } from '../text/image-tokens.js';
 import { checkManifest } from '../weights/manifest.js';
 import { openWeights, readConfig, readTokenizer } from './checkpoint-dir.js';
+import { resolveModel } from './hub/resolve.js';
+import { hubSettings } from './hub/settings.js';
 import { decodeImage, type ImageInput, type ImageLimits } from './images.js';
 import { createRuntime } from './ort/runtime.js';
 
 export interface LoadOptions {
-  /** Of the decoder's matrices. Default float32. */
+  /** Of the decoder's matrices. Default: as a quantized checkpoint stores them, else float32. */
   readonly precision?: Precision;
   readonly device?: Device;
   readonly threads?: number;
   readonly towerSegments?: number;
+  /** Of a model that is named as on the hub. Default main. */
+  readonly revision?: string;
+  /** False downloads a hub model that is not in the cache. Default true. */
+  readonly offline?: boolean;
 }
 
 /** A Vary model that takes images as paths, bytes or pixels. */
@@ -41,37 +52,42 @@ export interface NodeVaryModel extends Omit<VaryModel, 'read' | 'readAll'> {
 
 export type Model = NodeVaryModel | OptModel;
 
-const precisions: readonly Precision[] = ['float32', 'int8', 'int4'];
+export interface DescribedModel {
+  readonly family: DecoderFamily;
+  readonly rename: (name: string) => string;
+  /** The precision of a quantized checkpoint. */
+  readonly stored: QuantizedPrecision | undefined;
+}
 
 /** What a directory's config.json describes. Throws InputError for another family. */
-export function familyOf(dir: string): { readonly family: DecoderFamily; readonly rename: (name: string) => string } {
+export function familyOf(dir: string): DescribedModel {
   const where = `${dir}/config.json`;
   const config = asObject(readConfig(dir), where);
+  const stored = storedPrecision(config, where);
   if (config['model_type'] === 'vary')
-    return { family: varyFamily(varyConfigFrom(config, where)), rename: renameVaryTensor };
+    return { family: varyFamily(varyConfigFrom(config, where)), rename: renameVaryTensor, stored };
   if (config['model_type'] === 'opt')
-    return { family: optFamily(optConfigFrom(config, where)), rename: renameOptTensor };
+    return { family: optFamily(optConfigFrom(config, where)), rename: renameOptTensor, stored };
   throw new InputError(`${where}: model_type: expected vary or opt, got ${JSON.stringify(config['model_type'])}`);
 }
 
 /** Checks that a checkpoint has every tensor of the model at the right shape, and no other. */
 export function checkWeights(family: DecoderFamily, weights: NamedWeights, precision: Precision): void {
-  const bits = ({ float32: 32, int8: 8, int4: 4 } as const)[precision];
-  const graphs = [cachedDecoderGraph(family, bits), ...(family.kind === 'vary' ? towerGraphs(family.vary) : [])];
-  checkManifest(requiredTensors(graphs, weights), weights.checkpoint, {
+  checkManifest(requiredTensors(modelGraphs(family, precision), weights), weights.checkpoint, {
     names: weights.names,
     ignore: (name) => name === 'lm_head.weight' && family.decoder.tiedHead,
   });
 }
 
-/** Opens a checkpoint directory. Throws InputError or WeightsError saying what is wrong with it. */
-export async function loadModel(dir: string, options: LoadOptions = {}): Promise<Model> {
-  const { precision = 'float32', towerSegments } = options;
-  if (!precisions.includes(precision)) {
-    throw new InputError(`precision: expected ${precisions.join(', ')}, got ${String(precision)}`);
-  }
-  if (!existsSync(dir)) throw new InputError(`${dir}: there is no such checkpoint directory`);
-  const { family, rename } = familyOf(dir);
+/**
+ * Opens a checkpoint directory, or a hub model (`org/name`) from the cache, whose place the HF_* variables say. Throws InputError
+ * or WeightsError saying what is wrong with it.
+ */
+export async function loadModel(name: string, options: LoadOptions = {}): Promise<Model> {
+  const { towerSegments } = options;
+  const dir = await resolveModel(name, { ...options, settings: hubSettings(process.env) });
+  const { family, rename, stored } = familyOf(dir);
+  const precision = precisionOf(options.precision, stored, dir);
   const tokenizer = readTokenizer(dir);
   const runtime = createRuntime(options);
   const checkpoint = await openWeights(dir);

@@ -1,3 +1,4 @@
+import type { DType } from '../core/dtype.js';
 import { WeightsError } from '../core/errors.js';
 import { type Checkpoint, isFloat } from './checkpoint.js';
 
@@ -26,8 +27,7 @@ export function checkManifest(
     const stored = names.get(name);
     if (stored === undefined) return [];
     const found = checkpoint.info(stored);
-    const isQuantized = name.endsWith('.quantized');
-    if (String(found.shape) === String(shape) && (isQuantized || isFloat(found.dtype))) return [];
+    if (String(found.shape) === String(shape) && fits(name, found.dtype)) return [];
     return [`${stored}: expected [${shape}], got ${found.dtype} [${found.shape}]`];
   });
   const parts = [listed('missing', missing), listed('unexpected', unexpected), listed('misshapen', misshapen)];
@@ -36,6 +36,12 @@ export function checkManifest(
   throw new WeightsError(
     `${checkpoint.name}: the tensors are not those of the model its config.json describes:\n${problems.join('\n')}`,
   );
+}
+
+/** Whole numbers for quantized matrices, their scales as they are used, and any floating-point type for what is widened. */
+function fits(name: string, dtype: DType): boolean {
+  if (name.endsWith('.quantized')) return dtype === 'uint8';
+  return name.endsWith('.weight.scales') ? dtype === 'float32' : isFloat(dtype);
 }
 
 function listed(kind: string, names: readonly string[]): string {

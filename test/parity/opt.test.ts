@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import type { Precision } from '../../src/infer/model.js';
+import type { Precision } from '../../src/infer/quantize.js';
 import { loadModel } from '../../src/node/load-model.js';
 import { assertAllclose } from '../helpers/allclose.js';
 import { fixtureJson, fixturePath } from '../helpers/fixtures.js';

@@ -107,6 +107,9 @@ export function loadOrt(): OrtLibrary {
 }
 
 function bindLibrary(path: string): OrtLibrary {
+  // It reads this when its environment is made. Its telemetry would send what is run here, and matches the whole command line
+  // with a recursive expression first: a few thousand file names overflow the stack.
+  process.env['ORT_DISABLE_TELEMETRY'] ??= '1';
   // koffi runs native code on stacks of its own; ONNX Runtime needs more than their default, and overflow is a segfault.
   koffi.config({ async_stack_size: 8 << 20, sync_stack_size: 8 << 20 });
   const { table, version } = openApi(path);

@@ -1,0 +1,29 @@
+import { InputError } from '../../core/errors.js';
+import { directoryExists } from '../files.js';
+import { defaultRevision, findSnapshot, isModelId } from './cache.js';
+import { pullModel } from './pull.js';
+import type { HubSettings } from './settings.js';
+
+export interface ResolveOptions {
+  readonly settings: HubSettings;
+  readonly revision?: string;
+  /** False downloads what the cache lacks. Default true: nothing is downloaded unasked. */
+  readonly offline?: boolean;
+}
+
+/**
+ * The directory that a model's name stands for: itself, or a snapshot in the hub's cache. Throws InputError naming the command that
+ * downloads it where it is in neither.
+ */
+export async function resolveModel(name: string, options: ResolveOptions): Promise<string> {
+  const { settings, revision, offline = true } = options;
+  if (directoryExists(name)) return name;
+  if (!isModelId(name)) throw new InputError(`${name}: there is no such checkpoint directory`);
+  const found = findSnapshot(settings.cacheDir, name, revision);
+  if (found) return found;
+  if (!offline && !settings.offline) return (await pullModel(name, options)).directory;
+  const pinned = revision === undefined ? '' : ` --revision ${revision}`;
+  throw new InputError(
+    `${name}: there is no such directory, and the cache ${settings.cacheDir} has no ${revision ?? defaultRevision} of it; download it with: varyclip pull ${name}${pinned}`,
+  );
+}

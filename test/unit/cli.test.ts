@@ -1,0 +1,129 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { scratchDir } from '../helpers/checkpoints.js';
+import { examplePath, runCli } from '../helpers/cli.js';
+
+const scratch = scratchDir();
+const tiny = examplePath('tiny-vary');
+
+/** Fails unless the command line is refused as wrong input with one line that matches, and nothing on standard output. */
+async function assertRefused(args: readonly string[], message: RegExp): Promise<void> {
+  const { code, out, err } = await runCli(args);
+  assert.equal(code, 2, `${args.join(' ')}: ${err}`);
+  assert.match(err, message);
+  assert.match(err, /^varyclip: /);
+  assert.doesNotMatch(err, /\n\s+at /, 'a stack trace');
+  assert.equal(out, '');
+}
+
+test('help and version go to standard output, help without a command to standard error', async () => {
+  const help = await runCli(['--help']);
+  assert.equal(help.code, 0);
+  for (const name of ['read', 'pull', 'quantize', 'inspect', 'init', 'doctor', 'bench']) {
+    assert.match(help.out, new RegExp(`^  ${name} `, 'm'));
+    const own = await runCli([name, '--help']);
+    assert.equal(own.code, 0, name);
+    assert.match(own.out, new RegExp(`^varyclip ${name} `));
+    assert.equal(own.err, '');
+  }
+  assert.deepEqual(await runCli([]), { code: 2, out: '', err: help.out });
+  const version = await runCli(['--version']);
+  assert.match(version.out, /^\d+\.\d+\.\d+\n$/);
+});
+
+test('wrong command lines are refused and say what to do', async () => {
+  await assertRefused(['raed', 'x.png'], /there is no command raed; did you mean read\?/);
+  await assertRefused(['__proto__'], /there is no command __proto__/);
+  await assertRefused(['constructor'], /there is no command constructor/);
+  await assertRefused(['read'], /name at least one image/);
+  await assertRefused(['read', 'x.png'], /name a checkpoint directory: --model/);
+  await assertRefused(['read', 'x.png', '--modle', tiny], /--modle/);
+  await assertRefused(['read', 'x.png', '--model'], /--model/);
+  await assertRefused(
+    ['read', 'x.png', '-m', tiny, '--threads', '0'],
+    /--threads: expected a whole number above 0, got 0/,
+  );
+  await assertRefused(['read', 'x.png', '-m', tiny, '--precision', 'fp16'], /--precision: expected one of .*got fp16/);
+  await assertRefused(['inspect'], /name one checkpoint directory/);
+  await assertRefused(['inspect', tiny, tiny], /name one checkpoint directory/);
+  await assertRefused(['quantize', tiny, '--out', 'x'], /--precision int8 or int4/);
+  await assertRefused(['quantize', tiny, '--precision', 'int8'], /--out DIR/);
+  await assertRefused(['quantize', tiny, '--precision', 'float32', '--out', 'x'], /expected one of int8, int4/);
+  await assertRefused(['pull'], /name one model on the hub/);
+  await assertRefused(['pull', '../etc'], /expected a model's name on the hub/);
+  await assertRefused(['init', 'vary-huge', '--out', 'x'], /expected vary-tiny/);
+  await assertRefused(['init', 'vary-tiny'], /--out DIR/);
+  await assertRefused(['init', 'vary-tiny', '--out', tiny], /is a directory that is not empty/);
+});
+
+test('inspect: what a checkpoint is, for people and as JSON', async () => {
+  const { code, out, err } = await runCli(['inspect', tiny]);
+  assert.equal(code, 0);
+  assert.equal(err, '');
+  assert.match(
+    out,
+    /^architecture +vary: decoder width 32, 2 layers, 4 heads, 620 tokens, 128 positions; tower 96×96/m,
+  );
+  assert.match(out, /^parameters +126,832 in 92 tensors$/m);
+  assert.match(out, /^loads +yes$/m);
+  const json = await runCli(['inspect', tiny, '--json']);
+  assert.equal(json.out.split('\n').length, 2);
+  const report = JSON.parse(json.out);
+  assert.deepEqual(report.problems, []);
+  assert.equal(report.parameters, 126832);
+});
+
+test('inspect: every problem is named, with exit code 1; no checkpoint at all is wrong input', async () => {
+  const dir = join(scratch, 'broken');
+  mkdirSync(dir);
+  await assertRefused(['inspect', join(scratch, 'nowhere')], /nowhere: there is no such checkpoint directory/);
+  await assertRefused(['inspect', dir], /is not a checkpoint: it has no config.json/);
+  writeFileSync(join(dir, 'config.json'), '{');
+  await assertRefused(['inspect', dir], /config.json: is not JSON/);
+  writeFileSync(join(dir, 'config.json'), '[]');
+  await assertRefused(['inspect', dir], /config.json: expected a JSON object/);
+  writeFileSync(join(dir, 'config.json'), '{"model_type":"vary","hidden_size":-1}');
+  const { code, out } = await runCli(['inspect', dir]);
+  assert.equal(code, 1);
+  assert.match(out, /hidden_size: expected a whole number above 0, got -1/);
+  assert.match(out, /has no weights; looked for model.safetensors/);
+  assert.match(out, /has no tokenizer/);
+});
+
+test('doctor: images and the machine; JSON is one document', async () => {
+  const { code, out } = await runCli(['doctor', '--json']);
+  const findings = JSON.parse(out) as { what: string; ok: boolean; detail: string }[];
+  assert.deepEqual(
+    findings.map(({ what }) => what),
+    ['machine', 'ONNX Runtime', 'images', 'cuda', 'webgpu'],
+  );
+  assert.ok(findings[2].ok, findings[2].detail);
+  assert.equal(code, findings[1].ok ? 0 : 1);
+  for (const { ok, detail } of findings) assert.ok(ok || detail.length > 10);
+  const plain = await runCli(['doctor']);
+  assert.match(plain.out, /^yes {2}machine +Node v\d/);
+});
+
+test('quantize: what was done, a status line on terminals only', async () => {
+  const args = ['quantize', tiny, '--precision', 'int8', '--out'];
+  const piped = await runCli([...args, join(scratch, 'q1'), '--json']);
+  assert.equal(piped.code, 0, piped.err);
+  const { bytes, bytesBefore, ...rest } = JSON.parse(piped.out);
+  assert.deepEqual(rest, { directory: join(scratch, 'q1'), precision: 'int8', matrices: 0 });
+  // The head is tied: what the file has besides the embeddings is not written again.
+  assert.equal(bytesBefore - bytes, 620 * 32 * 4);
+  assert.match(piped.err, /no matrix is large enough to be worth quantizing/);
+  const clear = '\r\u001b[K';
+  assert.ok(!piped.err.includes(clear));
+  const terminal = await runCli([...args, join(scratch, 'q2')], { isTerminal: true });
+  assert.equal(terminal.out, '');
+  assert.ok(terminal.err.includes(`${clear}quantizing model.decoder.layers.0.fc1.weight …${clear}`));
+  assert.ok(terminal.err.lastIndexOf(clear) < terminal.err.indexOf('varyclip: wrote'));
+  const again = await runCli([...args, join(scratch, 'q2')]);
+  assert.equal(again.code, 2);
+  assert.match(again.err, /q2: is a directory that is not empty/);
+  const inspected = await runCli(['inspect', join(scratch, 'q2')]);
+  assert.match(inspected.out, /^decoder +stored as int8$/m);
+});

@@ -1,0 +1,238 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { deflateSync } from 'node:zlib';
+import { InputError } from '../../src/core/errors.js';
+import { createRng } from '../../src/core/rng.js';
+import { readImageHeader } from '../../src/image/image-header.js';
+import { decodeImage, type ImageInput, type ImageLimits } from '../../src/node/images.js';
+import { crc32 } from '../../src/weights/zip.js';
+import { scratchDir } from '../helpers/checkpoints.js';
+import { fixtureBytes, fixtureJson } from '../helpers/fixtures.js';
+
+const scratch = scratchDir();
+const fixture = (name: string) => fixtureBytes(`image-decode/${name}`);
+const { files } = fixtureJson<{ files: Record<string, unknown> }>('image-decode/expected.json');
+const names = Object.keys(files);
+
+async function assertRefused(image: ImageInput, message: RegExp, limits?: ImageLimits): Promise<void> {
+  await assert.rejects(decodeImage(image, limits), (error) => {
+    assert.ok(error instanceof InputError, String((error as Error).stack));
+    assert.match(error.message, message);
+    return true;
+  });
+}
+
+/** Big-endian words of 4 bytes and text, in a row. */
+const bytesOf = (...parts: (string | number | Uint8Array)[]) =>
+  Buffer.concat(
+    parts.map((part) => {
+      if (typeof part !== 'number') return Buffer.from(part as string, 'latin1');
+      const word = Buffer.alloc(4);
+      word.writeUInt32BE(part);
+      return word;
+    }),
+  );
+
+const pngSignature = '\x89PNG\r\n\x1a\n';
+const chunk = (kind: string, data: Uint8Array) => {
+  const named = bytesOf(kind, data);
+  return bytesOf(data.length, named, crc32(named));
+};
+const pngHeader = (width: number, height: number) =>
+  bytesOf(pngSignature, chunk('IHDR', bytesOf(width, height, '\x08\x02\x00\x00\x00')));
+const png = (width: number, height: number, rows: Uint8Array) =>
+  bytesOf(pngHeader(width, height), chunk('IDAT', deflateSync(rows)), chunk('IEND', new Uint8Array()));
+
+const little = (bits: 16 | 32, ...values: number[]) => {
+  const out = Buffer.alloc((values.length * bits) / 8);
+  values.forEach((value, i) => void (bits === 16 ? out.writeUInt16LE(value, 2 * i) : out.writeUInt32LE(value, 4 * i)));
+  return out;
+};
+/** A TIFF of one directory with long entries. */
+const tiff = (entries: [tag: number, value: number][], next = 0) =>
+  bytesOf(
+    'II*\0',
+    little(32, 8),
+    little(16, entries.length),
+    ...entries.map(([tag, value]) => bytesOf(little(16, tag, 4), little(32, 1, value))),
+    little(32, next),
+  );
+
+test('what is not an image says what it is instead', async () => {
+  for (const [bytes, message] of [
+    ['', /got an empty file/],
+    ['hello', /expected png, jpeg, webp, gif, tiff, got something that is not an image/],
+    ['%PDF-1.7', /got a PDF/],
+    ['<svg xmlns="http://www.w3.org/2000/svg"/>', /got an SVG/],
+    ['<?xml version="1.0"?><svg/>', /got an SVG or XML file/],
+    ['<!DOCTYPE html>', /got an HTML page/],
+    ['BM      ', /got a BMP/],
+    ['\0\0\0\x1cftypheic', /got a HEIF or AVIF/],
+    ['PK\x03\x04', /got a ZIP archive/],
+    ['version https://git-lfs.github.com/spec/v1', /got a Git LFS pointer/],
+    ['\x89PNG\r\n', /not an image/],
+    ['\xff\xd8', /not an image/],
+    ['\xff\xd8\xff', /ends inside its header/],
+    [pngSignature, /ends inside its header/],
+    ['GIF89a', /ends inside its header/],
+    ['RIFF\0\0\0\0WEBP', /ends inside its header/],
+    ['RIFF\0\0\0\0WAVE', /not an image/],
+    ['II*\0', /ends inside its header/],
+  ] as const) {
+    await assertRefused(Buffer.from(bytes, 'latin1'), message);
+  }
+});
+
+test('paths: missing, a directory, a large file, and the name in every message', async () => {
+  const dir = join(scratch, 'dir.png');
+  mkdirSync(dir);
+  await assertRefused(join(scratch, 'none.png'), /none.png: cannot be read/);
+  await assertRefused(dir, /dir.png: expected an image file, got a directory/);
+  const path = join(scratch, 'rgb.png');
+  writeFileSync(path, fixture('rgb.png'));
+  await assertRefused(path, /rgb.png: has \d+ bytes, at most 100 are allowed/, { maxBytes: 100 });
+  await assertRefused(fixture('rgb.png'), /image: has \d+ bytes, at most 100 are allowed/, { maxBytes: 100 });
+  writeFileSync(path, 'text');
+  await assertRefused(path, /rgb.png: expected png, jpeg/);
+});
+
+test('pixels are checked too', async () => {
+  const data = new Uint8Array(12);
+  assert.equal((await decodeImage({ width: 2, height: 2, channels: 3, data })).data, data);
+  await assertRefused({ width: 2, height: 3, channels: 3, data }, /12/);
+  await assertRefused({ width: 0, height: 0, channels: 3, data: new Uint8Array() }, /at least 1 pixel/);
+});
+
+test('bombs are refused by their headers, in no time and no memory', async () => {
+  const started = performance.now();
+  const before = process.memoryUsage().rss;
+  const huge = 65535;
+  const wide = little(16, huge, huge);
+  const webp = (kind: string, data: Uint8Array) =>
+    bytesOf('RIFF', little(32, data.length + 12), 'WEBP', kind, little(32, data.length), data);
+  for (const [what, bytes] of Object.entries({
+    png: pngHeader(60_000, 60_000),
+    'png of 2^31': pngHeader(2 ** 31 - 1, 2 ** 31 - 1),
+    gif: bytesOf('GIF89a', wide, '\0\0\0', ',', little(16, 0, 0, huge, huge), '\0\x02\x02\x4c\x01\0;'),
+    'gif whose frame is larger than its canvas': bytesOf(
+      'GIF89a',
+      little(16, 1, 1),
+      '\0\0\0',
+      ',',
+      little(16, 0, 0, huge, huge),
+      '\0\x02\x02\x4c\x01\0;',
+    ),
+    jpeg: bytesOf('\xff\xd8\xff\xc0\x00\x11\x08\xff\xff\xff\xff\x03\x01\x22\x00\x02\x11\x01\x03\x11\x01'),
+    webp: webp('VP8X', bytesOf(0, '\xff\xff\xff\xff\xff\xff')),
+    'webp without loss': webp('VP8L', bytesOf('/\xff\xff\xff\x0f')),
+    tiff: tiff([
+      [256, 100_000],
+      [257, 100_000],
+    ]),
+    'tiff of large tiles': tiff([
+      [256, 10],
+      [257, 10],
+      [322, 65_536],
+      [323, 65_536],
+    ]),
+  })) {
+    await assertRefused(bytes, /is \d+×\d+ pixels, at most 200000000 are allowed/).catch((error) => {
+      throw new Error(`${what}: ${String(error)}`);
+    });
+  }
+  assert.ok(performance.now() - started < 2000);
+  assert.ok(process.memoryUsage().rss - before < 256 << 20);
+});
+
+test('the limit on pixels counts exactly', async () => {
+  assert.equal((await decodeImage(fixture('rgb.png'), { maxPixels: 23 * 17 })).width, 23);
+  await assertRefused(fixture('rgb.png'), /is 23×17 pixels, at most 390 are allowed/, { maxPixels: 23 * 17 - 1 });
+});
+
+test('a limit of undefined is the default', async () => {
+  await assertRefused(pngHeader(60_000, 60_000), /at most 200000000/, {
+    maxPixels: undefined,
+  } as unknown as ImageLimits);
+});
+
+test('data that unpacks to far more than the picture ends early', async () => {
+  const rows = Buffer.alloc(64 << 20);
+  const bytes = png(4, 4, rows);
+  assert.ok(bytes.length < 100_000);
+  const before = process.memoryUsage().rss;
+  await decodeImage(bytes).catch((error) => assert.ok(error instanceof InputError));
+  assert.ok(process.memoryUsage().rss - before < 48 << 20);
+});
+
+test('frames and pages are counted and limited; the first is read', async () => {
+  for (const name of ['animated.gif', 'animated.webp', 'pages.tif']) {
+    assert.equal((await decodeImage(fixture(name), { maxFrames: 3 })).height, 17, name);
+    await assertRefused(fixture(name), /has 3 frames, at most 2 are allowed/, { maxFrames: 2 });
+  }
+  const page = tiff(
+    [
+      [256, 4],
+      [257, 4],
+    ],
+    8,
+  );
+  await assertRefused(page, /follow each other in a circle/);
+});
+
+test('a cut file is refused, or the same as the whole', async () => {
+  for (const name of names) {
+    const bytes = fixture(name);
+    const whole = await decodeImage(bytes);
+    for (const length of [
+      0,
+      1,
+      3,
+      8,
+      20,
+      40,
+      ...[0.2, 0.5, 0.8, 0.95].map((part) => Math.floor(part * bytes.length)),
+      bytes.length - 1,
+    ]) {
+      const cut = await decodeImage(bytes.subarray(0, length)).catch((error: unknown) => error);
+      if (cut instanceof InputError) continue;
+      assert.ok(!(cut instanceof Error), `${name} to ${length}: ${String(cut)}`);
+      assert.deepEqual(cut, whole, `${name} to ${length} of ${bytes.length} bytes`);
+    }
+  }
+});
+
+test('damaged files give a picture within the limits or an InputError', async () => {
+  const rng = createRng(31);
+  const limits = { maxPixels: 1e6, timeout: 5 };
+  let refused = 0;
+  for (let round = 0; round < 1500; round++) {
+    const name = names[rng.integer(0, names.length)];
+    const bytes = Uint8Array.from(fixture(name));
+    for (let k = rng.integer(1, 6); k > 0; k--) bytes[rng.integer(0, bytes.length)] = rng.integer(0, 256);
+    try {
+      const { width, height, data } = await decodeImage(bytes, limits);
+      assert.ok(width * height <= limits.maxPixels, `${name}, round ${round}`);
+      assert.equal(data.length, 3 * width * height);
+    } catch (error) {
+      assert.ok(error instanceof InputError, `${name}, round ${round}: ${String((error as Error).stack)}`);
+      refused++;
+    }
+  }
+  assert.ok(refused > 300 && refused < 1400, `${refused} refused`);
+});
+
+test('headers of random bytes end', () => {
+  const rng = createRng(32);
+  const starts = [pngSignature, '\xff\xd8\xff', 'GIF89a', 'II*\0', 'MM\0*', 'RIFF\0\0\0\0WEBPVP8X'];
+  for (let round = 0; round < 20_000; round++) {
+    const noise = Uint8Array.from({ length: rng.integer(0, 200) }, () => (rng.next() < 0.4 ? 0 : rng.integer(0, 256)));
+    try {
+      const { width, height, frames } = readImageHeader(bytesOf(starts[round % starts.length], noise), 'x');
+      assert.ok(width > 0 && height > 0 && frames > 0);
+    } catch (error) {
+      assert.ok(error instanceof InputError, String((error as Error).stack));
+    }
+  }
+});
