@@ -71,3 +71,19 @@ test('a line can be resized to a height', async () => {
     assert.ok(box.left + box.width <= width && box.top + box.height <= 32);
   }
 });
+
+test('a page has its lines in order, inside its columns', async () => {
+  const renderer = await createTextRenderer();
+  const page = renderer.renderPage({ seed: 2, index: 0, columns: 2, pt: 11, dpi: 100, headings: true });
+  assert.equal(page.image.data.length, page.image.width * page.image.height);
+  assert.equal(page.text.replace(/\s+/g, ' ').trim(), page.paragraphs.join(' '));
+  assert.equal(page.text.split('\n').filter(Boolean).length, page.lines.length);
+  for (const [i, { box, column }] of page.lines.entries()) {
+    assert.ok(box.left > 0 && box.left + box.width < page.image.width && box.top + box.height < page.image.height);
+    if (i === 0) continue;
+    const before = page.lines[i - 1];
+    if (before.column === column) assert.ok(box.top > before.box.top);
+    else assert.ok(box.left > page.image.width / 2 && before.column < column);
+  }
+  assert.deepEqual(renderer.renderPage({ seed: 2, index: 0, columns: 2, pt: 11, dpi: 100, headings: true }), page);
+});

@@ -179,6 +179,7 @@ export function sampleEffects(rng: Rng, pixelSize: number): Effects {
   const dark = rng.next() < 0.08;
   const strong = rng.next() < 0.5 ? rng.next() * 20 : rng.next() * 90;
   const bright = rng.next() < 0.5 ? 255 - rng.next() * 15 : 170 + rng.next() * 85;
+  const shrink = often(0.25, () => Math.min(1, Math.max(13 / pixelSize, 0.45 + rng.next() * 0.5)), 1);
   return {
     ink: dark ? bright : strong,
     paper: dark ? strong : bright,
@@ -187,8 +188,9 @@ export function sampleEffects(rng: Rng, pixelSize: number): Effects {
     slopeX: often(0.3, () => (rng.next() - 0.5) * 50),
     slopeY: often(0.2, () => (rng.next() - 0.5) * 30),
     blotch: often(0.15, () => rng.next() * 30),
-    blur: often(0.35, () => rng.next() * Math.min(1.3, pixelSize / 22)),
-    shrink: often(0.25, () => Math.max(11 / pixelSize, 0.45 + rng.next() * 0.5), 1),
+    // One that was small is soft already.
+    blur: often(0.35, () => rng.next() * Math.min(1.3, (pixelSize * shrink) / 22)),
+    shrink,
     noise: often(0.5, () => rng.next() ** 2 * 20),
     specks: often(0.08, () => rng.next() ** 2 * 0.01),
     jpeg: often(0.2, () => 4 + rng.next() * 22),

@@ -34,13 +34,24 @@ const letters = new Set(alphabet);
 const isWritable = (word: string) =>
   /^[\p{L}][\p{L}'-]*$/u.test(word) && [...word].every((letter) => letters.has(letter));
 
-/** The words of one split. Words of up to three letters are in both: there are too few of them to hold out. */
+/** The words of one split, each list in its order. Words of up to three letters are in both: there are too few of them to hold out. */
 export function createLexicon(
-  lists: { common: readonly string[]; rare: readonly string[]; foreign: readonly (readonly string[])[] },
+  lists: {
+    common: readonly string[];
+    rare: readonly string[];
+    foreign: readonly (readonly string[])[];
+    /** Words that are not written, nor any that begin with one of them. */
+    unwanted: readonly string[];
+  },
   split: Split,
 ): Lexicon {
+  const unwanted = new Set(lists.unwanted);
+  const isWanted = (word: string) => {
+    for (let end = 4; end <= word.length; end++) if (unwanted.has(word.slice(0, end).toLowerCase())) return false;
+    return true;
+  };
   const inSplit = (word: string) =>
-    isWritable(word) && (split === 'train' ? !isHeldOut(word) : isHeldOut(word) || word.length <= 3);
+    isWritable(word) && isWanted(word) && (split === 'train' ? !isHeldOut(word) : isHeldOut(word) || word.length <= 3);
   // Languages take turns, so that the order stays by frequency.
   const longest = Math.max(0, ...lists.foreign.map((list) => list.length));
   const foreign: string[] = [];

@@ -236,3 +236,27 @@ export function sampleText(rng: Rng, options: TextOptions): string {
   }
   return text || randomCharacters(rng, characters).slice(0, maxChars);
 }
+
+/** A sentence of running text: a capital first, mostly frequent words, commas and a stop. Every character is of `charset`. */
+export function sampleSentence(rng: Rng, { lexicon, charset }: Pick<TextOptions, 'lexicon' | 'charset'>): string {
+  const words: string[] = [];
+  for (let wanted = rng.integer(5, 22); words.length < wanted; ) {
+    const kind = rng.next();
+    const next =
+      kind < 0.9
+        ? rawWord(rng, lexicon)
+        : kind < 0.95
+          ? pick(rng, figureKinds)(rng)
+          : kind < 0.98
+            ? `${pick(rng, '“('.concat('«'))}${rawWord(rng, lexicon)}`
+            : address(rng, lexicon);
+    const closed = next.startsWith('“') ? `${next}”` : next.startsWith('«') ? `${next}»` : next;
+    const whole = closed.startsWith('(') && !closed.includes(')') ? `${closed})` : closed;
+    if ([...whole].every((character) => charset.has(character))) words.push(whole);
+  }
+  const commas = words.map((each, i) =>
+    i < words.length - 1 && /[\p{L}\d]$/u.test(each) && chance(rng, 0.09) ? `${each},` : each,
+  );
+  const text = commas.join(' ');
+  return capital(text) + pick(rng, ['.', '.', '.', '.', '.', '?', '!', ':']);
+}

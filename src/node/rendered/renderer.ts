@@ -2,15 +2,18 @@ import { createRng } from '../../core/rng.js';
 import { applyEffects } from '../../data/rendered/effects.js';
 import type { Lexicon, Split } from '../../data/rendered/lexicon.js';
 import { type LineOptions, planLine, type RenderedLine } from '../../data/rendered/line.js';
+import { type PageOptions, pickFamily, planPage, type RenderedPage } from '../../data/rendered/page.js';
 import { type Gray, resizeGray } from '../../image/gray.js';
 import type { Box } from '../../image/pixels.js';
 import { drawLine, type Sheet } from './draw-line.js';
+import { drawPage, measureWith } from './draw-page.js';
 import { type CanvasFace, canvasFaces } from './fonts.js';
 import { loadLexicon } from './words.js';
 
 /** Draws text. Each result is a function of its options alone. */
 export interface TextRenderer {
   renderLine(options: LineOptions & { seed: number; index: number }): RenderedLine;
+  renderPage(options: PageOptions & { seed: number; index: number }): RenderedPage;
   /** The fonts of a split. */
   faces(split: Split): readonly CanvasFace[];
 }
@@ -32,7 +35,7 @@ function scaled(gray: Gray, box: Box, height: number): { gray: Gray; box: Box } 
 }
 
 /** Streams of a sample, so that drawing more of one thing does not change another. */
-const streams = { plan: 0x11e0, effects: 0xeff0 };
+const streams = { plan: 0x11e0, effects: 0xeff0, page: 0x9a6e };
 
 /**
  * Opens the fonts, words and canvas that text is rendered with. They come from packages that a training machine has installed
@@ -63,6 +66,14 @@ export async function createTextRenderer(): Promise<TextRenderer> {
       const sized = options.height ? scaled(gray, box, options.height) : { gray, box };
       const { width, height, data } = sized.gray;
       return { seed, index, width, height, pixels: data, text, box: sized.box, face: face.id };
+    },
+    renderPage(options) {
+      const { seed, index, split = 'train' } = options;
+      const { lexicon, faces } = supplies(split);
+      const rng = createRng(seed, index, streams.page);
+      const face = pickFamily(rng, faces, options.families);
+      const plan = planPage(rng, options, face, lexicon, measureWith(sheet, faces, face.family.name));
+      return drawPage(sheet, plan, faces, createRng(seed, index, streams.effects));
     },
   };
 }
