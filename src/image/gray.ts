@@ -1,0 +1,83 @@
+import { ShapeError } from '../core/errors.js';
+
+/** A gray image: one byte a pixel, rows from the top, 0 is black. */
+export interface Gray {
+  readonly width: number;
+  readonly height: number;
+  readonly data: Uint8Array;
+}
+
+/** A gray image over `data`, which is not copied. Throws ShapeError where its length is not width · height. */
+export function grayFrom(width: number, height: number, data: Uint8Array): Gray {
+  if (data.length !== width * height || data.length === 0) {
+    throw new ShapeError(`gray image ${width}x${height}: expected ${width * height} bytes, got ${data.length}`);
+  }
+  return { width, height, data };
+}
+
+/** Weights of the source samples that make each output sample: a triangle as wide as the scale asks for. */
+function triangleTaps(from: number, to: number): { starts: Int32Array; count: number; weights: Float32Array } {
+  const scale = from / to;
+  const support = Math.max(1, scale);
+  const count = Math.ceil(support) * 2 + 1;
+  const starts = new Int32Array(to);
+  const weights = new Float32Array(to * count);
+  for (let i = 0; i < to; i++) {
+    const centre = (i + 0.5) * scale;
+    const start = Math.max(0, Math.floor(centre - support + 0.5));
+    starts[i] = start;
+    let sum = 0;
+    for (let k = 0; k < count && start + k < from; k++) {
+      const weight = Math.max(0, 1 - Math.abs((start + k + 0.5 - centre) / support));
+      weights[i * count + k] = weight;
+      sum += weight;
+    }
+    for (let k = 0; k < count; k++) weights[i * count + k] /= sum;
+  }
+  return { starts, count, weights };
+}
+
+/** Resizes one channel of floats by a triangle filter (bilinear, antialiased when it shrinks). */
+export function resizePlane(
+  plane: Float32Array,
+  from: { width: number; height: number },
+  to: { width: number; height: number },
+): Float32Array {
+  const { width, height } = from;
+  const x = triangleTaps(width, to.width);
+  const y = triangleTaps(height, to.height);
+  const rows = new Float32Array(to.width * height);
+  for (let row = 0; row < height; row++) {
+    const base = row * width;
+    for (let i = 0; i < to.width; i++) {
+      let sum = 0;
+      const taps = Math.min(x.count, width - x.starts[i]);
+      for (let k = 0; k < taps; k++) sum += x.weights[i * x.count + k] * plane[base + x.starts[i] + k];
+      rows[row * to.width + i] = sum;
+    }
+  }
+  const out = new Float32Array(to.width * to.height);
+  for (let i = 0; i < to.height; i++) {
+    const taps = Math.min(y.count, height - y.starts[i]);
+    for (let k = 0; k < taps; k++) {
+      const weight = y.weights[i * y.count + k];
+      if (weight === 0) continue;
+      const source = (y.starts[i] + k) * to.width;
+      for (let column = 0; column < to.width; column++) out[i * to.width + column] += weight * rows[source + column];
+    }
+  }
+  return out;
+}
+
+/** Rounds floats to bytes, cut at 0 and 255. */
+export function bytesOf(plane: Float32Array): Uint8Array {
+  const data = new Uint8Array(plane.length);
+  for (let i = 0; i < plane.length; i++) data[i] = Math.min(255, Math.max(0, plane[i] + 0.5));
+  return data;
+}
+
+/** A gray image in another size, by a triangle filter. */
+export function resizeGray(image: Gray, to: { width: number; height: number }): Gray {
+  if (to.width === image.width && to.height === image.height) return image;
+  return grayFrom(to.width, to.height, bytesOf(resizePlane(Float32Array.from(image.data), image, to)));
+}
