@@ -109,7 +109,8 @@ function lossFeeds(
   checkRows('labels', labels, inputIds);
   const next = labels.flatMap((row) => [...row.slice(1), ignoreIndex]);
   const counted = next.filter((label) => label !== ignoreIndex).length;
-  if (counted === 0 && total === undefined) throw new InputError('labels: all of them are masked, there is nothing to learn from');
+  if (counted === 0 && total === undefined)
+    throw new InputError('labels: all of them are masked, there is nothing to learn from');
   return {
     targets: ints(
       [next.length],
