@@ -15,7 +15,7 @@ import { type FinishReason, type GeneratedRow, type GenerateOptions, generate } 
 import { cachedDecoderGraph, type DecoderFamily, towerGraphs } from './graphs.js';
 
 export type Precision = 'float32' | 'int8' | 'int4';
-const weightBits = { float32: 32, int8: 8, int4: 4 } as const;
+export const weightBits = { float32: 32, int8: 8, int4: 4 } as const;
 
 /** What a model is made of; the platform supplies it. */
 export interface ModelParts {
