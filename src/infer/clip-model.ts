@@ -140,9 +140,9 @@ export function encodeTexts(
   return { rows, truncated };
 }
 
-/** A CLIP or SigLIP model. */
-export function createClipModel(parts: ClipParts): ClipModel {
-  const { config, runtime, weights, processor, tokenizer } = parts;
+/** The towers, run one batch after the other. */
+function createTowers(parts: ClipParts) {
+  const { config, processor, tokenizer } = parts;
   const sessions = createSessions(parts);
   const enqueue = createQueue();
   const { embedWidth } = config;
@@ -201,6 +201,21 @@ export function createClipModel(parts: ClipParts): ClipModel {
     return logits as Tensor<'float32'>;
   };
 
+  const dispose = async () => {
+    if (disposed) return;
+    disposed = true;
+    await enqueue(sessions.dispose);
+    parts.close();
+  };
+  return { embedPixels, embedImages, embedTexts, similarities, expectAlive, dispose };
+}
+
+/** A CLIP or SigLIP model. */
+export function createClipModel(parts: ClipParts): ClipModel {
+  const { config, runtime, weights, tokenizer } = parts;
+  const { expectAlive, ...towers } = createTowers(parts);
+  const { embedImages, embedTexts, similarities } = towers;
+
   const createClassifier: ClipModel['createClassifier'] = async (labels, { template, ...options } = {}) => {
     const written = writeLabels(labels, template === undefined ? {} : { template });
     const texts = written.average(await embedTexts(written.texts, options));
@@ -217,21 +232,12 @@ export function createClipModel(parts: ClipParts): ClipModel {
     kind: 'clip',
     config,
     tokenizer,
-    embedPixels,
-    embedImages,
-    embedTexts,
-    similarities,
+    ...towers,
     createClassifier,
     classify: async (image, labels, options) => (await createClassifier(labels, options)).classify(image, options),
     forward: (input) => {
       expectAlive();
       return clipForward(runtime, weights, config, input);
-    },
-    dispose: async () => {
-      if (disposed) return;
-      disposed = true;
-      await enqueue(sessions.dispose);
-      parts.close();
     },
   };
 }

@@ -20,6 +20,7 @@ import { imageTokensOf } from '../text/image-tokens.js';
 import { checkManifest } from '../weights/manifest.js';
 import { openWeights, readConfig, readTokenizer } from './checkpoint-dir.js';
 import { decodeImage, type ImageInput, type ImageLimits } from './images.js';
+import { isClipPath, loadClip, type NodeClipModel } from './load-clip.js';
 import { createRuntime } from './ort/runtime.js';
 
 export interface LoadOptions {
@@ -39,7 +40,7 @@ export interface NodeVaryModel extends Omit<VaryModel, 'read' | 'readAll'> {
   ): Promise<ReadResult[]>;
 }
 
-export type Model = NodeVaryModel | OptModel;
+export type Model = NodeVaryModel | OptModel | NodeClipModel;
 
 const precisions: readonly Precision[] = ['float32', 'int8', 'int4'];
 
@@ -51,7 +52,9 @@ export function familyOf(dir: string): { readonly family: DecoderFamily; readonl
     return { family: varyFamily(varyConfigFrom(config, where)), rename: renameVaryTensor };
   if (config['model_type'] === 'opt')
     return { family: optFamily(optConfigFrom(config, where)), rename: renameOptTensor };
-  throw new InputError(`${where}: model_type: expected vary or opt, got ${JSON.stringify(config['model_type'])}`);
+  throw new InputError(
+    `${where}: model_type: expected vary, opt, clip or siglip, got ${JSON.stringify(config['model_type'])}`,
+  );
 }
 
 /** Checks that a checkpoint has every tensor of the model at the right shape, and no other. */
@@ -71,6 +74,7 @@ export async function loadModel(dir: string, options: LoadOptions = {}): Promise
     throw new InputError(`precision: expected ${precisions.join(', ')}, got ${String(precision)}`);
   }
   if (!existsSync(dir)) throw new InputError(`${dir}: there is no such checkpoint directory`);
+  if (isClipPath(dir)) return loadClip(dir, createRuntime(options), precision);
   const { family, rename } = familyOf(dir);
   const tokenizer = readTokenizer(dir);
   const runtime = createRuntime(options);
