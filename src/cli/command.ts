@@ -19,3 +19,13 @@ export interface Command {
 }
 
 export const exitInterrupted = 130;
+
+/** A line on a terminal that says what goes on; an empty text clears it. */
+export function statusLine(io: Io): (text: string) => void {
+  let shown = false;
+  return (text) => {
+    if (!io.isTerminal || (text === '' && !shown)) return;
+    io.err(`\r\u001b[K${text === '' ? '' : `${text} …`}`);
+    shown = text !== '';
+  };
+}

@@ -2,14 +2,18 @@ import { readFileSync } from 'node:fs';
 import { AbortedError, InputError, messageOf, RuntimeUnavailableError, VaryclipError } from '../core/errors.js';
 import { describeOptions, parseArguments } from './arguments.js';
 import { benchCommand } from './bench.js';
+import { classifyCommand } from './classify.js';
 import { type Command, exitInterrupted, type Io } from './command.js';
 import { doctorCommand } from './doctor.js';
+import { embedCommand } from './embed.js';
 import { initCommand } from './init.js';
 import { inspectCommand } from './inspect.js';
 import { readCommand } from './read.js';
 
 const commands: Readonly<Record<string, Command>> = {
   read: readCommand,
+  classify: classifyCommand,
+  embed: embedCommand,
   init: initCommand,
   inspect: inspectCommand,
   doctor: doctorCommand,

@@ -2,7 +2,7 @@ import { InputError, messageOf } from '../core/errors.js';
 import type { ReadResult } from '../infer/model.js';
 import { loadModel, type NodeVaryModel } from '../node/load-model.js';
 import type { Arguments } from './arguments.js';
-import { type Command, exitInterrupted, type Io } from './command.js';
+import { type Command, exitInterrupted, type Io, statusLine } from './command.js';
 
 export const readCommand: Command = {
   summary: 'turn page images into text',
@@ -103,14 +103,4 @@ async function readOne(
     for (const warning of result.warnings) io.err(`varyclip: ${image}: ${warning}\n`);
   }
   return result;
-}
-
-/** A line on a terminal that says what goes on; an empty text clears it. */
-function statusLine(io: Io): (text: string) => void {
-  let shown = false;
-  return (text) => {
-    if (!io.isTerminal || (text === '' && !shown)) return;
-    io.err(`\r\u001b[K${text === '' ? '' : `${text} …`}`);
-    shown = text !== '';
-  };
 }

@@ -131,7 +131,7 @@ export function encodeTexts(
     if (ids.length <= maxLength) return ids;
     if (!truncate) {
       throw new InputError(
-        `text ${i}: has ${ids.length} tokens, the model takes ${maxLength}; shorten it or set truncate`,
+        `text ${i} (${JSON.stringify(text.slice(0, 40))}): has ${ids.length} tokens, the model takes ${maxLength}; shorten it or set truncate`,
       );
     }
     truncated.push(i);

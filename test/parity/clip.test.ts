@@ -72,7 +72,7 @@ test('a text that is too long is an error that names it; truncation is reported'
   const texts = ['a cat', 'the '.repeat(60)];
   await assert.rejects(model.embedTexts(texts), (error: Error) => {
     assert.ok(error instanceof InputError);
-    assert.match(error.message, /text 1: has 62 tokens, the model takes 32/);
+    assert.match(error.message, /text 1 \("the the .*"\): has 62 tokens, the model takes 32/);
     return true;
   });
   assert.deepEqual((await model.embedTexts(texts, { truncate: true })).truncated, [1]);
