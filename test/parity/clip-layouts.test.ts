@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { bytesOf } from '../../src/core/dtype.js';
 import type { Tensor } from '../../src/core/tensor.js';
 import { loadModel } from '../../src/node/load-model.js';
 import { writeSafetensors } from '../../src/weights/safetensors.js';
@@ -10,7 +9,6 @@ import { assertAllclose } from '../helpers/allclose.js';
 import { temporaryFolder } from '../helpers/clip-checkpoints.js';
 import { fixturePath } from '../helpers/fixtures.js';
 import { fixtureTensors, pixelsOf, rowsOf, tensorOf } from '../helpers/tensors.js';
-import { op, tensorOf as pickledTensor, pickleOf, storedZip } from '../helpers/torch-archive.js';
 
 const expected = await fixtureTensors('clip/expected.safetensors');
 const ours = await fixtureTensors('clip/ckpt-legacy/model.safetensors');
@@ -88,41 +86,10 @@ test("open_clip's names and config", async () => {
   assertAllclose(await logitsOf(dir), logits, { atol: 2e-4, rtol: 1e-4 });
 });
 
-/** Nested modules as torch.jit.save pickles them. */
-function scripted(tensors: ReadonlyMap<string, Tensor<'float32'>>): Uint8Array {
-  type Tree = { [name: string]: Tree | Uint8Array };
-  const root: Tree = {};
-  const storages: [string, Uint8Array][] = [];
-  for (const [name, { shape, data }] of tensors) {
-    const key = String(storages.length);
-    storages.push([`clip/data/${key}`, bytesOf(data)]);
-    const stride = shape.map((_, i) => shape.slice(i + 1).reduce((a, b) => a * b, 1));
-    const path = name.split('.');
-    let node = root;
-    for (const part of path.slice(0, -1)) {
-      node[part] ??= {};
-      node = node[part] as Tree;
-    }
-    node[path[path.length - 1]] = pickledTensor({ key, elements: data.length, size: shape, stride });
-  }
-  const pickled = (tree: Tree): Uint8Array => {
-    const attributes = Object.entries(tree).map(
-      ([name, value]) => [op.str(name), value instanceof Uint8Array ? value : pickled(value)] as const,
-    );
-    return op.build(op.object('__torch__.multimodal.model', 'Part'), op.dict(...attributes));
-  };
-  const members: [string, Uint8Array][] = [
-    ['clip/data.pkl', pickleOf(pickled(root))],
-    ['clip/constants.pkl', pickleOf(op.tuple())],
-    ...storages,
-  ];
-  return storedZip(members);
-}
-
 test("OpenAI's archive: a TorchScript file alone, heads of 64", async () => {
   const dir = temporaryFolder();
   const file = join(dir, 'tiny.pt');
-  writeFileSync(file, scripted(openAiTensors()));
+  copyFileSync(fixturePath('clip/openai.pt'), file);
   // The tiny towers are narrower than one head of 64, so the same weights in the other layout get one head too.
   const config = JSON.parse(readFileSync(fixturePath('clip/ckpt-legacy/config.json'), 'utf8')) as Record<
     string,

@@ -81,17 +81,14 @@ test('a text that is too long is an error that names it; truncation is reported'
   await assert.rejects(model.forward({ inputIds, pixelValues }), /33 tokens, the model has 32 positions/);
 });
 
-test('images of another size: positions are interpolated', async () => {
+test('images of other sizes, whole patches or not: positions are interpolated', async () => {
   const model = await open(fixturePath('clip/ckpt-modern'));
-  const pixels = {
-    dtype: 'float32',
-    shape: [2, 3, 40, 52],
-    data: new Float32Array(2 * 3 * 40 * 52).fill(0.5),
-  } as const;
-  const { data, shape } = await model.embedPixels(pixels);
-  assert.deepEqual(shape, [2, 16]);
-  assert.ok(Math.abs(Math.hypot(...data.subarray(0, 16)) - 1) < 1e-5);
-  assertAllclose(data.subarray(16), data.subarray(0, 16), { atol: 1e-6 });
+  const sizes = await fixtureTensors('clip/sizes.safetensors');
+  for (const size of ['48x40', '19x33', '32x64']) {
+    const { data } = await model.embedPixels(tensorOf(sizes, `${size}.pixels`));
+    const want = tensorOf(sizes, `${size}.embeds`).data as Float32Array;
+    assertAllclose(data, want, { atol: 2e-5, rtol: 1e-4 }, size);
+  }
 });
 
 test('classify: labels by falling score; label lists and templates are checked', async () => {
