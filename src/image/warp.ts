@@ -149,6 +149,8 @@ function stretchedAxis(length: number, factors: readonly number[]): Float32Array
 /** Columns and rows stretched between grid lines (albumentations grid_distortion): factors near 1, one per line. */
 export function gridDistortion(image: Pixels, columns: readonly number[], rows: readonly number[]): Pixels {
   const { width, height } = image;
+  // A strip without a whole pixel between grid lines has nothing to stretch.
+  if (width < columns.length - 1 || height < rows.length - 1) return image;
   const [xs, ys] = [stretchedAxis(width, columns), stretchedAxis(height, rows)];
   const mapX = new Float32Array(width * height);
   const mapY = new Float32Array(width * height);
