@@ -7,6 +7,7 @@ export {
   WeightsError,
 } from './core/errors.js';
 export type { Tensor } from './core/tensor.js';
+export { prefetch, type TrainingBatch } from './data/batches.js';
 export type { Pixels } from './image/pixels.js';
 export type { ClipForwardInput, ClipForwardOutput } from './infer/clip-forward.js';
 export type { TextEmbeds, TextOptions } from './infer/clip-model.js';
@@ -14,5 +15,12 @@ export type { ForwardInput, ForwardOutput } from './infer/forward.js';
 export type { FinishReason, GenerateOptions } from './infer/generate.js';
 export type { Classification, LabelOptions } from './infer/labels.js';
 export type { GenerateInput, OptModel, Precision, ReadOptions, ReadResult } from './infer/model.js';
+export { type CheckDataOptions, checkData, type DataReport } from './node/data/check-data.js';
+export {
+  type DataSet,
+  openTrainingData,
+  type TrainingData,
+  type TrainingDataOptions,
+} from './node/data/training-data.js';
 export type { NodeClassifier, NodeClipModel } from './node/load-clip.js';
 export { type LoadOptions, loadModel, type Model, type NodeVaryModel } from './node/load-model.js';

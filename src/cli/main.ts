@@ -4,6 +4,7 @@ import { describeOptions, parseArguments } from './arguments.js';
 import { benchCommand } from './bench.js';
 import { classifyCommand } from './classify.js';
 import { type Command, exitInterrupted, type Io } from './command.js';
+import { dataCommand } from './data.js';
 import { doctorCommand } from './doctor.js';
 import { embedCommand } from './embed.js';
 import { initCommand } from './init.js';
@@ -14,6 +15,7 @@ const commands: Readonly<Record<string, Command>> = {
   read: readCommand,
   classify: classifyCommand,
   embed: embedCommand,
+  data: dataCommand,
   init: initCommand,
   inspect: inspectCommand,
   doctor: doctorCommand,

@@ -11,7 +11,7 @@ export interface CheckOptions extends Pick<ConversationOptions, 'roles' | 'turnS
   readonly tokenizer?: Tokenizer;
   readonly imageTokens?: ImageTokens;
   /** The most ids a sample may have. */
-  readonly maxLength?: number;
+  readonly maxLength?: number | undefined;
 }
 
 /** What an image block looks like where no checkpoint says it: Vary's. */
