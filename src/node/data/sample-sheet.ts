@@ -9,7 +9,7 @@ import { ignoreIndex } from '../../text/collate.js';
 import { encodeConversation } from '../../text/conversation.js';
 import type { Tokenizer } from '../../text/tokenizer.js';
 
-const escape = (text: string) =>
+const escapeHtml = (text: string) =>
   text.replace(/[&<>"]/g, (char) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[char] as string);
 
 /** Pixels wide on the page. */
@@ -31,8 +31,8 @@ export async function sampleSheet(
   for (const [i, record] of records.entries()) articles.push(await article(record, i, options));
   const legend = 'Marked tokens are learned; the others are read only. A run of image places is written as one.';
   return `<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>${escape(title)}</title>
-<style>${style}</style></head><body><h1>${escape(title)}</h1><p>${legend}</p>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>${escapeHtml(title)}</title>
+<style>${style}</style></head><body><h1>${escapeHtml(title)}</h1><p>${legend}</p>
 ${articles.join('\n')}
 </body></html>
 `;
@@ -60,9 +60,9 @@ async function article(record: ConversationRecord, index: number, options: Sampl
   await attempt(async () => {
     text = marked(record, options);
   });
-  const wrong = problems.map((problem) => `<p class="problem">${escape(problem)}</p>`).join('');
+  const wrong = problems.map((problem) => `<p class="problem">${escapeHtml(problem)}</p>`).join('');
   const figure = pictures.length > 0 ? `<figure>${pictures.join('')}</figure>` : '';
-  return `<article>${figure}<div><h2>${escape(record.where)}</h2>${wrong}<code>${text}</code></div></article>`;
+  return `<article>${figure}<div><h2>${escapeHtml(record.where)}</h2>${wrong}<code>${text}</code></div></article>`;
 }
 
 async function picture({ width, height, data }: Pixels): Promise<string> {
@@ -90,7 +90,8 @@ function marked(record: ConversationRecord, options: SampleOptions): string {
 }
 
 function shown(kind: string, ids: readonly number[], tokenizer: Tokenizer): string {
-  if (kind === 'pad') return `<span class="pad">${escape(tokenizer.decode(ids.slice(0, 1)))} × ${ids.length}</span>`;
-  const text = escape(tokenizer.decode(ids));
+  if (kind === 'pad')
+    return `<span class="pad">${escapeHtml(tokenizer.decode(ids.slice(0, 1)))} × ${ids.length}</span>`;
+  const text = escapeHtml(tokenizer.decode(ids));
   return kind === 'learned' ? `<mark>${text}</mark>` : text;
 }
