@@ -33,42 +33,46 @@ export function createSamplePool(plan: SamplePlan, workers: number): SamplePool 
   return { padId, ...createThreads(plan, workers) };
 }
 
+/** Samples a thread works on at once: one is decoded, outside of JavaScript, while another is resized. */
+const jobsPerThread = 2;
+
 function createThreads(plan: SamplePlan, count: number): Omit<SamplePool, 'padId'> {
   const queue: Waiting[] = [];
-  const busy = new Map<Worker, Waiting>();
-  const idle: Worker[] = [];
+  const running = new Map<number, Waiting>();
+  /** A thread stands here once for every job it could take. */
+  const free: Worker[] = [];
   let nextId = 0;
   let broken: Error | undefined;
   const feed = () => {
-    while (queue.length > 0 && idle.length > 0) {
-      const [worker, waiting] = [idle.pop() as Worker, queue.shift() as Waiting];
-      busy.set(worker, waiting);
+    while (queue.length > 0 && free.length > 0) {
+      const [worker, waiting] = [free.shift() as Worker, queue.shift() as Waiting];
+      running.set(waiting.job.id, waiting);
       worker.ref();
       worker.postMessage(waiting.job);
     }
   };
   const fail = (error: Error) => {
     broken ??= error;
-    for (const { reject } of [...queue.splice(0), ...busy.values()]) reject(broken);
-    busy.clear();
+    for (const { reject } of [...queue.splice(0), ...running.values()]) reject(broken);
+    running.clear();
   };
   const threads = Array.from({ length: count }, () => {
     const worker = new Worker(new URL('./sample-worker.js', import.meta.url), { workerData: plan });
     worker.on('message', (result: SampleResult) => {
-      const waiting = busy.get(worker);
-      busy.delete(worker);
+      const waiting = running.get(result.id);
+      running.delete(result.id);
+      free.push(worker);
       // An idle thread does not keep the process alive.
-      worker.unref();
-      idle.push(worker);
+      if (free.filter((other) => other === worker).length === jobsPerThread) worker.unref();
       if (waiting) settle(waiting, result);
       feed();
     });
     worker.on('error', (cause: unknown) => fail(new VaryclipError('data: a worker thread failed', { cause })));
     worker.on('exit', () => fail(new VaryclipError('data: a worker thread ended')));
     worker.unref();
-    idle.push(worker);
     return worker;
   });
+  for (let job = 0; job < jobsPerThread; job++) free.push(...threads);
   return {
     prepare: (record, globalIndex) =>
       new Promise((resolve, reject) => {
