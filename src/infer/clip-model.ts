@@ -140,6 +140,23 @@ export function encodeTexts(
   return { rows, truncated };
 }
 
+/**
+ * Feeds for rows of ids that end with the end token. CLIP's are padded to the longest and masked; SigLIP's are padded with the
+ * end token to all positions, which its text tower attends to and was trained with.
+ */
+function paddedFeeds(config: TwoTowerConfig, rows: readonly (readonly number[])[]): Record<string, Tensor> {
+  const padId = rows[0][rows[0].length - 1];
+  if (config.family === 'clip') {
+    const { inputIds, attentionMask } = padRows(rows, { padId });
+    return textFeeds(config, inputIds, attentionMask);
+  }
+  const { maxPositions } = config.text;
+  return textFeeds(
+    config,
+    rows.map((row) => [...row, ...Array<number>(maxPositions - row.length).fill(padId)]),
+  );
+}
+
 /** The towers, run one batch after the other. */
 function createTowers(parts: ClipParts) {
   const { config, processor, tokenizer } = parts;
@@ -185,11 +202,9 @@ function createTowers(parts: ClipParts) {
   const embedTexts: ClipModel['embedTexts'] = async (texts, { truncate = false, ...options } = {}) => {
     expectAlive();
     const { rows, truncated } = encodeTexts(tokenizer, texts, config.text.maxPositions, { truncate });
-    const padId = rows[0][rows[0].length - 1];
     const embeds: Tensor[] = [];
     for (let at = 0; at < rows.length; at += batchSize) {
-      const { inputIds, attentionMask } = padRows(rows.slice(at, at + batchSize), { padId });
-      const feeds = textFeeds(config, inputIds, attentionMask);
+      const feeds = paddedFeeds(config, rows.slice(at, at + batchSize));
       embeds.push((await enqueue(async () => (await sessions.text()).run(feeds, options)))['embeds']);
     }
     return { ...stack(embeds, [rows.length, embedWidth]), truncated };

@@ -14,7 +14,7 @@ import type { Runtime } from '../runtime/runtime.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import type { Checkpoint } from '../weights/checkpoint.js';
 import { checkManifest } from '../weights/manifest.js';
-import { openWeights, readTokenizer } from './checkpoint-dir.js';
+import { openWeights, readSiglipTokenizer, readTokenizer } from './checkpoint-dir.js';
 import { fileExists, readJson } from './files.js';
 import { decodeImage, type ImageInput, type ImageLimits } from './images.js';
 
@@ -66,8 +66,7 @@ export async function openClip(path: string): Promise<ClipSource> {
   const isSiglip = asObject(json, where)['model_type'] === 'siglip';
   const config = isSiglip ? siglipConfigFrom(json, where) : clipConfigFrom(json, where);
   const processor = processorOf(dir, config);
-  // SigLIP's tokenizer is SentencePiece, which is not read here: `forward` takes ids.
-  const tokenizer = isSiglip ? undefined : readTokenizer(dir);
+  const tokenizer = isSiglip ? readSiglipTokenizer(dir) : readTokenizer(dir);
   return { config, processor, tokenizer, checkpoint: await openWeights(dir) };
 }
 

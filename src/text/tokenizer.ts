@@ -85,7 +85,7 @@ export function createTokenizer(files: TokenizerFiles): Tokenizer {
     template,
     encode: (text, options = {}) => {
       if (typeof text !== 'string') throw new InputError(`tokenizer: expected a string to encode, got ${typeof text}`);
-      return fit(encodeText(text, options), template, options);
+      return fitIds(encodeText(text, options), template, options);
     },
     decode: (given, options = {}) =>
       decodeIds(given, options, { tokenBytes, isSpecial, segments, trimmed: spec.wordEnds }),
@@ -186,7 +186,8 @@ export function expectSpecial(special: SpecialIds, name: keyof SpecialIds): numb
   throw fileError('tokenizer_config.json', `no ${name}_token is declared`, `declare ${name}_token there`);
 }
 
-function fit(
+/** Ids cut to `maxLength`, with the special tokens round them. Throws InputError for a text that is too long. */
+export function fitIds(
   ids: readonly number[],
   { before, after }: Tokenizer['template'],
   { addSpecialTokens = true, maxLength, truncate = false }: EncodeOptions,
