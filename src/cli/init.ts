@@ -7,24 +7,25 @@ import type { Graph, ParameterSpec } from '../graph/builder.js';
 import { varyFamily } from '../infer/graphs.js';
 import { modelGraphs } from '../infer/quantize.js';
 import { type SamConfig, samVitB } from '../models/sam.js';
-import { type VaryConfig, varyTiny } from '../models/vary.js';
+import { type VaryConfig, varyNano, varyTiny } from '../models/vary.js';
 import { makeDirectoryAtomic, writeFileAtomic } from '../node/atomic.js';
 import { safetensorsChunks } from '../weights/safetensors.js';
 import type { Command } from './command.js';
 
 export const initCommand: Command = {
   summary: 'write a full-size checkpoint with random weights, to measure without a download',
-  usage: 'varyclip init vary-tiny --out DIR [--seed N]',
+  usage: 'varyclip init vary-tiny|vary-nano --out DIR [--seed N]',
   options: {
     out: { type: 'string', short: 'o', value: 'DIR', help: 'directory to make' },
     seed: { type: 'string', value: 'N', help: 'of the weights (0)' },
   },
   run: async (args, io) => {
     const [what] = args.positionals;
-    if (what !== 'vary-tiny') throw new InputError('init: expected vary-tiny');
+    const config = { 'vary-tiny': varyTiny, 'vary-nano': varyNano }[what];
+    if (!config) throw new InputError('init: expected vary-tiny or vary-nano');
     const out = args.text('out');
     if (out === undefined) throw new InputError('init: name a directory to make: --out DIR');
-    const parameters = await writeRandomCheckpoint(out, varyTiny, args.number('seed') ?? 0);
+    const parameters = await writeRandomCheckpoint(out, config, args.number('seed') ?? 0);
     io.err(`varyclip: wrote ${parameters.toLocaleString('en')} random parameters to ${out}: it reads nonsense\n`);
     return 0;
   },

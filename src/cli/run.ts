@@ -12,12 +12,14 @@ import { inspectCommand } from './inspect.js';
 import { pullCommand } from './pull.js';
 import { quantizeCommand } from './quantize.js';
 import { readCommand } from './read.js';
+import { trainCommand } from './train.js';
 
 const commands: Readonly<Record<string, Command>> = {
   read: readCommand,
   classify: classifyCommand,
   embed: embedCommand,
   data: dataCommand,
+  train: trainCommand,
   pull: pullCommand,
   quantize: quantizeCommand,
   init: initCommand,

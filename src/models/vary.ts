@@ -33,6 +33,40 @@ export const varyTiny: VaryConfig = {
   imageTokens: { patch: 50265, start: 50266, end: 50267, count: 256 },
 };
 
+/**
+ * The built-in reader's sizes: one line of text, 32 pixels high, becomes 48 tokens from left to right. Its vocabulary is the 256
+ * bytes.
+ */
+export const varyNano: VaryConfig = {
+  decoder: {
+    ...opt125m,
+    vocabSize: 263,
+    width: 192,
+    embedWidth: 192,
+    layers: 3,
+    heads: 6,
+    mlpWidth: 768,
+    maxPositions: 192,
+  },
+  tower: {
+    ...samVitB,
+    imageSize: [32, 384],
+    patchSize: [8, 8],
+    width: 192,
+    depth: 4,
+    heads: 6,
+    windowSize: 0,
+    globalBlocks: [],
+    neckChannels: 128,
+    netChannels: [192, 256],
+    netStrides: [
+      [2, 1],
+      [2, 1],
+    ],
+  },
+  imageTokens: { patch: 260, start: 261, end: 262, count: 48 },
+};
+
 /** Where the tower's tensors live: `vision_tower` in the seed, this in checkpoints. */
 export const towerPath = 'model.vision_tower_2';
 

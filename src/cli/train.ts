@@ -1,0 +1,77 @@
+import { appendFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { AbortedError, InputError } from '../core/errors.js';
+import { asObject } from '../core/json.js';
+import { type LineRun, parseLineRun, type RunningLines, startLineRun } from '../node/training/line-run.js';
+import { newestRun } from '../node/training/save.js';
+import type { Arguments } from './arguments.js';
+import { type Command, exitInterrupted, type Io } from './command.js';
+
+export const trainCommand: Command = {
+  summary: 'train a model as a run file says; goes on where it stopped',
+  usage: 'varyclip train RUN.json [--dry-run] [--threads N]',
+  options: {
+    'dry-run': { type: 'boolean', help: 'check the run file, make one batch and one step, save nothing' },
+    threads: { type: 'string', short: 't', value: 'N', help: 'threads (all cores)' },
+  },
+  run: train,
+};
+
+async function train(args: Arguments, io: Io): Promise<number> {
+  const [path] = args.positionals;
+  if (path === undefined) throw new InputError('train: name a run file: varyclip train runs/vary-nano/tower.json');
+  if (!existsSync(path)) throw new InputError(`${path}: there is no such run file`);
+  const run = parseLineRun(asObject(JSON.parse(readFileSync(path, 'utf8')), path), {
+    where: path,
+    base: dirname(resolve(path)),
+  });
+  const threads = args.count('threads');
+  const dry = args.flag('dry-run');
+  const { path: newest, damaged } = newestRun(run.out);
+  for (const text of damaged) io.err(`varyclip: passed over ${text}\n`);
+  const work = await startLineRun(run, { resume: dry ? undefined : newest, ...(threads !== undefined && { threads }) });
+  if (newest && !dry) io.err(`varyclip: goes on from ${newest}\n`);
+  if (!dry) mkdirSync(run.out, { recursive: true });
+  try {
+    return await loop(run, work, dry, io);
+  } finally {
+    await work.dispose();
+  }
+}
+
+async function loop(run: LineRun, work: RunningLines, dry: boolean, io: Io): Promise<number> {
+  const log = (entry: object) => appendFileSync(join(run.out, 'metrics.jsonl'), `${JSON.stringify(entry)}\n`);
+  const started = performance.now();
+  const first = work.stepsDone;
+  let [smooth, shownAt] = [Number.NaN, 0];
+  const last = dry ? first + 1 : run.steps;
+  while (work.stepsDone < last) {
+    if (io.signal.aborted) {
+      if (!dry) io.err(`\nvaryclip: interrupted; saved ${work.save()}\n`);
+      return exitInterrupted;
+    }
+    const result = await work.step();
+    smooth = Number.isNaN(smooth) ? result.loss : 0.98 * smooth + 0.02 * result.loss;
+    const now = performance.now();
+    const perSecond = (result.step - first) / ((now - started) / 1000);
+    if (!dry && result.step % run.logEvery === 0)
+      log({ ...result, smooth, seconds: (now - started) / 1000, waited: work.waited / 1000 });
+    if (dry || now - shownAt > (io.isTerminal ? 500 : 30_000)) {
+      shownAt = now;
+      const left = Math.round((last - result.step) / perSecond / 60);
+      const line = `step ${result.step}/${run.steps}  loss ${smooth.toFixed(4)}  rate ${result.learningRate.toExponential(2)}  ${(perSecond * run.batchSize).toFixed(0)} lines/s  ${left} min left`;
+      io.err(io.isTerminal ? `\r\u001b[K${line}` : `${line}\n`);
+    }
+    if (!dry && (result.step % run.evaluateEvery === 0 || result.step === last)) {
+      const report = await work.evaluate();
+      log({ step: result.step, ...report });
+      io.err(
+        `${io.isTerminal ? '\n' : ''}step ${result.step}: held-out CER ${(100 * report.cer).toFixed(2)} %  e.g. ${JSON.stringify(report.samples[0])}\n`,
+      );
+    }
+    if (!dry && (result.step % run.saveEvery === 0 || result.step === last)) work.save();
+  }
+  if (io.isTerminal) io.err('\n');
+  if (io.signal.aborted) throw new AbortedError('interrupted');
+  return 0;
+}

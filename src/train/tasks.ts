@@ -1,0 +1,91 @@
+/** What can be trained: the whole reader by next tokens, and its tower alone by CTC. */
+import { floats, type Tensor } from '../core/tensor.js';
+import { createGraphBuilder, type Graph, type ParameterSpec, plainLowering } from '../graph/builder.js';
+import { reshape } from '../graph/functions.js';
+import { type ForwardInput, ignoreIndex, prepareForward } from '../infer/forward.js';
+import type { DecoderFamily } from '../infer/graphs.js';
+import { samTokens, samTower } from '../models/sam.js';
+import { towerPath, type VaryConfig } from '../models/vary.js';
+import { linear } from '../nn/linear.js';
+import { parameterSpecs } from './arena.js';
+import { ctcLoss } from './ctc.js';
+import type { Task } from './task.js';
+
+/** Rows with labels, and their images. */
+export type ReadingBatch = Pick<ForwardInput, 'inputIds' | 'attentionMask' | 'pixelValues'> &
+  Required<Pick<ForwardInput, 'labels'>>;
+
+/** Next-token training of everything: the mean of −log p over all labels that are not −100. */
+export function readingTask(family: DecoderFamily): Task<ReadingBatch> {
+  const shape = ({ inputIds, pixelValues }: ReadingBatch) =>
+    `${inputIds.length}×${inputIds[0]?.length ?? 0}, ${pixelValues?.shape[0] ?? 0} images`;
+  return {
+    parameters: parameterSpecs(smallestGraph(family)),
+    count: ({ labels }) => labels.reduce((sum, row) => sum + row.slice(1).filter((id) => id !== ignoreIndex).length, 0),
+    prepare: (batch, total) => {
+      const { graph, feeds } = prepareForward(family, batch, { fixed: true, total });
+      return { key: shape(batch), graph, feeds };
+    },
+  };
+}
+
+/** The graph of one row, for its parameters. */
+function smallestGraph(family: DecoderFamily): Graph {
+  if (family.kind === 'opt')
+    return prepareForward(family, { inputIds: [[0, 0]], labels: [[0, 0]] }, { fixed: true }).graph();
+  const { start, end, patch, count } = family.vary.imageTokens;
+  const row = [start, ...Array<number>(count).fill(patch), end];
+  const pixels = floats(
+    [1, 3, ...family.vary.tower.imageSize],
+    new Float32Array(3 * family.vary.tower.imageSize[0] * family.vary.tower.imageSize[1]),
+  );
+  return prepareForward(family, { inputIds: [row], labels: [row], pixelValues: pixels }, { fixed: true }).graph();
+}
+
+export interface TranscribedBatch {
+  /** float32 [B, 3, H, W] */
+  readonly pixelValues: Tensor<'float32'>;
+  /** Token ids of each image's text. */
+  readonly targets: readonly (readonly number[])[];
+}
+
+export interface CtcOptions {
+  /** The id that means nothing. */
+  readonly blank: number;
+  /** Columns each tower token stands for: narrow letters need more columns than the decoder needs tokens. Default 2. */
+  readonly columnsPerToken?: number;
+}
+
+/** The head that only CTC training has. */
+export const ctcHeadPath = 'ctc_head';
+
+/** Logits per column from the tower's tokens: [images, tokens · columnsPerToken, vocabulary]. Output `logits`. */
+export function ctcGraph(config: VaryConfig, images: number, { columnsPerToken = 2 }: CtcOptions): Graph {
+  const builder = createGraphBuilder('ctc', plainLowering);
+  const { root } = builder;
+  const { tower, decoder } = config;
+  const pixels = builder.input('pixelValues', 'float32', [images, 3, ...tower.imageSize]);
+  const tokens = samTower(root.at(towerPath), pixels, tower); // [B, T, C]
+  const logits = linear(root.at(ctcHeadPath), tokens, decoder.vocabSize * columnsPerToken);
+  builder.output('logits', reshape(root, logits, [images, samTokens(tower) * columnsPerToken, decoder.vocabSize]));
+  return builder.finish();
+}
+
+/** CTC training of a tower whose tokens run along a line of text: the mean of −log p over all target tokens. */
+export function ctcTask(config: VaryConfig, options: CtcOptions): Task<TranscribedBatch> {
+  const specs: readonly ParameterSpec[] = parameterSpecs(ctcGraph(config, 1, options));
+  return {
+    parameters: specs,
+    count: ({ targets }) => targets.reduce((sum, row) => sum + row.length, 0),
+    prepare: ({ pixelValues, targets }, total) => ({
+      key: `${pixelValues.shape[0]} images`,
+      graph: () => ctcGraph(config, pixelValues.shape[0], options),
+      feeds: { pixelValues },
+      hostLoss: {
+        output: 'logits',
+        evaluate: (logits) =>
+          ctcLoss(logits as Tensor<'float32'>, targets, { blank: options.blank, weight: 1 / total }),
+      },
+    }),
+  };
+}
