@@ -1,0 +1,116 @@
+import assert from 'node:assert/strict';
+import { appendFileSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { writeRandomCheckpoint } from '../../src/cli/init.js';
+import { InputError } from '../../src/core/errors.js';
+import type { JsonObject } from '../../src/core/json.js';
+import { type VaryConfig, varyNano } from '../../src/models/vary.js';
+import { loadModel } from '../../src/node/load-model.js';
+import { parseLineRun, type RunningLines, startLineRun } from '../../src/node/training/line-run.js';
+import { newestRun } from '../../src/node/training/save.js';
+
+const base = mkdtempSync(join(tmpdir(), 'varyclip-train-'));
+after(() => rmSync(base, { recursive: true, force: true }));
+
+/** vary-nano with less of everything. */
+const tiny: VaryConfig = {
+  ...varyNano,
+  decoder: { ...varyNano.decoder, width: 32, embedWidth: 32, layers: 1, heads: 2, mlpWidth: 64 },
+  tower: { ...varyNano.tower, width: 32, depth: 1, heads: 2, neckChannels: 16, netChannels: [16, 32] },
+};
+await writeRandomCheckpoint(join(base, 'start'), tiny, 3);
+
+const common = {
+  start: 'start',
+  steps: 4,
+  batchSize: 3,
+  warmupSteps: 1,
+  stages: [{ fromBatch: 0, maxWords: 2, maxChars: 12 }],
+};
+const parse = (json: JsonObject) => parseLineRun({ ...common, ...json }, { where: 'run.json', base });
+const start = (json: JsonObject, resume?: string) => startLineRun(parse(json), { resume, threads: 2 });
+
+async function steps(work: RunningLines, count: number): Promise<number[]> {
+  const losses: number[] = [];
+  for (let i = 0; i < count; i++) losses.push((await work.step()).loss);
+  return losses;
+}
+
+async function tensorsAt(dir: string): Promise<string> {
+  const { createHash } = await import('node:crypto');
+  const { readFileSync } = await import('node:fs');
+  const hash = createHash('sha256');
+  for (const name of ['model.safetensors', 'trainer.safetensors']) hash.update(readFileSync(join(dir, name)));
+  return hash.digest('hex');
+}
+
+for (const task of ['ctc', 'read']) {
+  test(`${task}: a run that stopped goes on to the same bits as one that did not`, async () => {
+    const whole = await start({ task, out: `${task}-whole` });
+    const losses = await steps(whole, 4);
+    const wanted = await tensorsAt(whole.save());
+    await whole.dispose();
+
+    const first = await start({ task, out: `${task}-parts` });
+    const before = await steps(first, 2);
+    const saved = first.save();
+    await first.dispose();
+    const second = await start({ task, out: `${task}-parts` }, saved);
+    assert.equal(second.stepsDone, 2);
+    assert.deepEqual([...before, ...(await steps(second, 2))], losses);
+    assert.equal(await tensorsAt(second.save()), wanted);
+    await second.dispose();
+  });
+}
+
+test('a saved checkpoint is a model that loads, and the loss falls', async () => {
+  const work = await start({ task: 'read', out: 'falls', steps: 30, learningRate: 5e-3, schedule: 'constant' });
+  const losses = await steps(work, 30);
+  const mean = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / values.length;
+  assert.ok(mean(losses.slice(-5)) < mean(losses.slice(0, 5)) - 0.5, `${losses[0]} to ${losses.at(-1)}`);
+  const dir = work.save();
+  const { cer } = await work.evaluate();
+  assert.ok(cer > 0);
+  await work.dispose();
+  const model = await loadModel(dir, { threads: 2 });
+  assert.equal(model.kind, 'vary');
+  await model.dispose();
+});
+
+test('a damaged checkpoint is named and passed over for the one before it; other settings are refused', async () => {
+  const work = await start({ task: 'ctc', out: 'damaged' });
+  await steps(work, 1);
+  const good = work.save();
+  await steps(work, 1);
+  const bad = work.save();
+  await work.dispose();
+  appendFileSync(join(bad, 'model.safetensors'), 'x');
+  const { path, damaged } = newestRun(join(base, 'damaged'));
+  assert.equal(path, good);
+  assert.match(damaged[0], /checkpoint-2: model\.safetensors does not fit its checksum/);
+  await assert.rejects(start({ task: 'ctc', out: 'damaged', learningRate: 0.5 }, good), InputError);
+});
+
+test('only the last two checkpoints stay', async () => {
+  const work = await start({ task: 'ctc', out: 'few' });
+  for (let i = 0; i < 3; i++) {
+    await steps(work, 1);
+    work.save();
+  }
+  await work.dispose();
+  assert.deepEqual(readdirSync(join(base, 'few')).sort(), ['checkpoint-2', 'checkpoint-3']);
+});
+
+for (const [what, json] of Object.entries({
+  'an unknown field': { task: 'ctc', out: 'x', lerningRate: 1 },
+  'an unknown task': { task: 'dance', out: 'x' },
+  'no steps': { task: 'ctc', out: 'x', steps: 0 },
+  'an unknown schedule': { task: 'ctc', out: 'x', schedule: 'zigzag' },
+})) {
+  test(`a run file with ${what} is refused`, () => {
+    assert.throws(() => parse(json), InputError);
+    assert.equal(existsSync(join(base, 'x')), false);
+  });
+}
