@@ -8,11 +8,23 @@ export {
   WeightsError,
 } from './core/errors.js';
 export type { Tensor } from './core/tensor.js';
+export { prefetch, type TrainingBatch } from './data/batches.js';
 export type { Pixels } from './image/pixels.js';
+export type { ClipForwardInput, ClipForwardOutput } from './infer/clip-forward.js';
+export type { TextEmbeds, TextOptions } from './infer/clip-model.js';
 export type { ForwardInput, ForwardOutput } from './infer/forward.js';
 export type { FinishReason, GenerateOptions } from './infer/generate.js';
+export type { Classification, LabelOptions } from './infer/labels.js';
 export type { GenerateInput, OptModel, ReadOptions, ReadResult } from './infer/model.js';
 export type { Precision } from './infer/quantize.js';
+export { type CheckDataOptions, checkData, type DataReport } from './node/data/check-data.js';
+export {
+  type DataSet,
+  openTrainingData,
+  type TrainingData,
+  type TrainingDataOptions,
+} from './node/data/training-data.js';
 export { type PulledModel, type PullOptions, pullModel } from './node/hub/pull.js';
+export type { NodeClassifier, NodeClipModel } from './node/load-clip.js';
 export { type LoadOptions, loadModel, type Model, type NodeVaryModel } from './node/load-model.js';
 export { type QuantizedCheckpoint, type QuantizeOptions, quantizeCheckpoint } from './node/quantize.js';

@@ -7,6 +7,8 @@ export interface OptionSpec {
   readonly help: string;
   /** How help names the value. */
   readonly value?: string;
+  /** May be given several times: `texts` has all of them. */
+  readonly multiple?: boolean;
 }
 export type OptionSpecs = Readonly<Record<string, OptionSpec>>;
 
@@ -14,6 +16,8 @@ export type OptionSpecs = Readonly<Record<string, OptionSpec>>;
 export interface Arguments {
   readonly positionals: readonly string[];
   text(name: string): string | undefined;
+  /** Every value of an option that may be repeated. */
+  texts(name: string): readonly string[];
   flag(name: string): boolean;
   /** A whole number above 0. Throws InputError for anything else. */
   count(name: string): number | undefined;
@@ -26,7 +30,10 @@ export interface Arguments {
 /** Parses a command's arguments; unknown options are an InputError. */
 export function parseArguments(args: readonly string[], specs: OptionSpecs): Arguments {
   const options = Object.fromEntries(
-    Object.entries(specs).map(([name, { type, short }]) => [name, { type, ...(short && { short }) }]),
+    Object.entries(specs).map(([name, { type, short, multiple }]) => [
+      name,
+      { type, ...(short && { short }), ...(multiple && { multiple }) },
+    ]),
   );
   let parsed: { values: Record<string, unknown>; positionals: string[] };
   try {
@@ -45,6 +52,7 @@ export function parseArguments(args: readonly string[], specs: OptionSpecs): Arg
   return {
     positionals: parsed.positionals,
     text,
+    texts: (name) => (parsed.values[name] as readonly string[] | undefined) ?? [],
     flag: (name) => parsed.values[name] === true,
     count: (name) => checked(name, 'a whole number above 0', (value) => Number.isInteger(value) && value > 0),
     number: (name) => checked(name, 'a number', Number.isFinite),

@@ -2,11 +2,14 @@ import { InputError, messageOf } from '../core/errors.js';
 import { asObject } from '../core/json.js';
 import { sizeOf } from '../core/tensor.js';
 import { nameWeights } from '../infer/weights.js';
+import type { EncoderConfig } from '../models/transformer-encoder.js';
 import { openWeights, readConfig, readTokenizer } from '../node/checkpoint-dir.js';
 import { resolveModel } from '../node/hub/resolve.js';
 import { hubSettings } from '../node/hub/settings.js';
+import { checkClipWeights, isClipPath, openClip } from '../node/load-clip.js';
 import { checkWeights, familyOf } from '../node/load-model.js';
 import { imageTokensOf } from '../text/image-tokens.js';
+import type { Checkpoint } from '../weights/checkpoint.js';
 import type { Command } from './command.js';
 
 interface Report {
@@ -34,7 +37,41 @@ export const inspectCommand: Command = {
   },
 };
 
+/** A two-tower checkpoint in any layout. */
+async function inspectClip(path: string): Promise<Report> {
+  const report: Report = { directory: path, problems: [] };
+  const { config, checkpoint, tokenizer } = await openClip(path);
+  try {
+    const tower = ({ width, layers, heads }: EncoderConfig) => `width ${width}, ${layers} layers, ${heads} heads`;
+    const { text, vision, embedWidth, family } = config;
+    const image = `image tower ${vision.imageSize}×${vision.imageSize} in patches of ${vision.patchSize}, ${tower(vision)}`;
+    const words = `text tower ${tower(text)}, ${text.vocabSize} tokens, ${text.maxPositions} positions`;
+    report.architecture = `${family}: ${image}; ${words}; embeddings of ${embedWidth}`;
+    describeTensors(checkpoint, report);
+    report.tokenizer = tokenizer ? `${tokenizer.size} ids` : 'none';
+    checkClipWeights(
+      config,
+      nameWeights(checkpoint, (name) => name),
+      'float32',
+    );
+  } catch (error) {
+    report.problems.push(messageOf(error));
+  } finally {
+    checkpoint.dispose();
+  }
+  return report;
+}
+
+function describeTensors(checkpoint: Checkpoint, report: Report): void {
+  const infos = checkpoint.names.map((name) => checkpoint.info(name));
+  report.tensors = infos.length;
+  report.parameters = infos.reduce((sum, { shape }) => sum + sizeOf(shape), 0);
+  report.dtypes = {};
+  for (const { dtype, shape } of infos) report.dtypes[dtype] = (report.dtypes[dtype] ?? 0) + sizeOf(shape);
+}
+
 async function inspect(dir: string): Promise<Report> {
+  if (isClipPath(dir)) return inspectClip(dir);
   const report: Report = { directory: dir, problems: [] };
   const attempt = async (part: () => void | Promise<void>) => {
     try {
@@ -57,11 +94,7 @@ async function inspect(dir: string): Promise<Report> {
   await attempt(async () => {
     const checkpoint = await openWeights(dir);
     try {
-      const infos = checkpoint.names.map((name) => checkpoint.info(name));
-      report.tensors = infos.length;
-      report.parameters = infos.reduce((sum, { shape }) => sum + sizeOf(shape), 0);
-      report.dtypes = {};
-      for (const { dtype, shape } of infos) report.dtypes[dtype] = (report.dtypes[dtype] ?? 0) + sizeOf(shape);
+      describeTensors(checkpoint, report);
       const { family, rename, stored } = familyOf(dir);
       if (stored) report.precision = stored;
       checkWeights(family, nameWeights(checkpoint, rename), stored ?? 'float32');

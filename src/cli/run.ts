@@ -2,8 +2,11 @@ import { readFileSync } from 'node:fs';
 import { AbortedError, InputError, messageOf, RuntimeUnavailableError, VaryclipError } from '../core/errors.js';
 import { describeOptions, parseArguments } from './arguments.js';
 import { benchCommand } from './bench.js';
+import { classifyCommand } from './classify.js';
 import { type Command, exitInterrupted, type Io } from './command.js';
+import { dataCommand } from './data.js';
 import { doctorCommand } from './doctor.js';
+import { embedCommand } from './embed.js';
 import { initCommand } from './init.js';
 import { inspectCommand } from './inspect.js';
 import { pullCommand } from './pull.js';
@@ -13,6 +16,9 @@ import { trainCommand } from './train.js';
 
 const commands: Readonly<Record<string, Command>> = {
   read: readCommand,
+  classify: classifyCommand,
+  embed: embedCommand,
+  data: dataCommand,
   train: trainCommand,
   pull: pullCommand,
   quantize: quantizeCommand,

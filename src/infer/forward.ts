@@ -31,7 +31,7 @@ export interface ForwardOutput {
 }
 
 /** Position of padding keys: after every query. */
-const paddingIndex = 2 ** 31;
+export const paddingIndex: number = 2 ** 31;
 
 export interface PrepareOptions {
   /** Known extents, as gradients need them. */
@@ -87,13 +87,17 @@ export function prepareForward(
   return { graph, feeds };
 }
 
-function checkRows(name: string, rows: readonly (readonly number[])[], like: readonly (readonly number[])[]): void {
+export function checkRows(
+  name: string,
+  rows: readonly (readonly number[])[],
+  like: readonly (readonly number[])[],
+): void {
   if (rows.length !== like.length || rows.some((row, i) => row.length !== like[i].length)) {
     throw new InputError(`${name}: expected ${like.length} rows of ${like[0].length}, as inputIds has`);
   }
 }
 
-function checkRange(rows: readonly (readonly number[])[], vocabSize: number): void {
+export function checkRange(rows: readonly (readonly number[])[], vocabSize: number): void {
   for (const row of rows) {
     const wrong = row.find((id) => !(Number.isInteger(id) && id >= 0 && id < vocabSize));
     if (wrong !== undefined) throw new InputError(`inputIds: expected ids from 0 to ${vocabSize - 1}, got ${wrong}`);

@@ -29,6 +29,7 @@ import { conv2d } from '../nn/conv.js';
 import { layerNorm } from '../nn/layer-norm.js';
 import { linearWith } from '../nn/linear.js';
 import { mlp } from '../nn/mlp.js';
+import { patchEmbed } from '../nn/patch-embed.js';
 
 type Pair = readonly [number, number];
 
@@ -142,18 +143,11 @@ export function samTokens(config: SamConfig): number {
   return shrink(height, 0) * shrink(width, 1);
 }
 
-/** Non-overlapping patches through one linear layer: pixels [B, 3, H, W] to [B, h, w, C], plus absolute positions. */
-function patchEmbed(s: Scope, pixels: Value, config: SamConfig): Value {
-  const [ph, pw] = config.patchSize;
-  const [B, channels, height, width] = pixels.shape;
-  const [h, w] = [Number(height) / ph, Number(width) / pw];
-  const patches = transpose(s, reshape(s, pixels, [B, channels, h, ph, w, pw]), [0, 2, 4, 1, 3, 5]);
-  const rows = reshape(s, patches, [B, h, w, Number(channels) * ph * pw]); // [B, h, w, 3·ph·pw]
-  const proj = s.at('patch_embed').at('proj');
-  const inputs = Number(channels) * ph * pw;
-  const kernel = proj.parameter('weight', [config.width, Number(channels), ph, pw], normalInit(1 / Math.sqrt(inputs)));
-  const weight = reshape(proj, kernel, [config.width, inputs]);
-  const x = linearWith(proj, rows, weight, proj.parameter('bias', [config.width], zerosInit)); // [B, h, w, C]
+/** Patches of pixels [B, 3, H, W] as [B, h, w, C], plus absolute positions. */
+function embedPatches(s: Scope, pixels: Value, config: SamConfig): Value {
+  const x = patchEmbed(s, s.at('patch_embed').at('proj'), pixels, { ...config, bias: true });
+  const [, , height, width] = pixels.shape;
+  const [, h, w] = x.shape;
   s.tap('patch_embed', x);
   if (!config.absolutePositions) return x;
   const grid = gridOf(config);
@@ -322,7 +316,7 @@ export function samStages(config: SamConfig): readonly ((s: Scope, x: Value) => 
   const blocks = Array.from({ length: config.depth }, (_, i) => (s: Scope, x: Value) => {
     return s.tap(`block.${i}`, samBlock(s.at('blocks').at(i), x, i, config, shared));
   });
-  return [(s, x) => patchEmbed(s, x, config), ...blocks, (s, x) => neck(s, x, config)];
+  return [(s, x) => embedPatches(s, x, config), ...blocks, (s, x) => neck(s, x, config)];
 }
 
 /** The whole tower: pixels [B, 3, H, W] to tokens [B, T, netChannels[1]]. */

@@ -1,5 +1,7 @@
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { InputError, WeightsError } from '../core/errors.js';
+import { createSiglipTokenizer } from '../text/siglip-tokenizer.js';
 import { createTokenizer, type Tokenizer } from '../text/tokenizer.js';
 import { type Checkpoint, openSharded } from '../weights/checkpoint.js';
 import { openSafetensors } from '../weights/safetensors.js';
@@ -58,4 +60,14 @@ export function readTokenizer(dir: string): Tokenizer | undefined {
   };
   if (files.tokenizerJson === undefined && files.vocabJson === undefined) return undefined;
   return createTokenizer(files);
+}
+
+/** The tokenizer of a SigLIP checkpoint, or undefined where it has none of that kind. */
+export function readSiglipTokenizer(dir: string): Tokenizer | undefined {
+  const spiece = join(dir, 'spiece.model');
+  return createSiglipTokenizer({
+    tokenizerJson: readJson(dir, 'tokenizer.json'),
+    tokenizerConfig: readJson(dir, 'tokenizer_config.json'),
+    spieceModel: fileExists(spiece) ? readFileSync(spiece) : undefined,
+  });
 }

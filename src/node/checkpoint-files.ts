@@ -7,6 +7,7 @@ export const sideFiles = [
   'tokenizer_config.json',
   'vocab.json',
   'merges.txt',
+  'spiece.model',
   'added_tokens.json',
   'special_tokens_map.json',
   'README.md',

@@ -27,6 +27,7 @@ import { openWeights, readConfig, readTokenizer } from './checkpoint-dir.js';
 import { resolveModel } from './hub/resolve.js';
 import { hubSettings } from './hub/settings.js';
 import { decodeImage, type ImageInput, type ImageLimits } from './images.js';
+import { isClipPath, loadClip, type NodeClipModel } from './load-clip.js';
 import { createRuntime } from './ort/runtime.js';
 
 export interface LoadOptions {
@@ -50,7 +51,7 @@ export interface NodeVaryModel extends Omit<VaryModel, 'read' | 'readAll'> {
   ): Promise<ReadResult[]>;
 }
 
-export type Model = NodeVaryModel | OptModel;
+export type Model = NodeVaryModel | OptModel | NodeClipModel;
 
 export interface DescribedModel {
   readonly family: DecoderFamily;
@@ -68,7 +69,9 @@ export function familyOf(dir: string): DescribedModel {
     return { family: varyFamily(varyConfigFrom(config, where)), rename: renameVaryTensor, stored };
   if (config['model_type'] === 'opt')
     return { family: optFamily(optConfigFrom(config, where)), rename: renameOptTensor, stored };
-  throw new InputError(`${where}: model_type: expected vary or opt, got ${JSON.stringify(config['model_type'])}`);
+  throw new InputError(
+    `${where}: model_type: expected vary, opt, clip or siglip, got ${JSON.stringify(config['model_type'])}`,
+  );
 }
 
 /** Checks that a checkpoint has every tensor of the model at the right shape, and no other. */
@@ -80,12 +83,13 @@ export function checkWeights(family: DecoderFamily, weights: NamedWeights, preci
 }
 
 /**
- * Opens a checkpoint directory, or a hub model (`org/name`) from the cache, whose place the HF_* variables say. Throws InputError
- * or WeightsError saying what is wrong with it.
+ * Opens a checkpoint directory, a single file of OpenAI's CLIP, or a hub model (`org/name`) from the cache, whose place the HF_*
+ * variables say. Throws InputError or WeightsError saying what is wrong with it.
  */
 export async function loadModel(name: string, options: LoadOptions = {}): Promise<Model> {
   const { towerSegments } = options;
   const dir = await resolveModel(name, { ...options, settings: hubSettings(process.env) });
+  if (isClipPath(dir)) return loadClip(dir, createRuntime(options), precisionOf(options.precision, undefined, dir));
   const { family, rename, stored } = familyOf(dir);
   const precision = precisionOf(options.precision, stored, dir);
   const tokenizer = readTokenizer(dir);

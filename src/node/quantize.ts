@@ -13,6 +13,7 @@ import { openWeights, readConfig } from './checkpoint-dir.js';
 import { sideFiles } from './checkpoint-files.js';
 import { resolveModel } from './hub/resolve.js';
 import { hubSettings } from './hub/settings.js';
+import { isClipPath } from './load-clip.js';
 import { checkWeights, familyOf } from './load-model.js';
 
 export interface QuantizeOptions {
@@ -41,6 +42,10 @@ export async function quantizeCheckpoint(
   { precision, out, signal, onTensor }: QuantizeOptions,
 ): Promise<QuantizedCheckpoint> {
   const dir = await resolveModel(name, { settings: hubSettings(process.env) });
+  if (isClipPath(dir))
+    throw new InputError(
+      `${dir}: is a CLIP checkpoint, which has no decoder; its towers are quantized when it is loaded`,
+    );
   const { family, rename, stored } = familyOf(dir);
   if (stored)
     throw new InputError(`${dir}: is stored as ${stored} already; start from the checkpoint it was made from`);

@@ -1,4 +1,12 @@
-import { type AddedToken, collectAddedTokens, contentOf, type DeclaredTokens, declaredTokens } from './added-tokens.js';
+import {
+  type AddedToken,
+  collectAddedTokens,
+  contentOf,
+  type DeclaredToken,
+  type DeclaredTokens,
+  declaredTokens,
+} from './added-tokens.js';
+import { clipTokenizerJson, hasWordEnds, wordEnd } from './clip-text.js';
 import { asObject, fileError, type JsonObject, optionalObject } from './json.js';
 import { missingBytes, parseMerges, parseMergesTxt, parseVocabulary } from './vocabulary.js';
 
@@ -22,6 +30,8 @@ export interface TokenizerSpec {
   readonly config: JsonObject;
   /** Put a space before every stretch of text that does not begin with one. */
   readonly prefixSpace: boolean;
+  /** CLIP's: text is folded first, and words end in `</w>`. */
+  readonly wordEnds: boolean;
   /** tokenizer.json for the library, without added tokens: those are ours. */
   readonly library: JsonObject;
 }
@@ -47,6 +57,7 @@ export function readTokenizerFiles(files: TokenizerFiles): TokenizerSpec {
   const added = collectAddedTokens({ tokenizerJson, config, addedTokens, declared, vocabulary });
   const unknown = unknownToken({ model, declared, vocabulary, added, file });
   const preTokenizer = asObject(tokenizerJson['pre_tokenizer'], 'tokenizer.json: pre_tokenizer');
+  const wordEnds = model['end_of_word_suffix'] === wordEnd;
   return {
     file,
     vocabulary,
@@ -54,10 +65,12 @@ export function readTokenizerFiles(files: TokenizerFiles): TokenizerSpec {
     declared,
     config,
     prefixSpace: preTokenizer['add_prefix_space'] === true,
+    wordEnds,
     library: {
       ...tokenizerJson,
       added_tokens: [],
-      normalizer: tokenizerJson['normalizer'] ?? null,
+      // CLIP's is foldText: the library's \s and lower case are JavaScript's.
+      normalizer: wordEnds ? null : (tokenizerJson['normalizer'] ?? null),
       post_processor: tokenizerJson['post_processor'] ?? null,
       pre_tokenizer: withExactWhitespace(preTokenizer),
       decoder: null,
@@ -82,14 +95,22 @@ function tokenizerJsonOf({ vocabJson, mergesTxt }: TokenizerFiles, config: JsonO
       'not found, and there is no tokenizer.json; a tokenizer needs tokenizer.json, or vocab.json and merges.txt',
     );
   }
+  const rules = parseMergesTxt(mergesTxt, 'merges.txt');
+  if (hasWordEnds(vocabJson)) {
+    const vocabulary = asObject(vocabJson, 'vocab.json');
+    const special = (role: string, other: string) =>
+      config[role] === undefined ? other : contentOf(config[role] as DeclaredToken, `tokenizer_config.json: ${role}`);
+    const start = special('bos_token', '<|startoftext|>');
+    return clipTokenizerJson(vocabulary, rules, { start, end: special('eos_token', '<|endoftext|>') });
+  }
   const prefixSpace = config['add_prefix_space'] === true;
   return {
     pre_tokenizer: { type: 'ByteLevel', add_prefix_space: prefixSpace, trim_offsets: true, use_regex: true },
-    model: { type: 'BPE', vocab: vocabJson, merges: parseMergesTxt(mergesTxt, 'merges.txt') },
+    model: { type: 'BPE', vocab: vocabJson, merges: rules },
   };
 }
 
-const supported = 'use a checkpoint with a byte-level BPE tokenizer (GPT-2, OPT)';
+const supported = 'use a checkpoint with a byte-level BPE tokenizer (GPT-2, OPT, CLIP)';
 
 function checkedTokenizerJson(value: unknown): JsonObject {
   const json = asObject(value, 'tokenizer.json');
@@ -97,9 +118,9 @@ function checkedTokenizerJson(value: unknown): JsonObject {
   const type = model['type'] ?? 'BPE';
   if (type !== 'BPE')
     throw fileError('tokenizer.json', `model type is ${JSON.stringify(type)}, expected "BPE"`, supported);
-  const suffix = ['end_of_word_suffix', 'continuing_subword_prefix'].find((key) => (model[key] ?? '') !== '');
-  if (suffix !== undefined)
-    throw fileError('tokenizer.json', `model.${suffix} is set, expected byte-level BPE`, supported);
+  const affixes = [['end_of_word_suffix', wordEnd] as const, ['continuing_subword_prefix', ''] as const];
+  const affix = affixes.find(([key, allowed]) => !['', allowed].includes((model[key] ?? '') as string));
+  if (affix) throw fileError('tokenizer.json', `model.${affix[0]} is set, expected byte-level BPE`, supported);
   if (!hasByteLevel(json['pre_tokenizer'])) {
     throw fileError('tokenizer.json', 'pre_tokenizer has no ByteLevel step', supported);
   }

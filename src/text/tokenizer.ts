@@ -2,6 +2,7 @@ import { Tokenizer as LibraryTokenizer } from '@huggingface/tokenizers';
 import { InputError, messageOf } from '../core/errors.js';
 import { contentOf } from './added-tokens.js';
 import { bytesOfEntry, createUtf8Decoder, joinBytes, utf8Bytes } from './byte-level.js';
+import { foldText, wordEnd } from './clip-text.js';
 import { fileError } from './json.js';
 import { createSplitter, type Whitespace } from './sections.js';
 import { readTokenizerFiles, type TokenizerFiles, type TokenizerSpec } from './tokenizer-files.js';
@@ -58,7 +59,7 @@ export interface Tokenizer {
 const noBytes = new Uint8Array(0);
 
 /**
- * A tokenizer from a checkpoint's files: byte-level BPE (GPT-2, OPT) by @huggingface/tokenizers; added tokens, special tokens
+ * A tokenizer from a checkpoint's files: byte-level BPE (GPT-2, OPT, CLIP) by @huggingface/tokenizers; added tokens, special tokens
  * and decoding are done here, where that library differs from Hugging Face's own. Throws InputError for bad files.
  */
 export function createTokenizer(files: TokenizerFiles): Tokenizer {
@@ -68,10 +69,10 @@ export function createTokenizer(files: TokenizerFiles): Tokenizer {
   const tokens = new Map([...ids].map(([token, id]) => [id, token]));
   const addedIds = new Set(spec.added.map(({ id }) => id));
   const specialIds = new Set(spec.added.filter(({ special }) => special).map(({ id }) => id));
-  const tokenBytes = createTokenBytes(tokens, addedIds);
+  const tokenBytes = createTokenBytes(tokens, addedIds, spec.wordEnds ? wordEnd : '');
   const template = templateOf(spec, library, ids);
   const split = createSplitter(spec.added);
-  const encodePlain = createPlainEncoder(library, spec.prefixSpace);
+  const encodePlain = createPlainEncoder(library, spec);
   const encodeText = (text: string, { whitespace = 'keep', literal = false }: EncodeOptions): number[] => {
     if (literal) return encodePlain(text);
     return split(text, whitespace).flatMap((part) => (typeof part === 'string' ? encodePlain(part) : [part.id]));
@@ -84,9 +85,10 @@ export function createTokenizer(files: TokenizerFiles): Tokenizer {
     template,
     encode: (text, options = {}) => {
       if (typeof text !== 'string') throw new InputError(`tokenizer: expected a string to encode, got ${typeof text}`);
-      return fit(encodeText(text, options), template, options);
+      return fitIds(encodeText(text, options), template, options);
     },
-    decode: (given, options = {}) => decodeIds(given, options, { tokenBytes, isSpecial, segments }),
+    decode: (given, options = {}) =>
+      decodeIds(given, options, { tokenBytes, isSpecial, segments, trimmed: spec.wordEnds }),
     tokenToId: (token) => ids.get(token),
     idToToken: (id) => tokens.get(id),
     tokenBytes,
@@ -102,20 +104,33 @@ function createLibraryTokenizer({ library, file }: TokenizerSpec): LibraryTokeni
   }
 }
 
-function createPlainEncoder(library: LibraryTokenizer, prefixSpace: boolean): (text: string) => number[] {
-  return (text) => {
+function createPlainEncoder(
+  library: LibraryTokenizer,
+  { prefixSpace, wordEnds }: TokenizerSpec,
+): (text: string) => number[] {
+  return (given) => {
+    const text = wordEnds ? foldText(given) : given;
     if (text === '') return [];
     const prefixed = prefixSpace && !text.startsWith(' ') ? ` ${text}` : text;
     return library.encode(prefixed, { add_special_tokens: false }).ids;
   };
 }
 
-function createTokenBytes(tokens: ReadonlyMap<number, string>, added: ReadonlySet<number>): (id: number) => Uint8Array {
+/** A token that closes a word ends with a space. */
+function createTokenBytes(
+  tokens: ReadonlyMap<number, string>,
+  added: ReadonlySet<number>,
+  wordEnd: string,
+): (id: number) => Uint8Array {
+  const entryBytes = (token: string) =>
+    wordEnd !== '' && token.endsWith(wordEnd)
+      ? joinBytes([bytesOfEntry(token.slice(0, -wordEnd.length)), utf8Bytes(' ')])
+      : bytesOfEntry(token);
   const known = new Map<number, Uint8Array>();
   return (id) => {
     const token = tokens.get(id);
     if (token === undefined) return refuseNonIds(id);
-    const bytes = known.get(id) ?? (added.has(id) ? utf8Bytes(token) : bytesOfEntry(token));
+    const bytes = known.get(id) ?? (added.has(id) ? utf8Bytes(token) : entryBytes(token));
     known.set(id, bytes);
     return bytes;
   };
@@ -171,7 +186,8 @@ export function expectSpecial(special: SpecialIds, name: keyof SpecialIds): numb
   throw fileError('tokenizer_config.json', `no ${name}_token is declared`, `declare ${name}_token there`);
 }
 
-function fit(
+/** Ids cut to `maxLength`, with the special tokens round them. Throws InputError for a text that is too long. */
+export function fitIds(
   ids: readonly number[],
   { before, after }: Tokenizer['template'],
   { addSpecialTokens = true, maxLength, truncate = false }: EncodeOptions,
@@ -199,16 +215,19 @@ interface DecodeTables {
   readonly isSpecial: (id: number) => boolean;
   /** Ids of added tokens that are not in vocab.json. */
   readonly segments: ReadonlySet<number>;
+  /** The space that closes the last word is no text. */
+  readonly trimmed: boolean;
 }
 
 function decodeIds(
   ids: readonly number[],
   { skipSpecialTokens = false, cleanUpSpaces = false, spaceAddedTokens = false }: DecodeOptions,
-  { tokenBytes, isSpecial, segments }: DecodeTables,
+  { tokenBytes, isSpecial, segments, trimmed }: DecodeTables,
 ): string {
   const kept = skipSpecialTokens ? ids.filter((id) => !isSpecial(id)) : ids;
   const decode = (run: readonly number[]) => createUtf8Decoder().decode(joinBytes(run.map(tokenBytes)));
-  const text = spaceAddedTokens ? segmentsOf(kept, segments).map(decode).join(' ') : decode(kept);
+  const joined = spaceAddedTokens ? segmentsOf(kept, segments).map(decode).join(' ') : decode(kept);
+  const text = trimmed ? joined.trim() : joined;
   return cleanUpSpaces ? cleanUp(text) : text;
 }
 

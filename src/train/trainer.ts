@@ -96,10 +96,8 @@ export async function createTrainer<Batch>(
 
   const accumulate = async (parts: readonly Batch[]): Promise<number> => {
     if (parts.length === 0) throw new InputError('training: a step needs at least one batch');
-    const totals = Float64Array.of(
-      parts.reduce((sum, part) => sum + task.count(part), 0),
-      0,
-    );
+    const count = parts.reduce((sum, part) => sum + task.count(part), 0);
+    const totals = Float64Array.of(count, 0);
     if (peers) await peers.sum(totals);
     if (!(totals[0] > 0)) throw new InputError('training: a step has no labels to learn from');
     arenas.gradients.fill(0);

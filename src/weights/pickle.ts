@@ -43,6 +43,14 @@ export interface PickleVocabulary {
   /** What REDUCE makes of a global and its arguments; 'name' where a global may be named but not applied. */
   readonly symbols: ReadonlyMap<string, ((args: readonly PickleValue[]) => PickleValue) | 'name'>;
   readonly persistent: (id: PickleValue) => PickleValue;
+  /** Whether objects of a class may stand in the pickle, as attributes without any behaviour. Default: of none. */
+  readonly isClass?: (module: string) => boolean;
+}
+
+/** An object of a class that the vocabulary lets stand: its attributes, and nothing that could be called. */
+export interface PickleObject extends PickleRecord {
+  readonly of: 'object';
+  readonly attributes: PickleDict;
 }
 
 interface Machine {
@@ -202,6 +210,7 @@ const operations: ReadonlyMap<number, Operation> = new Map<number, Operation>([
   [0x93, stackGlobal],
   [0x51, (m) => pushContainer(m, m.vocabulary.persistent(pop(m)))], // BINPERSID
   [0x52, reduce],
+  [0x81, newObject],
   [0x62, build],
 ]);
 
@@ -226,7 +235,7 @@ function stackGlobal(machine: Machine): void {
 function pushSymbol({ vocabulary, stack }: Machine, module: string, name: string): void {
   // A space joins them: no key of the vocabulary has more than one, so no other split names it.
   const key = `${module} ${name}`;
-  if (!vocabulary.symbols.has(key)) {
+  if (!vocabulary.symbols.has(key) && !vocabulary.isClass?.(module)) {
     const refused = shown(`${module}.${name}`);
     fail(
       `the checkpoint names the Python global ${refused}, which is not a tensor or a plain container; it is refused`,
@@ -245,11 +254,31 @@ function reduce(machine: Machine): void {
   pushContainer(machine, make(args.items));
 }
 
-/** A module's state dict carries its version numbers as attributes; they are dropped. */
+/** NEWOBJ of a class that may stand: an object without attributes yet. Its name is forgotten. */
+function newObject(machine: Machine): void {
+  const { vocabulary } = machine;
+  if (!vocabulary.isClass) fail(refusal(0x81));
+  const [type, args] = popMany(machine, 2);
+  const [module] = isKind(type, 'symbol') ? type.name.split(' ') : [''];
+  if (!vocabulary.isClass(module) || !isKind(args, 'tuple') || args.items.length > 0) {
+    fail(`NEWOBJ of ${describe(type)} with ${describe(args)}, expected a class of the archive's own and ()`);
+  }
+  const created: PickleObject = { kind: 'record', of: 'object', attributes: createDict() };
+  pushContainer(machine, created);
+}
+
+export function isPickleObject(value: PickleValue | undefined): value is PickleObject {
+  return isKind(value, 'record') && value.of === 'object';
+}
+
+/** A module's state dict carries its version numbers as attributes, which are dropped; an object takes its own. */
 function build(machine: Machine): void {
   const state = pop(machine);
-  if (!isKind(top(machine), 'dict') || !(state === null || isKind(state, 'dict'))) {
-    fail(`BUILD of ${describe(top(machine))} with ${describe(state)}, expected a dict and its attributes`);
+  const target = top(machine);
+  if (isPickleObject(target) && isKind(state, 'dict')) {
+    for (const [name, value] of state.entries) setItem(target.attributes, name, value);
+  } else if (!isKind(target, 'dict') || !(state === null || isKind(state, 'dict'))) {
+    fail(`BUILD of ${describe(target)} with ${describe(state)}, expected a dict and its attributes`);
   }
 }
 

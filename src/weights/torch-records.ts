@@ -1,6 +1,16 @@
 import { type DType, itemSize } from '../core/dtype.js';
 import { WeightsError } from '../core/errors.js';
-import { createDict, describe, isKind, type PickleRecord, type PickleValue, type PickleVocabulary } from './pickle.js';
+import {
+  createDict,
+  describe,
+  isKind,
+  isPickleObject,
+  type PickleDict,
+  type PickleObject,
+  type PickleRecord,
+  type PickleValue,
+  type PickleVocabulary,
+} from './pickle.js';
 import { exactProduct, isExtent, shown } from './source.js';
 
 /** A run of bytes that tensors are views of. */
@@ -75,6 +85,45 @@ export function torchVocabulary(storages: Map<string, StorageRecord>): PickleVoc
     ]),
     persistent: (id) => declareStorage(storages, id),
   };
+}
+
+/** Lists with an element type (torch/jit/_pickle.py): the list itself. */
+const typedLists = ['build_intlist', 'build_doublelist', 'build_boollist', 'build_tensorlist', 'restore_type_tag'];
+
+/**
+ * The vocabulary of a TorchScript archive's data.pkl: objects of the archive's own classes stand in it as plain attributes. The
+ * classes' code is never looked at.
+ */
+export function scriptVocabulary(): PickleVocabulary {
+  const { symbols, persistent } = torchVocabulary(new Map());
+  const list = ([items]: readonly PickleValue[]): PickleValue => items ?? null;
+  return {
+    symbols: new Map([...symbols, ...typedLists.map((name) => [`torch.jit._pickle ${name}`, list] as const)]),
+    persistent,
+    isClass: (module) => module === '__torch__' || module.startsWith('__torch__.'),
+  };
+}
+
+const maxModules = 100_000;
+const maxModuleDepth = 100;
+
+/** The tensors of a scripted module by their dotted names, as its state_dict() would have them. Throws WeightsError. */
+export function moduleTensors(root: PickleObject, where: string): PickleDict {
+  const found = createDict();
+  let modules = 0;
+  const visit = (module: PickleObject, prefix: string, depth: number): void => {
+    if (modules++ > maxModules || depth > maxModuleDepth) {
+      fail(`${where}: more modules than a model has, or one within itself`);
+    }
+    for (const [key, value] of module.attributes.entries) {
+      const name = `${prefix}${String(key)}`;
+      if (found.entries.has(name)) fail(`${where}: two tensors are called ${shown(name)}`);
+      if (isTensor(value)) found.entries.set(name, value);
+      else if (isPickleObject(value)) visit(value, `${name}.`, depth + 1);
+    }
+  };
+  visit(root, '', 0);
+  return found;
 }
 
 /** Narrows to a tensor. */

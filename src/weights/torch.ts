@@ -1,9 +1,16 @@
 /** Files of torch.save (torch/serialization.py): zip archives, and the layout before torch 1.6. Nothing in them is run. */
 import { WeightsError } from '../core/errors.js';
 import { type Checkpoint, expectEntry } from './checkpoint.js';
-import { describe, isKind, type PickleDict, type PickleValue, readPickle } from './pickle.js';
+import { describe, isKind, isPickleObject, type PickleDict, type PickleValue, readPickle } from './pickle.js';
 import { type ByteSource, decodeUtf8, readBytes, shown, uint64At, viewOf } from './source.js';
-import { isTensor, type StorageRecord, type TensorRecord, torchVocabulary } from './torch-records.js';
+import {
+  isTensor,
+  moduleTensors,
+  type StorageRecord,
+  scriptVocabulary,
+  type TensorRecord,
+  torchVocabulary,
+} from './torch-records.js';
 import { readView } from './torch-view.js';
 import { checkCrc, locateMember, readMember, readZip, type ZipMember } from './zip.js';
 
@@ -29,7 +36,7 @@ const legacyProtocol = 1001;
 const nestedKeys = ['model', 'state_dict', 'model_state_dict'];
 
 /**
- * Opens a file of torch.save (`pytorch_model.bin`, `.pt`, `.pth`). Nothing in it is executed: a file that names anything but tensors
+ * Opens a file of torch.save (`pytorch_model.bin`, `.pt`, `.pth`), or the tensors of one of torch.jit.save. Nothing in it is executed: a file that names anything but tensors
  * and plain containers is refused. Its tensors are the dict itself, or the one dict of tensors under `model`, `state_dict` or
  * `model_state_dict`. Throws WeightsError.
  */
@@ -64,15 +71,16 @@ async function startsWith(source: ByteSource, magic: readonly number[]): Promise
 async function readZipLayout(source: ByteSource): Promise<Layout> {
   const members = await readZip(source);
   const folder = findFolder(source, members);
-  if (members.has(`${folder}/constants.pkl`)) {
-    fail(source, 'this is a TorchScript archive, which holds a program; save its state_dict() with torch.save instead');
-  }
   await checkVersion(source, members.get(`${folder}/version`));
   await checkByteOrder(source, members.get(`${folder}/byteorder`));
   const pickle = await readMember(source, members.get(`${folder}/data.pkl`)!, maxPickleBytes);
-  const { value, end } = readPickle(pickle, 0, torchVocabulary(new Map()), source.name);
+  // torch.jit.save: the module's attributes are read as data, its program (code/, constants.pkl) is not looked at.
+  const isScript = members.has(`${folder}/constants.pkl`);
+  const vocabulary = isScript ? scriptVocabulary() : torchVocabulary(new Map());
+  const { value, end } = readPickle(pickle, 0, vocabulary, source.name);
   if (end !== pickle.length) fail(source, `expected the pickle to end at byte ${pickle.length}, it ends at ${end}`);
-  return { root: value, find: (storage) => findMember(source, members.get(`${folder}/data/${storage.key}`), storage) };
+  const root = isPickleObject(value) ? moduleTensors(value, source.name) : value;
+  return { root, find: (storage) => findMember(source, members.get(`${folder}/data/${storage.key}`), storage) };
 }
 
 /** The archive's one folder, which is named after the file it was saved to. */

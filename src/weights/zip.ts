@@ -1,12 +1,14 @@
 import { WeightsError } from '../core/errors.js';
 import { type ByteSource, decodeUtf8, readBytes, shown, uint64At, viewOf } from './source.js';
 
-/** A stored (not compressed) member of a zip archive. */
+/** A member of a zip archive. */
 export interface ZipMember {
   readonly name: string;
   /** Where its local header is. */
   readonly headerAt: number;
   readonly size: number;
+  /** Bytes it takes in the file; other than `size` for a compressed member only, which can be listed but not read. */
+  readonly storedSize: number;
   /** CRC-32 of the content; 0 also stands for "not recorded". */
   readonly crc: number;
 }
@@ -37,10 +39,12 @@ const maxDirectoryBytes = 64 << 20;
 const maxMembers = 200_000;
 const encryptedFlag = 1;
 const zip64Extra = 1;
+/** The programs in a TorchScript archive: nothing here reads them. */
+const programs = /^[^/]+\/code\//;
 
 /**
- * Lists a zip archive (APPNOTE.TXT of the format) by its central directory alone. Throws WeightsError for compressed or encrypted
- * members, a name that occurs twice, members over one another, and whatever two readers could understand differently.
+ * Lists a zip archive (APPNOTE.TXT of the format) by its central directory alone. Throws WeightsError for encrypted members,
+ * compressed ones (but a TorchScript archive's programs, which nothing reads), a name that occurs twice, members over one another, and whatever two readers could understand differently.
  */
 export async function readZip(source: ByteSource): Promise<ReadonlyMap<string, ZipMember>> {
   const { offset, size, count } = await findDirectory(source);
@@ -144,7 +148,8 @@ function readEntry(bytes: Uint8Array, at: number, where: string): { member: ZipM
   const name = decodeUtf8(bytes.subarray(nameAt, extraAt), where);
   const label = `${where}: the member ${shown(name)}`;
   if (view.getUint16(at + 8, true) & encryptedFlag) throw new WeightsError(`${label} is encrypted`);
-  if (view.getUint16(at + 10, true) !== 0) {
+  const isProgram = programs.test(name);
+  if (view.getUint16(at + 10, true) !== 0 && !isProgram) {
     throw new WeightsError(`${label} is compressed; torch.save stores members as they are, so save the file again`);
   }
   const short = {
@@ -153,9 +158,9 @@ function readEntry(bytes: Uint8Array, at: number, where: string): { member: ZipM
     headerAt: view.getUint32(at + 42, true),
   };
   const { compressed, size, headerAt } = widenEntry(short, bytes.subarray(extraAt, commentAt), label);
-  if (compressed !== size)
+  if (compressed !== size && !isProgram)
     throw new WeightsError(`${label} is stored, but its two sizes differ: ${size}, ${compressed}`);
-  return { member: { name, headerAt, size, crc: view.getUint32(at + 16, true) }, next };
+  return { member: { name, headerAt, size, storedSize: compressed, crc: view.getUint32(at + 16, true) }, next };
 }
 
 interface EntrySizes {
@@ -192,10 +197,11 @@ function findExtra(extra: Uint8Array, id: number, label: string): Uint8Array {
 
 function checkOverlap(source: ByteSource, members: ReadonlyMap<string, ZipMember>, directoryAt: number): void {
   let end = 0;
-  for (const { name, headerAt, size } of [...members.values()].sort((a, b) => a.headerAt - b.headerAt)) {
+  for (const { name, headerAt, storedSize } of [...members.values()].sort((a, b) => a.headerAt - b.headerAt)) {
     if (headerAt < end) fail(source, `the member ${shown(name)} overlaps another`);
-    end = headerAt + localBytes + size;
-    if (end > directoryAt) fail(source, `the member ${shown(name)} runs past the data, its size ${size} is wrong`);
+    end = headerAt + localBytes + storedSize;
+    if (end > directoryAt)
+      fail(source, `the member ${shown(name)} runs past the data, its size ${storedSize} is wrong`);
   }
 }
 

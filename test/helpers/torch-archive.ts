@@ -2,7 +2,8 @@ import { crc32 } from '../../src/weights/zip.js';
 
 /** Files of torch.save built byte by byte, so that every number in them can be wrong. */
 
-export type Member = readonly [name: string, content: Uint8Array];
+/** With `deflated` the member is stored as that. */
+export type Member = readonly [name: string, content: Uint8Array, deflated?: Uint8Array];
 
 const bytes = (...values: number[]) => Uint8Array.from(values);
 
@@ -16,22 +17,23 @@ function le(size: 1 | 2 | 4 | 8, value: number): Uint8Array {
   return out.subarray(0, size);
 }
 
-/** A zip archive of stored members. */
+/** A zip archive of stored members, but for those that are given deflated. */
 export function storedZip(members: readonly Member[]): Uint8Array {
   const locals: Uint8Array[] = [];
   const entries: Uint8Array[] = [];
   let at = 0;
-  for (const [name, content] of members) {
+  for (const [name, content, deflated] of members) {
     const label = Buffer.from(name);
     const fields = concat(
       le(4, 0),
       le(4, crc32(content)),
-      le(4, content.length),
+      le(4, (deflated ?? content).length),
       le(4, content.length),
       le(2, label.length),
     );
-    const local = concat('PK\x03\x04', le(2, 20), le(4, 0), fields, le(2, 0), label, content);
-    entries.push(concat('PK\x01\x02', le(4, 20), le(4, 0), fields, new Uint8Array(12), le(4, at), label));
+    const method = concat(le(2, 0), le(2, deflated ? 8 : 0));
+    const local = concat('PK\x03\x04', le(2, 20), method, fields, le(2, 0), label, deflated ?? content);
+    entries.push(concat('PK\x01\x02', le(4, 20), method, fields, new Uint8Array(12), le(4, at), label));
     locals.push(local);
     at += local.length;
   }
@@ -71,6 +73,7 @@ export const op = {
   global: (module: string, name: string) => concat('c', `${module}\n${name}\n`),
   stackGlobal: (module: string, name: string) => concat(op.short(module), op.short(name), bytes(0x93)),
   reduce: (callee: Uint8Array, args: Uint8Array) => concat(callee, args, 'R'),
+  object: (module: string, name: string) => concat(op.global(module, name), ')', bytes(0x81)),
   build: (target: Uint8Array, state: Uint8Array) => concat(target, state, 'b'),
 };
 

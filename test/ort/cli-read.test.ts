@@ -104,7 +104,7 @@ test('read: directories that are no checkpoint, or another family', async () => 
   await assertRefused([page, '-m', empty], /is not a checkpoint: it has no config.json/);
   await assertRefused(
     [page, '-m', variant('llama', { config: { model_type: 'llama' } })],
-    /model_type: expected vary or opt, got "llama"/,
+    /model_type: expected vary, opt, clip or siglip, got "llama"/,
   );
   await assertRefused(
     [page, '-m', variant('no-weights', { remove: ['model.safetensors'] })],

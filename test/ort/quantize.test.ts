@@ -28,6 +28,7 @@ const inputIds = [
 async function open(dir: string, precision?: Precision) {
   const model = await loadModel(dir, { threads: 1, ...(precision && { precision }) });
   after(() => model.dispose());
+  assert.ok(model.kind === 'opt');
   return model;
 }
 

@@ -16,6 +16,7 @@ const { config } = fixtureJson<{ config: Record<string, { eos_variant: number; n
 async function open(name: string, precision: Precision = 'float32') {
   const model = await loadModel(fixturePath(`opt/${name}`), { threads: 2, precision });
   after(() => model.dispose());
+  assert.ok(model.kind === 'opt');
   return model;
 }
 

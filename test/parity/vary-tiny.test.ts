@@ -77,6 +77,7 @@ test('greedy generation from a cache', async () => {
 test('int8 weights: the same ids', async () => {
   const small = await loadModel(fixturePath('vary-tiny/checkpoint'), { threads: 2, precision: 'int8' });
   after(() => small.dispose());
+  assert.ok(small.kind === 'vary');
   const input = { inputIds: rows('gen.input_ids'), pixelValues: images(1) };
   assert.deepEqual(await small.generate(input, { maxNewTokens: 16, eosId: null }), rows('greedy.ids'));
 });

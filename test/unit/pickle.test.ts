@@ -2,12 +2,23 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { deflateRawSync } from 'node:zlib';
 import { VaryclipError, WeightsError } from '../../src/core/errors.js';
 import { createRng } from '../../src/core/rng.js';
 import { memorySource } from '../../src/weights/source.js';
 import { openTorch } from '../../src/weights/torch.js';
 import { fixtureBytes } from '../helpers/fixtures.js';
-import { concat, op, pickleOf, stateDict, storage, storedZip, tensorOf, torchZip } from '../helpers/torch-archive.js';
+import {
+  concat,
+  type Member,
+  op,
+  pickleOf,
+  stateDict,
+  storage,
+  storedZip,
+  tensorOf,
+  torchZip,
+} from '../helpers/torch-archive.js';
 
 const floatsOf = (...values: number[]) => new Uint8Array(Float32Array.from(values).buffer);
 const open = (bytes: Uint8Array) => openTorch(memorySource('test.bin', bytes));
@@ -352,9 +363,43 @@ test('a whole storage is checked against its checksum, and a name that is not th
   assert.throws(() => checkpoint.info('constructor'), { name: 'WeightsError' });
 });
 
+/** An archive of torch.jit.save around the attributes of its module. */
+function scriptArchive(root: Uint8Array, code: readonly Member[] = []): Uint8Array {
+  const data = ['a/data/0', floatsOf(1, 2, 3, 4)] as const;
+  return storedZip([['a/data.pkl', pickleOf(root)], ['a/constants.pkl', pickleOf(op.tuple())], data, ...code]);
+}
+
+test('a TorchScript archive gives its tensors, and its program is not looked at', async () => {
+  const own = (...attributes: (readonly [Uint8Array, Uint8Array])[]) =>
+    op.build(op.object('__torch__.model', 'Part'), op.dict(...attributes));
+  const ints = op.reduce(op.global('torch.jit._pickle', 'build_intlist'), op.tuple(op.list(op.int(1))));
+  const inner = own([op.str('0'), own([op.str('weight'), square])], [op.str('training'), op.bool(false)]);
+  const root = own([op.str('visual'), inner], [op.str('sizes'), ints], [op.str('scale'), square]);
+  const program = Buffer.from('def forward(self): os.system()'.repeat(20));
+  const bytes = scriptArchive(root, [['a/code/__torch__.py', program, deflateRawSync(program)]]);
+  assert.deepEqual((await open(bytes)).names, ['visual.0.weight', 'scale']);
+  assert.deepEqual((await valuesOf(bytes, 'visual.0.weight')) as { values: number[] }, {
+    dtype: 'float32',
+    shape: [2, 2],
+    values: [1, 2, 3, 4],
+  });
+});
+
+test('what is no tensor of a TorchScript archive stays refused', async () => {
+  const evil = op.build(op.object('os', 'system'), op.dict());
+  await assert.rejects(open(scriptArchive(evil)), /names the Python global os\.system/);
+  const called = op.reduce(op.global('__torch__.model', 'Part'), op.tuple(op.str('x')));
+  await assert.rejects(open(scriptArchive(called)), /cannot be applied to arguments/);
+  await assert.rejects(openPickle(op.object('__torch__.model', 'Part')), /names the Python global/);
+  const loop = concat(op.object('__torch__', 'A'), 'q\x00', '}(', op.str('self'), 'h\x00', 'ub');
+  await assert.rejects(open(scriptArchive(loop)), /one within itself/);
+  const plain = Buffer.from('x'.repeat(100));
+  const data: Member = ['a/data/1', plain, deflateRawSync(plain)];
+  await assert.rejects(open(scriptArchive(op.dict(), [data])), /a\/data\/1 is compressed/);
+});
+
 test('archives that are not of torch.save say what they are', async () => {
   const data: [string, Uint8Array] = ['a/data.pkl', pickleOf(op.dict())];
-  await assert.rejects(open(storedZip([data, ['a/constants.pkl', pickleOf(op.tuple())]])), /TorchScript/);
   await assert.rejects(open(storedZip([data, ['b/data.pkl', data[1]]])), /one data\.pkl in the archive, got 2/);
   await assert.rejects(open(storedZip([['data.pkl', data[1]]])), /one data\.pkl in the archive, got 0/);
   await assert.rejects(open(storedZip([data, ['a/byteorder', Buffer.from('big')]])), /little-endian data, got big/);

@@ -276,8 +276,8 @@ const bad: [string, TokenizerFiles, RegExp][] = [
     /pre_tokenizer has no ByteLevel step/,
   ],
   [
-    'CLIP',
-    { tokenizerJson: { ...json, model: { type: 'BPE', end_of_word_suffix: '</w>' } } },
+    'another word end',
+    { tokenizerJson: { ...json, model: { type: 'BPE', end_of_word_suffix: '@@' } } },
     /end_of_word_suffix is set/,
   ],
   [

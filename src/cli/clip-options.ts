@@ -1,0 +1,37 @@
+import { InputError } from '../core/errors.js';
+import type { NodeClipModel } from '../node/load-clip.js';
+import { loadModel } from '../node/load-model.js';
+import type { Arguments, OptionSpecs } from './arguments.js';
+
+/** What every command with a CLIP model takes. */
+export const clipOptions: OptionSpecs = {
+  model: {
+    type: 'string',
+    short: 'm',
+    value: 'DIR',
+    help: 'checkpoint directory, org/name that was pulled, or a .pt file of OpenAI',
+  },
+  precision: { type: 'string', value: 'float32|int8|int4', help: 'of the weights (float32)' },
+  threads: { type: 'string', short: 't', value: 'N', help: 'threads (all cores)' },
+  device: { type: 'string', value: 'cpu|cuda|webgpu', help: 'where to run (cpu)' },
+  truncate: { type: 'boolean', help: 'cut texts that are too long, instead of refusing them' },
+};
+
+/** Opens the model that the options name. Throws InputError for one that is not of CLIP's family. */
+export async function openClipModel(command: string, args: Arguments): Promise<NodeClipModel> {
+  const dir = args.text('model');
+  if (dir === undefined) throw new InputError(`${command}: name a CLIP checkpoint directory with --model`);
+  const [threads, device, precision] = [
+    args.count('threads'),
+    args.choice('device', ['cpu', 'cuda', 'webgpu']),
+    args.choice('precision', ['float32', 'int8', 'int4']),
+  ];
+  const model = await loadModel(dir, {
+    ...(threads !== undefined && { threads }),
+    ...(device && { device }),
+    ...(precision && { precision }),
+  });
+  if (model.kind === 'clip') return model;
+  await model.dispose();
+  throw new InputError(`${dir}: is a ${model.kind} checkpoint; ${command} needs CLIP or SigLIP`);
+}

@@ -1,0 +1,108 @@
+import {
+  createGraphBuilder,
+  fusedLowering,
+  type Graph,
+  type Lowering,
+  plainLowering,
+  type Scope,
+  type Value,
+} from '../graph/builder.js';
+import { type ClipConfig, clipLogits, clipText, clipVision, type TextInputs } from '../models/clip.js';
+import { causalBias } from '../models/opt.js';
+import { type SiglipConfig, siglipLogits, siglipText, siglipVision } from '../models/siglip.js';
+import { sigmoidLoss, symmetricCrossEntropy } from '../nn/contrastive-loss.js';
+import { l2Normalize } from '../nn/normalize.js';
+
+/** Two towers into one space. */
+export type TwoTowerConfig = ClipConfig | SiglipConfig;
+
+type ImageSize = readonly [height: number, width: number];
+type Input = (name: string, dtype: 'float32' | 'int64', shape: readonly (string | number)[]) => Value;
+
+/** The size the vision tower's positions were learned for. */
+export const nativeSize = ({ vision }: TwoTowerConfig): ImageSize => [vision.imageSize, vision.imageSize];
+
+function imageEmbeds(root: Scope, pixels: Value, config: TwoTowerConfig): Value {
+  const features = config.family === 'clip' ? clipVision(root, pixels, config) : siglipVision(root, pixels, config);
+  return root.tap('image_embeds', l2Normalize(root, features));
+}
+
+/** The text tower's inputs; CLIP's has a causal mask besides, from queryIndex and keyIndex. */
+function textEmbeds(root: Scope, input: Input, texts: string, config: TwoTowerConfig): Value {
+  const ids = input('inputIds', 'int64', [texts, 'sequence']);
+  const positions = input('positions', 'int64', ['sequence']);
+  const ends = input('ends', 'int64', [texts]);
+  const clipInputs = (): TextInputs => {
+    const [query, key] = ['queryIndex', 'keyIndex'].map((name) => input(name, 'int64', [texts, 'sequence']));
+    return { ids, positions, ends, bias: causalBias(root, query, key) };
+  };
+  const features =
+    config.family === 'clip'
+      ? clipText(root, clipInputs(), config)
+      : siglipText(root, { ids, positions, ends }, config);
+  return root.tap('text_embeds', l2Normalize(root, features));
+}
+
+/** Pixels [images, 3, H, W] to unit vectors [images, E], `embeds`. */
+export function imageGraph(
+  config: TwoTowerConfig,
+  [height, width]: ImageSize,
+  weightBits: Lowering['weightBits'] = 32,
+): Graph {
+  const builder = createGraphBuilder('image', { ...fusedLowering, weightBits });
+  const pixels = builder.input('pixelValues', 'float32', ['images', config.vision.channels, height, width]);
+  builder.output('embeds', imageEmbeds(builder.root, pixels, config));
+  return builder.finish();
+}
+
+/** Ids [texts, sequence], positions [sequence], ends [texts] (CLIP: queryIndex, keyIndex) to unit vectors [texts, E], `embeds`. */
+export function textGraph(config: TwoTowerConfig, weightBits: Lowering['weightBits'] = 32): Graph {
+  const builder = createGraphBuilder('text', { ...fusedLowering, weightBits });
+  builder.output('embeds', textEmbeds(builder.root, builder.input, 'texts', config));
+  return builder.finish();
+}
+
+/** Unit vectors images [images, E] and texts [texts, E] to `logits` [images, texts]. */
+export function similarityGraph(config: TwoTowerConfig): Graph {
+  const builder = createGraphBuilder('similarity', plainLowering);
+  const [images, texts] = ['images', 'texts'].map((name) => builder.input(name, 'float32', [name, config.embedWidth]));
+  builder.output('logits', logits(builder.root, images, texts, config));
+  return builder.finish();
+}
+
+const logits = (root: Scope, images: Value, texts: Value, config: TwoTowerConfig) =>
+  config.family === 'clip' ? clipLogits(root, images, texts, config) : siglipLogits(root, images, texts);
+
+export interface TwoTowerGraphOptions {
+  readonly imageSize: ImageSize;
+  /** Image i belongs to text i, and there are as many. */
+  readonly loss: boolean;
+  readonly taps: readonly string[];
+}
+
+/**
+ * Both towers in one graph: what training differentiates, and what taps are asked of. Inputs as of `imageGraph` and
+ * `textGraph`; with the loss CLIP takes targets and targetWeights [batch], SigLIP signs [batch, batch] and count []. Outputs:
+ * imageEmbeds, textEmbeds, logitsPerImage, loss, taps.
+ */
+export function twoTowerGraph(config: TwoTowerConfig, { imageSize, loss, taps }: TwoTowerGraphOptions): Graph {
+  const builder = createGraphBuilder('two-towers', plainLowering);
+  const { root, input } = builder;
+  const [images, texts] = loss ? ['batch', 'batch'] : ['images', 'texts'];
+  const pixels = input('pixelValues', 'float32', [images, config.vision.channels, ...imageSize]);
+  const image = imageEmbeds(root, pixels, config);
+  const text = textEmbeds(root, input, texts, config);
+  const perImage = logits(root, image, text, config);
+  builder.output('imageEmbeds', image);
+  builder.output('textEmbeds', text);
+  builder.output('logitsPerImage', perImage);
+  if (loss && config.family === 'clip') {
+    const targets = input('targets', 'int64', ['batch']);
+    const weights = input('targetWeights', 'float32', ['batch']);
+    builder.output('loss', symmetricCrossEntropy(root, perImage, targets, weights));
+  } else if (loss) {
+    const signs = input('signs', 'float32', ['batch', 'batch']);
+    builder.output('loss', sigmoidLoss(root, perImage, signs, input('count', 'float32', [])));
+  }
+  return builder.finish(taps);
+}

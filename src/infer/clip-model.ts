@@ -1,0 +1,258 @@
+import { InputError } from '../core/errors.js';
+import type { Tensor } from '../core/tensor.js';
+import { type ClipProcessor, processClip } from '../image/clip-processor.js';
+import type { Pixels } from '../image/pixels.js';
+import type { Runtime, Session, WeightLoader } from '../runtime/runtime.js';
+import { padRows } from '../text/collate.js';
+import type { Tokenizer } from '../text/tokenizer.js';
+import { type ClipForwardInput, type ClipForwardOutput, checkPixels, clipForward, textFeeds } from './clip-forward.js';
+import { imageGraph, similarityGraph, type TwoTowerConfig, textGraph } from './clip-graphs.js';
+import { type Classification, type LabelOptions, rankLabels, writeLabels } from './labels.js';
+import { type Precision, weightBits } from './quantize.js';
+
+/** What a two-tower model is made of; the platform supplies it. */
+export interface ClipParts {
+  readonly config: TwoTowerConfig;
+  readonly runtime: Runtime;
+  readonly weights: WeightLoader;
+  readonly precision: Precision;
+  readonly processor: ClipProcessor;
+  readonly tokenizer?: Tokenizer;
+  /** Called once when the model is disposed. */
+  readonly close: () => void;
+}
+
+export interface TextOptions {
+  /** Cut texts that have more tokens than the model has positions; otherwise they are an InputError. Default false. */
+  readonly truncate?: boolean;
+}
+
+/** Unit vectors float32 [texts, E]. */
+export interface TextEmbeds extends Tensor<'float32'> {
+  /** Numbers of the texts that were cut. */
+  readonly truncated: readonly number[];
+}
+
+export interface RunSignal {
+  readonly signal?: AbortSignal;
+}
+
+/** Labels embedded once, for many images. */
+export interface Classifier {
+  readonly labels: readonly string[];
+  /** Labels by falling score; for SigLIP each score is a probability of its own, for CLIP they add up to 1. */
+  classify(image: Pixels, options?: RunSignal): Promise<Classification[]>;
+}
+
+export interface ClipModel {
+  readonly kind: 'clip';
+  readonly config: TwoTowerConfig;
+  readonly tokenizer: Tokenizer | undefined;
+  /** Unit vectors float32 [images, E]. */
+  embedImages(images: readonly Pixels[], options?: RunSignal): Promise<Tensor<'float32'>>;
+  /** The same for pixels that are prepared: float32 [images, 3, H, W]. */
+  embedPixels(pixelValues: Tensor, options?: RunSignal): Promise<Tensor<'float32'>>;
+  embedTexts(texts: readonly string[], options?: TextOptions & RunSignal): Promise<TextEmbeds>;
+  /** Scaled similarities of unit vectors: [images, texts]. */
+  similarities(images: Tensor, texts: Tensor): Promise<Tensor<'float32'>>;
+  createClassifier(labels: readonly string[], options?: LabelOptions & RunSignal): Promise<Classifier>;
+  classify(image: Pixels, labels: readonly string[], options?: LabelOptions & RunSignal): Promise<Classification[]>;
+  forward(input: ClipForwardInput): Promise<ClipForwardOutput>;
+  dispose(): Promise<void>;
+}
+
+/** Images and texts that go through a tower at once. */
+const batchSize = 8;
+
+/** Sessions are compiled when first needed; of the image tower's only the one for the last size is kept. */
+function createSessions({ config, runtime, weights, precision }: ClipParts) {
+  const bits = weightBits[precision];
+  const kept = new Map<string, { readonly key: string; readonly session: Promise<Session> }>();
+  const get = async (role: string, key: string, compile: () => Promise<Session>): Promise<Session> => {
+    const known = kept.get(role);
+    if (known?.key === key) return known.session;
+    const session = compile();
+    kept.set(role, { key, session });
+    await known?.session.then((old) => old.dispose()).catch(() => undefined);
+    return session;
+  };
+  return {
+    image: (size: readonly [number, number]) =>
+      get('image', size.join('×'), () => runtime.compile(imageGraph(config, size, bits), { weights })),
+    text: () => get('text', '', () => runtime.compile(textGraph(config, bits), { weights })),
+    similarity: () => get('similarity', '', () => runtime.compile(similarityGraph(config), { weights })),
+    dispose: async () => {
+      for (const { session } of kept.values()) await (await session.catch(() => undefined))?.dispose();
+      kept.clear();
+    },
+  };
+}
+
+/** Runs one task after the other: a session is not replaced while another task uses it. */
+function createQueue(): <T>(task: () => Promise<T>) => Promise<T> {
+  let last: Promise<unknown> = Promise.resolve();
+  return (task) => {
+    const next = last.then(task, task);
+    last = next.catch(() => undefined);
+    return next;
+  };
+}
+
+/** Rows [start, end) of the first axis, sharing memory. */
+function rowsOf({ shape, data }: Tensor, start: number, end: number): Tensor<'float32'> {
+  const size = data.length / shape[0];
+  const part = (data as Float32Array).subarray(start * size, end * size);
+  return { dtype: 'float32', shape: [end - start, ...shape.slice(1)], data: part };
+}
+
+/** Tensors of equal rows under each other. */
+function stack(parts: readonly Tensor[], shape: readonly number[]): Tensor<'float32'> {
+  const data = new Float32Array(parts.reduce((sum, part) => sum + part.data.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    data.set(part.data as Float32Array, at);
+    at += part.data.length;
+  }
+  return { dtype: 'float32', shape, data };
+}
+
+/** Ids of texts; which of them were cut. Throws InputError for a text that is too long. */
+export function encodeTexts(
+  tokenizer: Tokenizer | undefined,
+  texts: readonly string[],
+  maxLength: number,
+  { truncate = false }: TextOptions,
+): { readonly rows: number[][]; readonly truncated: number[] } {
+  if (!tokenizer) throw new InputError('this checkpoint has no tokenizer that is known here: give inputIds to forward');
+  if (texts.length === 0) throw new InputError('texts: expected at least one');
+  const truncated: number[] = [];
+  const rows = texts.map((text, i) => {
+    const ids = tokenizer.encode(text);
+    if (ids.length <= maxLength) return ids;
+    if (!truncate) {
+      throw new InputError(
+        `text ${i} (${JSON.stringify(text.slice(0, 40))}): has ${ids.length} tokens, the model takes ${maxLength}; shorten it or set truncate`,
+      );
+    }
+    truncated.push(i);
+    return tokenizer.encode(text, { maxLength, truncate: true });
+  });
+  return { rows, truncated };
+}
+
+/**
+ * Feeds for rows of ids that end with the end token. CLIP's are padded to the longest and masked; SigLIP's are padded with the
+ * end token to all positions, which its text tower attends to and was trained with.
+ */
+function paddedFeeds(config: TwoTowerConfig, rows: readonly (readonly number[])[]): Record<string, Tensor> {
+  const padId = rows[0][rows[0].length - 1];
+  if (config.family === 'clip') {
+    const { inputIds, attentionMask } = padRows(rows, { padId });
+    return textFeeds(config, inputIds, attentionMask);
+  }
+  const { maxPositions } = config.text;
+  return textFeeds(
+    config,
+    rows.map((row) => [...row, ...Array<number>(maxPositions - row.length).fill(padId)]),
+  );
+}
+
+/** The towers, run one batch after the other. */
+function createTowers(parts: ClipParts) {
+  const { config, processor, tokenizer } = parts;
+  const sessions = createSessions(parts);
+  const enqueue = createQueue();
+  const { embedWidth } = config;
+  let disposed = false;
+  const expectAlive = () => {
+    if (disposed) throw new InputError('this model was disposed');
+  };
+
+  const embedPixels: ClipModel['embedPixels'] = async (pixels, options = {}) => {
+    expectAlive();
+    const size = checkPixels(config, pixels);
+    const count = pixels.shape[0];
+    const embeds: Tensor[] = [];
+    for (let at = 0; at < count; at += batchSize) {
+      const pixelValues = rowsOf(pixels, at, Math.min(count, at + batchSize));
+      const run = async () => (await sessions.image(size)).run({ pixelValues }, options);
+      embeds.push((await enqueue(run))['embeds']);
+    }
+    return stack(embeds, [count, embedWidth]);
+  };
+
+  const embedImages: ClipModel['embedImages'] = async (images, options) => {
+    if (images.length === 0) throw new InputError('images: expected at least one');
+    const embeds: Tensor[] = [];
+    for (let at = 0; at < images.length; ) {
+      // Images of one size go together: without a centre crop they may differ.
+      const first = processClip(images[at], processor);
+      const batch = [first];
+      while (batch.length < batchSize && at + batch.length < images.length) {
+        const next = processClip(images[at + batch.length], processor);
+        if (String(next.shape) !== String(first.shape)) break;
+        batch.push(next);
+      }
+      embeds.push(await embedPixels(stack(batch, [batch.length, ...first.shape]), options));
+      at += batch.length;
+    }
+    return stack(embeds, [images.length, embedWidth]);
+  };
+
+  const embedTexts: ClipModel['embedTexts'] = async (texts, { truncate = false, ...options } = {}) => {
+    expectAlive();
+    const { rows, truncated } = encodeTexts(tokenizer, texts, config.text.maxPositions, { truncate });
+    const embeds: Tensor[] = [];
+    for (let at = 0; at < rows.length; at += batchSize) {
+      const feeds = paddedFeeds(config, rows.slice(at, at + batchSize));
+      embeds.push((await enqueue(async () => (await sessions.text()).run(feeds, options)))['embeds']);
+    }
+    return { ...stack(embeds, [rows.length, embedWidth]), truncated };
+  };
+
+  const similarities: ClipModel['similarities'] = async (images, texts) => {
+    expectAlive();
+    const { logits } = await enqueue(async () => (await sessions.similarity()).run({ images, texts }));
+    return logits as Tensor<'float32'>;
+  };
+
+  const dispose = async () => {
+    if (disposed) return;
+    disposed = true;
+    await enqueue(sessions.dispose);
+    parts.close();
+  };
+  return { embedPixels, embedImages, embedTexts, similarities, expectAlive, dispose };
+}
+
+/** A CLIP or SigLIP model. */
+export function createClipModel(parts: ClipParts): ClipModel {
+  const { config, runtime, weights, tokenizer } = parts;
+  const { expectAlive, ...towers } = createTowers(parts);
+  const { embedImages, embedTexts, similarities } = towers;
+
+  const createClassifier: ClipModel['createClassifier'] = async (labels, { template, ...options } = {}) => {
+    const written = writeLabels(labels, template === undefined ? {} : { template });
+    const texts = written.average(await embedTexts(written.texts, options));
+    return {
+      labels,
+      classify: async (image, run) => {
+        const logits = await similarities(await embedImages([image], run), texts);
+        return rankLabels(labels, logits.data, config.family);
+      },
+    };
+  };
+
+  return {
+    kind: 'clip',
+    config,
+    tokenizer,
+    ...towers,
+    createClassifier,
+    classify: async (image, labels, options) => (await createClassifier(labels, options)).classify(image, options),
+    forward: (input) => {
+      expectAlive();
+      return clipForward(runtime, weights, config, input);
+    },
+  };
+}

@@ -1,0 +1,160 @@
+/** OpenAI's own names and layout of CLIP's tensors (openai/CLIP model.py), which open_clip's checkpoints keep. */
+import { InputError, WeightsError } from '../core/errors.js';
+import { asObject, booleanField, countField, isObject, type JsonObject } from '../core/json.js';
+import type { Tensor } from '../core/tensor.js';
+import type { Checkpoint, TensorInfo } from '../weights/checkpoint.js';
+import { type ClipConfig, clipVitB32 } from './clip.js';
+
+/** One of our tensors in OpenAI's layout: as it is, a third of it, or transposed. */
+interface Origin {
+  readonly name: string;
+  readonly third?: 0 | 1 | 2;
+  readonly transposed?: boolean;
+}
+
+const fixed: Readonly<Record<string, Origin & { readonly ours: string }>> = Object.fromEntries(
+  [
+    { name: 'logit_scale', ours: 'logit_scale' },
+    { name: 'token_embedding.weight', ours: 'text_model.embeddings.token_embedding.weight' },
+    { name: 'positional_embedding', ours: 'text_model.embeddings.position_embedding.weight' },
+    { name: 'text_projection', ours: 'text_projection.weight', transposed: true },
+    { name: 'visual.class_embedding', ours: 'vision_model.embeddings.class_embedding' },
+    { name: 'visual.conv1.weight', ours: 'vision_model.embeddings.patch_embedding.weight' },
+    { name: 'visual.positional_embedding', ours: 'vision_model.embeddings.position_embedding.weight' },
+    { name: 'visual.proj', ours: 'visual_projection.weight', transposed: true },
+  ].map((entry) => [entry.name, entry]),
+);
+const norms: Readonly<Record<string, string>> = {
+  ln_final: 'text_model.final_layer_norm',
+  'visual.ln_pre': 'vision_model.pre_layrnorm',
+  'visual.ln_post': 'vision_model.post_layernorm',
+};
+const blockParts: Readonly<Record<string, string>> = {
+  'attn.out_proj': 'self_attn.out_proj',
+  ln_1: 'layer_norm1',
+  ln_2: 'layer_norm2',
+  'mlp.c_fc': 'mlp.fc1',
+  'mlp.c_proj': 'mlp.fc2',
+};
+/** Numbers that OpenAI's archives keep beside the weights, and open_clip's attention mask. */
+const notWeights = new Set(['input_resolution', 'context_length', 'vocab_size', 'attn_mask']);
+
+/** What tensors a stored name holds, by our names. A name that is not known stays as it is, and is reported when loading. */
+function originsOf(name: string): readonly (readonly [ours: string, Origin])[] {
+  if (notWeights.has(name)) return [];
+  if (Object.hasOwn(fixed, name)) return [[fixed[name].ours, fixed[name]]];
+  const norm = /^(.*)\.(weight|bias)$/.exec(name);
+  if (norm && Object.hasOwn(norms, norm[1])) return [[`${norms[norm[1]]}.${norm[2]}`, { name }]];
+  const block = /^(visual\.)?transformer\.resblocks\.(\d+)\.(.*?)[._](weight|bias)$/.exec(name);
+  if (!block) return [[name, { name }]];
+  const [, visual, layer, part, kind] = block;
+  const path = `${visual ? 'vision_model' : 'text_model'}.encoder.layers.${layer}`;
+  if (part === 'attn.in_proj') {
+    const thirds = (['q', 'k', 'v'] as const).map((letter, third) => [letter, third as 0 | 1 | 2] as const);
+    return thirds.map(([letter, third]) => [`${path}.self_attn.${letter}_proj.${kind}`, { name, third }]);
+  }
+  const ours = Object.hasOwn(blockParts, part) ? blockParts[part] : part;
+  return [[`${path}.${ours}.${kind}`, { name }]];
+}
+
+/** Whether a checkpoint has OpenAI's names. */
+export function hasOpenAiNames(names: readonly string[]): boolean {
+  return names.includes('visual.conv1.weight') && names.includes('text_projection');
+}
+
+function shapeOf({ shape }: TensorInfo, { name, third, transposed }: Origin): readonly number[] {
+  if (transposed) return [...shape].reverse();
+  if (third === undefined) return shape;
+  if (shape[0] % 3 !== 0) throw new WeightsError(`${name}: expected a multiple of 3 rows, got [${shape}]`);
+  return [shape[0] / 3, ...shape.slice(1)];
+}
+
+function partOf(tensor: Tensor, origin: Origin): Tensor {
+  const shape = shapeOf(tensor, origin);
+  const { dtype, data } = tensor;
+  if (origin.third !== undefined) {
+    const size = data.length / 3;
+    return { dtype, shape, data: data.slice(origin.third * size, (origin.third + 1) * size) };
+  }
+  if (!origin.transposed) return tensor;
+  const [rows, columns] = shape;
+  const out = data.slice();
+  for (let r = 0; r < rows; r++) for (let c = 0; c < columns; c++) out[r * columns + c] = data[c * rows + r];
+  return { dtype, shape, data: out };
+}
+
+/** A checkpoint with OpenAI's names as one with transformers' names: queries, keys and values apart, projections [out, in]. */
+export function fromOpenAi(checkpoint: Checkpoint): Checkpoint {
+  const origins = new Map(checkpoint.names.flatMap(originsOf));
+  const find = (name: string) => {
+    const origin = origins.get(name);
+    if (!origin) throw new WeightsError(`${checkpoint.name}: no tensor is called ${name}`);
+    return origin;
+  };
+  return {
+    ...checkpoint,
+    names: [...origins.keys()],
+    info: (name) => {
+      const origin = find(name);
+      const info = checkpoint.info(origin.name);
+      return { dtype: info.dtype, shape: shapeOf(info, origin) };
+    },
+    read: async (name) => {
+      const origin = find(name);
+      return partOf(await checkpoint.read(origin.name), origin);
+    },
+  };
+}
+
+/** Heads of OpenAI's towers are 64 wide. */
+const headWidth = 64;
+
+/**
+ * Sizes of a checkpoint with OpenAI's names: from its shapes, and from open_clip's `model_cfg` what shapes do not tell (heads,
+ * activation). Throws InputError for towers that are not CLIP's.
+ */
+export function openAiConfigFrom(checkpoint: Checkpoint, modelConfig: unknown, where: string): ClipConfig {
+  const json = modelConfig === undefined ? {} : asObject(modelConfig, where);
+  const block = (name: string): JsonObject => (isObject(json[name]) ? json[name] : {});
+  const [vision, text] = [block('vision_cfg'), block('text_cfg')];
+  if (typeof vision['timm_model_name'] === 'string' || typeof text['hf_model_name'] === 'string') {
+    throw new InputError(
+      `${where}: the towers are of timm or transformers; only CLIP's own transformers are known here`,
+    );
+  }
+  const shape = (name: string) => checkpoint.info(name).shape;
+  const layers = (prefix: string) =>
+    checkpoint.names.filter((name) => name.startsWith(prefix) && name.endsWith('.attn.in_proj_weight')).length;
+  const [visionWidth, channels, , patchSize] = shape('visual.conv1.weight');
+  const side = Math.round(Math.sqrt(shape('visual.positional_embedding')[0] - 1));
+  const [textWidth, embedWidth] = shape('text_projection');
+  const perHead = countField(vision, 'head_width', `${where}: vision_cfg`, headWidth);
+  const quick = modelConfig === undefined || booleanField(json, 'quick_gelu', where, false);
+  const shared = { activation: quick ? 'quick_gelu' : 'gelu', epsilon: 1e-5 } as const;
+  const mlpOf = (prefix: string) => shape(`${prefix}transformer.resblocks.0.mlp.c_fc.weight`)[0];
+  return {
+    family: 'clip',
+    text: {
+      ...shared,
+      width: textWidth,
+      layers: layers('transformer.'),
+      heads: countField(text, 'heads', `${where}: text_cfg`, Math.max(1, Math.floor(textWidth / headWidth))),
+      mlpWidth: mlpOf(''),
+      vocabSize: shape('token_embedding.weight')[0],
+      maxPositions: shape('positional_embedding')[0],
+      endId: undefined,
+    },
+    vision: {
+      ...shared,
+      width: visionWidth,
+      layers: layers('visual.transformer.'),
+      heads: Math.max(1, Math.floor(visionWidth / perHead)),
+      mlpWidth: mlpOf('visual.'),
+      imageSize: side * patchSize,
+      patchSize,
+      channels,
+    },
+    embedWidth,
+    logitScale: clipVitB32.logitScale,
+  };
+}

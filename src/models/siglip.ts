@@ -1,0 +1,123 @@
+/**
+ * SigLIP (arXiv 2303.15343; transformers/models/siglip/modeling_siglip.py), where it differs from CLIP: no class row but an
+ * attention head with a learned query, a text tower without a mask that is pooled at its last position, a bias on the logits.
+ */
+import { InputError } from '../core/errors.js';
+import { asObject, booleanField } from '../core/json.js';
+import { normalInit, type Scope, type Value, zerosInit } from '../graph/builder.js';
+import { add, broadcastBatch, matMulTransposed, mul, reshape, split } from '../graph/functions.js';
+import { attention } from '../nn/attention.js';
+import { layerNorm } from '../nn/layer-norm.js';
+import { linear, linearWith } from '../nn/linear.js';
+import { patchEmbed } from '../nn/patch-embed.js';
+import {
+  embedText,
+  gridPositions,
+  logitFactor,
+  pickRows,
+  type TextInputs,
+  type TextTowerConfig,
+  textTowerFrom,
+  towerJson,
+  type VisionTowerConfig,
+  visionTowerFrom,
+} from './clip.js';
+import { encoderLayers, encoderMlp } from './transformer-encoder.js';
+
+export interface SiglipConfig {
+  readonly family: 'siglip';
+  readonly text: TextTowerConfig;
+  readonly vision: VisionTowerConfig;
+  readonly embedWidth: number;
+}
+
+const encoder = {
+  width: 768,
+  layers: 12,
+  heads: 12,
+  mlpWidth: 3072,
+  activation: 'gelu_pytorch_tanh',
+  epsilon: 1e-6,
+} as const;
+
+/** google/siglip-base-patch16-224. */
+export const siglipB16: SiglipConfig = {
+  family: 'siglip',
+  text: { ...encoder, vocabSize: 32000, maxPositions: 64, endId: undefined },
+  vision: { ...encoder, imageSize: 224, patchSize: 16, channels: 3 },
+  embedWidth: 768,
+};
+
+/** Sizes of both towers from a `config.json`; defaults are transformers' SiglipConfig's. */
+export function siglipConfigFrom(value: unknown, where: string): SiglipConfig {
+  const json = asObject(value, where);
+  const text = textTowerFrom(towerJson(json, 'text_config', where), where, siglipB16.text);
+  const visionJson = towerJson(json, 'vision_config', where);
+  const vision = visionTowerFrom(visionJson, where, siglipB16.vision);
+  if (!booleanField(visionJson, 'vision_use_head', `${where}: vision_config`, true)) {
+    throw new InputError(
+      `${where}: vision_config: vision_use_head is false: without its head the tower makes no embedding`,
+    );
+  }
+  if (text.width !== vision.width) {
+    throw new InputError(`${where}: the towers' hidden_size must be equal, got ${text.width} and ${vision.width}`);
+  }
+  return { family: 'siglip', text, vision, embedWidth: vision.width };
+}
+
+/** Texts in the common space, not yet of unit length: [B, C]. */
+export function siglipText(
+  root: Scope,
+  { ids, positions, ends }: Omit<TextInputs, 'bias'>,
+  config: SiglipConfig,
+): Value {
+  const s = root.at('text_model');
+  const hidden = encoderLayers(s, embedText(s, ids, positions, config.text), config.text);
+  const last = s.tap('last_hidden_state', layerNorm(s.at('final_layer_norm'), hidden, config.text));
+  return root.tap('text_features', linear(s.at('head'), pickRows(s, last, ends), config.embedWidth));
+}
+
+/** Images [B, 3, H, W] in the common space, not yet of unit length: [B, C]. */
+export function siglipVision(root: Scope, pixels: Value, config: SiglipConfig): Value {
+  const s = root.at('vision_model');
+  const hidden = encoderLayers(s, embedPatches(s.at('embeddings'), pixels, config.vision), config.vision);
+  const last = s.tap('last_hidden_state', layerNorm(s.at('post_layernorm'), hidden, config.vision));
+  return root.tap('image_features', poolingHead(s.at('head'), last, config.vision));
+}
+
+function embedPatches(s: Scope, pixels: Value, { width, patchSize, imageSize }: VisionTowerConfig): Value {
+  const patches = patchEmbed(s, s.at('patch_embedding'), pixels, {
+    width,
+    patchSize: [patchSize, patchSize],
+    bias: true,
+  });
+  const [B, h, w] = [patches.shape[0], Number(patches.shape[1]), Number(patches.shape[2])];
+  const side = Math.floor(imageSize / patchSize);
+  const table = s.at('position_embedding').parameter('weight', [side * side, width], normalInit(0.02));
+  return add(s, reshape(s, patches, [B, h * w, width]), gridPositions(s, table, side, [h, w]));
+}
+
+/** One learned query over all patches [B, T, C], then a layer's second half: [B, C]. */
+function poolingHead(s: Scope, x: Value, config: VisionTowerConfig): Value {
+  const { width, heads } = config;
+  const at = s.at('attention');
+  const weights = split(
+    at,
+    at.parameter('in_proj_weight', [3 * width, width], normalInit(0.02)),
+    [width, width, width],
+    0,
+  );
+  const biases = split(at, at.parameter('in_proj_bias', [3 * width], zerosInit), [width, width, width], 0);
+  const probe = broadcastBatch(s, s.parameter('probe', [1, 1, width], normalInit(0.02)), x); // [B, 1, C]
+  const [q, k, v] = [probe, x, x].map((input, i) => linearWith(at, input, weights[i], biases[i]));
+  const mixed = attention(at, q, k, v, { heads, scale: (width / heads) ** -0.5 });
+  const pooled = linear(at.at('out_proj'), mixed, width); // [B, 1, C]
+  const out = add(s, pooled, encoderMlp(s.at('mlp'), layerNorm(s.at('layernorm'), pooled, config), config));
+  return reshape(s, out, [x.shape[0], width]);
+}
+
+/** Similarities of unit vectors [N, E] and [M, E], scaled and shifted: [N, M]. */
+export function siglipLogits(root: Scope, images: Value, texts: Value): Value {
+  const scaled = mul(root, matMulTransposed(root, images, texts), logitFactor(root, [1], Math.log(10)));
+  return add(root, scaled, root.parameter('logit_bias', [1], { kind: 'constant', value: -10 }));
+}

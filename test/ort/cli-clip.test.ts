@@ -1,0 +1,106 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { templateSets } from '../../src/infer/template-sets.js';
+import { temporaryFolder, withTokenizer } from '../helpers/clip-checkpoints.js';
+import { fixturePath } from '../helpers/fixtures.js';
+
+const bin = fileURLToPath(new URL('../../../bin/varyclip.js', import.meta.url));
+const model = ['--model', withTokenizer('clip/ckpt-modern'), '--threads', '2'];
+const image = fixturePath('clip-image-processor/images/rgb.png');
+const other = fixturePath('clip-image-processor/images/tiny.png');
+
+function run(...args: string[]): { code: number | null; out: string; err: string } {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [bin, ...args], { encoding: 'utf8' });
+  return { code: status, out: stdout, err: stderr };
+}
+
+const lines = (out: string) =>
+  out
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+
+test('classify: labels with scores, best first', () => {
+  const { code, out } = run('classify', image, '--labels', 'cat, dog,bird', '--top', '2', ...model);
+  assert.equal(code, 0);
+  assert.match(out, /^\d\.\d{4}\t(cat|dog|bird)\n\d\.\d{4}\t(cat|dog|bird)\n$/);
+});
+
+test('classify: several images, one missing: the others are done, exit 3', () => {
+  const labels = join(temporaryFolder(), 'labels.txt');
+  writeFileSync(labels, 'cat\ndog\n\n');
+  const templates = ['--template', 'a {}', '--template', 'the {}'];
+  const args = ['classify', image, '/nowhere.png', other, '--labels-file', labels, '--json', ...templates, ...model];
+  const { code, out, err } = run(...args);
+  assert.equal(code, 3);
+  assert.deepEqual(
+    lines(out).map((line) => line['image']),
+    [image, other],
+  );
+  const [{ labels: ranked }] = lines(out) as { labels: { label: string; score: number }[] }[];
+  assert.ok(Math.abs(ranked[0].score + ranked[1].score - 1) < 1e-6);
+  assert.match(err, /nowhere\.png/);
+});
+
+test('classify: wrong usage is exit 2 and says what is missing', () => {
+  assert.match(run('classify', image, ...model).err, /give labels/);
+  assert.match(run('classify', '--labels', 'a', ...model).err, /at least one image/);
+  assert.match(run('classify', image, '--labels', 'a,a', ...model).err, /"a" occurs twice/);
+  assert.match(run('classify', image, '--labels', 'a', '--templates', 'nope', ...model).err, /expected one of photo/);
+  const { code, err } = run('classify', image, '--labels', 'a', '--model', 'examples/tiny-vary');
+  assert.equal(code, 2);
+  assert.match(err, /is a vary checkpoint; classify needs CLIP/);
+  assert.equal(run('classify', '/nowhere.png', '--labels', 'a', ...model).code, 2);
+});
+
+test('embed: unit vectors of images and texts; a text too long is cut only when asked', () => {
+  const { code, out } = run('embed', image, other, '--text', 'a cat', '--text', 'a dog', '--json', ...model);
+  assert.equal(code, 0);
+  const items = lines(out) as { image?: string; text?: string; embedding: number[] }[];
+  assert.deepEqual(
+    items.map((item) => item.image ?? item.text),
+    [image, other, 'a cat', 'a dog'],
+  );
+  for (const { embedding } of items) assert.ok(Math.abs(Math.hypot(...embedding) - 1) < 1e-5);
+  const long = 'the '.repeat(60);
+  assert.equal(run('embed', '--text', long, ...model).code, 2);
+  const cut = run('embed', '--text', long, '--truncate', '--json', ...model);
+  assert.equal(cut.code, 0);
+  assert.equal(lines(cut.out)[0]['truncated'], true);
+  assert.match(cut.err, /was cut to 32 tokens/);
+});
+
+test('every template of the sets has a place for the label', () => {
+  for (const [name, templates] of Object.entries(templateSets)) {
+    assert.ok(templates.length > 0 && new Set(templates).size === templates.length, name);
+    for (const template of templates) assert.equal(template.split('{}').length, 2, template);
+  }
+});
+
+test('inspect tells of a CLIP checkpoint; quantize refuses it; a single file that is no model is refused', () => {
+  const told = run('inspect', model[1], '--json');
+  assert.equal(told.code, 0, told.err);
+  assert.match(JSON.parse(told.out).architecture, /^clip: image tower \d+×\d+.*text tower.*embeddings of \d+/);
+  const refused = run('quantize', model[1], '--precision', 'int8', '--out', join(temporaryFolder(), 'out'));
+  assert.equal(refused.code, 2);
+  assert.match(refused.err, /is a CLIP checkpoint, which has no decoder/);
+  assert.equal(run('inspect', image).code, 2);
+  assert.equal(run('embed', '--text', 'a', '--model', image).code, 2);
+});
+
+test('a CLIP model is found in the cache by its name', () => {
+  const cache = temporaryFolder();
+  const commit = '0'.repeat(40);
+  const repo = join(cache, 'models--org--clip');
+  cpSync(model[1], join(repo, 'snapshots', commit), { recursive: true });
+  mkdirSync(join(repo, 'refs'));
+  writeFileSync(join(repo, 'refs', 'main'), commit);
+  const env = { ...process.env, HF_HUB_CACHE: cache };
+  const args = [bin, 'embed', '--text', 'a cat', '--json', '--model', 'org/clip', '--threads', '2'];
+  const { status, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8', env });
+  assert.equal(status, 0, stderr);
+});
