@@ -75,13 +75,18 @@ function bandsOf<T>(parts: readonly T[], start: (part: T) => number, end: (part:
 /** A block of one column: letters, in no order. */
 export type Block = readonly Component[];
 
+/** Least width of a gutter, in letters, beside so many rows of text: fewer rows have a corridor between words more easily. */
+function narrowestGutter(rows: number): number {
+  if (rows < 2) return Number.POSITIVE_INFINITY;
+  if (rows < 5) return 5;
+  return rows < 9 ? 2.6 : 1.3;
+}
+
 /** Parts a region at a white corridor from its top to its bottom, where there is one that no chance has made. */
 function cutColumns(parts: readonly Component[], letter: number): [Component[], Component[]] | undefined {
   const top = Math.min(...bounds(parts, 'top'));
   const bottom = Math.max(...bounds(parts, 'bottom'));
-  const rows = (bottom - top) / (2 * letter);
-  if (rows < 2.5) return undefined;
-  const narrowest = letter * (rows > 7 ? 0.9 : 2.2);
+  const narrowest = narrowestGutter((bottom - top) / (2.5 * letter)) * letter;
   const bands = bandsOf(
     parts,
     ({ left }) => left,
@@ -144,7 +149,7 @@ function intersect(some: readonly Interval[], others: readonly Interval[], least
 
 /** The tallest run of rows, not all of them, that has columns. */
 function tallestColumns(bands: readonly Band[], letter: number): { from: number; to: number } | undefined {
-  const least = 0.9 * letter;
+  const least = 1.3 * letter;
   const white = bands.map(({ parts }) => whiteOf(parts, least));
   let best: { from: number; to: number } | undefined;
   let tallest = 0;
