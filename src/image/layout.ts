@@ -82,6 +82,19 @@ function narrowestGutter(rows: number): number {
   return rows < 9 ? 2.6 : 1.3;
 }
 
+/** Whether a large heading runs over the corridor between two sides, which then is a space between its words. */
+function isCrossed(left: readonly Component[], right: readonly Component[], letter: number): boolean {
+  const isLarge = (part: Component) => heightOf(part) > 1.4 * letter;
+  const others = right.filter(isLarge);
+  return left
+    .filter(isLarge)
+    .some((a) =>
+      others.some(
+        (b) => b.left - a.right < 1.4 * Math.max(heightOf(a), heightOf(b)) && a.top < b.bottom && b.top < a.bottom,
+      ),
+    );
+}
+
 /** Parts a region at a white corridor from its top to its bottom, where there is one that no chance has made. */
 function cutColumns(parts: readonly Component[], letter: number): [Component[], Component[]] | undefined {
   const top = Math.min(...bounds(parts, 'top'));
@@ -102,6 +115,7 @@ function cutColumns(parts: readonly Component[], letter: number): [Component[], 
   if (!best) return undefined;
   const side = (from: number, to: number) => bands.slice(from, to).flatMap((band) => band.parts);
   const [left, right] = [side(0, best.at), side(best.at, bands.length)];
+  if (isCrossed(left, right, letter)) return undefined;
   // Each side must be text of several lines, not a mark in the margin.
   const isTall = (half: Component[]) =>
     bandsOf(
@@ -147,6 +161,9 @@ function intersect(some: readonly Interval[], others: readonly Interval[], least
   );
 }
 
+/** Height of the least run of rows that columns are looked for in, in letters: among many runs, chance parts some short one. */
+const fewestRows = 12;
+
 /** The tallest run of rows, not all of them, that has columns. */
 function tallestColumns(bands: readonly Band[], letter: number): { from: number; to: number } | undefined {
   const least = 1.3 * letter;
@@ -159,7 +176,7 @@ function tallestColumns(bands: readonly Band[], letter: number): { from: number;
       if (to > from + 1) common = intersect(common, white[to - 1], least);
       const height = bands[to - 1].end - bands[from].start;
       const hasCorridor = common.some(({ start, end }) => Number.isFinite(start) && Number.isFinite(end));
-      if (height <= tallest || to - from === bands.length || !hasCorridor) continue;
+      if (height <= Math.max(tallest, fewestRows * letter) || to - from === bands.length || !hasCorridor) continue;
       const parts = bands.slice(from, to).flatMap((band) => band.parts);
       if (!cutColumns(parts, letter)) continue;
       tallest = height;

@@ -96,14 +96,15 @@ const lengthOf = ({ from, to }: Gap) => to - from;
 /** The gaps between words: those well above the gaps between letters. */
 function wordGaps(gaps: readonly Gap[], height: number): Gap[] {
   if (gaps.length === 0) return [];
-  const sizes = gaps.map(lengthOf).sort((a, b) => a - b);
-  // Letters of one line are spaced alike: the widest jump between sorted gaps, in a likely range, parts the two kinds.
+  const sizes = gaps.map((gap) => Math.max(0.06 * height, lengthOf(gap))).sort((a, b) => a - b);
+  // Letters of one line are spaced alike: the greatest ratio of neighbours among the sorted gaps parts the two kinds.
   let cut = 0.2 * height;
-  let widest = 0;
+  let greatest = 1.25;
   for (let i = 1; i < sizes.length; i++) {
-    const middle = (sizes[i] + sizes[i - 1]) / 2;
-    if (middle > 0.11 * height && middle < 0.45 * height && sizes[i] - sizes[i - 1] > widest) {
-      widest = sizes[i] - sizes[i - 1];
+    const middle = Math.sqrt(sizes[i] * sizes[i - 1]);
+    const ratio = sizes[i] / sizes[i - 1];
+    if (middle > 0.11 * height && middle < 0.6 * height && ratio > greatest) {
+      greatest = ratio;
       cut = middle;
     }
   }
@@ -165,7 +166,8 @@ function beginsParagraph(
   }
   // The first word would have had room at the end of the line before: it was not put there on purpose.
   const [word] = line.words;
-  return before.extent.right + 0.9 * letter + (word.right - word.left) < block.right;
+  const space = median(before.words.slice(1).map(({ left }, i) => left - before.words[i].right)) || letter;
+  return before.extent.right + space + letter + (word.right - word.left) < block.right;
 }
 
 function median(values: readonly number[]): number {
