@@ -2,7 +2,7 @@
 import { createRng } from '../src/core/rng.js';
 import { int32s, ints, sizeOf, type Tensor } from '../src/core/tensor.js';
 import type { ParameterSpec } from '../src/graph/builder.js';
-import { cachedDecoderGraph, optFamily } from '../src/infer/graphs.js';
+import { cachedDecoderGraph, optFamily } from '../src/models/graphs.js';
 import { opt125m } from '../src/models/opt.js';
 import { createRuntime } from '../src/node/ort/runtime.js';
 

@@ -12,11 +12,12 @@ export { prefetch, type TrainingBatch } from './data/batches.js';
 export type { Pixels } from './image/pixels.js';
 export type { ClipForwardInput, ClipForwardOutput } from './infer/clip-forward.js';
 export type { TextEmbeds, TextOptions } from './infer/clip-model.js';
-export type { ForwardInput, ForwardOutput } from './infer/forward.js';
+export type { ForwardOutput } from './infer/forward.js';
 export type { FinishReason, GenerateOptions } from './infer/generate.js';
 export type { Classification, LabelOptions } from './infer/labels.js';
 export type { GenerateInput, OptModel, ReadOptions, ReadResult } from './infer/model.js';
 export type { Precision } from './infer/quantize.js';
+export type { ForwardInput } from './models/forward-inputs.js';
 export { type CheckDataOptions, checkData, type DataReport } from './node/data/check-data.js';
 export {
   type DataSet,

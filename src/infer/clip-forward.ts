@@ -2,9 +2,9 @@ import { InputError, ShapeError } from '../core/errors.js';
 import { floats, intRows, ints, type Tensor } from '../core/tensor.js';
 import type { Graph } from '../graph/builder.js';
 import { poolingPlaces } from '../models/clip.js';
+import { checkRange, checkRows, paddingIndex } from '../models/forward-inputs.js';
 import type { Runtime, WeightLoader } from '../runtime/runtime.js';
 import { type TwoTowerConfig, twoTowerGraph } from './clip-graphs.js';
-import { checkRange, checkRows, paddingIndex } from './forward.js';
 
 export interface ClipForwardInput {
   /** Rows of equal length. */

@@ -2,6 +2,8 @@ import { AbortedError, InputError } from '../core/errors.js';
 import type { Tensor } from '../core/tensor.js';
 import { blipTransform, processHigh, testTransform } from '../image/high-processor.js';
 import type { Pixels } from '../image/pixels.js';
+import type { ForwardInput } from '../models/forward-inputs.js';
+import { cachedDecoderGraph, type DecoderFamily, towerGraphs } from '../models/graphs.js';
 import type { OptConfig } from '../models/opt.js';
 import { spliceSources, type VaryConfig } from '../models/vary.js';
 import type { Runtime, Session, WeightLoader } from '../runtime/runtime.js';
@@ -10,9 +12,8 @@ import { type PromptTemplate, readPrompt } from '../text/prompt.js';
 import { createTextStream, type TextStream } from '../text/stream.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import { type CachedDecoder, createSessionDecoder, type Prompt } from './decoder.js';
-import { type ForwardInput, type ForwardOutput, forward } from './forward.js';
+import { type ForwardOutput, forward } from './forward.js';
 import { type FinishReason, type GeneratedRow, type GenerateOptions, generate } from './generate.js';
-import { cachedDecoderGraph, type DecoderFamily, towerGraphs } from './graphs.js';
 import { type Precision, weightBits } from './quantize.js';
 
 /** What a model is made of; the platform supplies it. */

@@ -2,8 +2,8 @@ import { InputError } from '../core/errors.js';
 import { asObject } from '../core/json.js';
 import { type Tensor, zeros } from '../core/tensor.js';
 import type { Graph } from '../graph/builder.js';
+import { cachedDecoderGraph, type DecoderFamily, towerGraphs } from '../models/graphs.js';
 import { blockSize } from '../nn/quantized.js';
-import { cachedDecoderGraph, type DecoderFamily, towerGraphs } from './graphs.js';
 import { checkpointLoader, type NamedWeights, readNamed } from './weights.js';
 
 /** Of the decoder's matrices; everything else stays as it is stored. */

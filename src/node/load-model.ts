@@ -1,6 +1,5 @@
 import { InputError } from '../core/errors.js';
 import { asObject } from '../core/json.js';
-import { type DecoderFamily, optFamily, varyFamily } from '../infer/graphs.js';
 import {
   createOptModel,
   createVaryModel,
@@ -18,6 +17,7 @@ import {
   storedPrecision,
 } from '../infer/quantize.js';
 import { checkpointLoader, type NamedWeights, nameWeights, requiredTensors } from '../infer/weights.js';
+import { type DecoderFamily, optFamily, varyFamily } from '../models/graphs.js';
 import { optConfigFrom, renameOptTensor } from '../models/opt.js';
 import { renameVaryTensor, varyConfigFrom } from '../models/vary.js';
 import type { Device } from '../runtime/runtime.js';

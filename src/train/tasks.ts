@@ -2,8 +2,8 @@
 import { floats, type Tensor } from '../core/tensor.js';
 import { createGraphBuilder, type Graph, type ParameterSpec, plainLowering } from '../graph/builder.js';
 import { reshape } from '../graph/functions.js';
-import { type ForwardInput, ignoreIndex, prepareForward } from '../infer/forward.js';
-import type { DecoderFamily } from '../infer/graphs.js';
+import { type ForwardInput, ignoreIndex, prepareForward } from '../models/forward-inputs.js';
+import type { DecoderFamily } from '../models/graphs.js';
 import { samTokens, samTower } from '../models/sam.js';
 import { towerPath, type VaryConfig } from '../models/vary.js';
 import { linear } from '../nn/linear.js';

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { after } from 'node:test';
 import { randomTensors } from '../../src/cli/init.js';
 import type { Tensor } from '../../src/core/tensor.js';
-import { optFamily } from '../../src/infer/graphs.js';
 import { modelGraphs } from '../../src/infer/quantize.js';
+import { optFamily } from '../../src/models/graphs.js';
 import { optConfigFrom } from '../../src/models/opt.js';
 import { writeSafetensors } from '../../src/weights/safetensors.js';
 

@@ -1,7 +1,7 @@
 /** Run under mpirun with two ranks: sums, and gradients of shared rows against those of one process with all rows. */
 import assert from 'node:assert/strict';
 import { floats, sizeOf } from '../../src/core/tensor.js';
-import { varyFamily } from '../../src/infer/graphs.js';
+import { varyFamily } from '../../src/models/graphs.js';
 import { renameVaryTensor, varyConfigFrom } from '../../src/models/vary.js';
 import { joinMpi } from '../../src/node/mpi.js';
 import { createRuntime } from '../../src/node/ort/runtime.js';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { floats, sizeOf } from '../../src/core/tensor.js';
-import { varyFamily } from '../../src/infer/graphs.js';
+import { varyFamily } from '../../src/models/graphs.js';
 import { renameVaryTensor, varyConfigFrom } from '../../src/models/vary.js';
 import { createRuntime } from '../../src/node/ort/runtime.js';
 import { type GroupOptions, viewSlot } from '../../src/train/arena.js';

@@ -6,7 +6,7 @@ import { createGraphBuilder } from '../../src/graph/builder.js';
 import { addDims, broadcastShapes, divideDims, multiplyDims, substitute } from '../../src/graph/dims.js';
 import { add, matMul, reshape } from '../../src/graph/functions.js';
 import { printGraph } from '../../src/graph/print.js';
-import { cachedDecoderGraph, towerGraphs, varyFamily, wholeGraph } from '../../src/infer/graphs.js';
+import { cachedDecoderGraph, towerGraphs, varyFamily, wholeGraph } from '../../src/models/graphs.js';
 import { varyConfigFrom } from '../../src/models/vary.js';
 import { fixtureJson, fixturePath } from '../helpers/fixtures.js';
 

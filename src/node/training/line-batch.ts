@@ -3,7 +3,7 @@
 import type { Tensor } from '../../core/tensor.js';
 import type { RenderedLine } from '../../data/rendered/line.js';
 import { lineTensor } from '../../image/line-tensor.js';
-import { ignoreIndex } from '../../infer/forward.js';
+import { ignoreIndex } from '../../models/forward-inputs.js';
 import type { VaryConfig } from '../../models/vary.js';
 import type { ImageTokens } from '../../text/image-tokens.js';
 import { readPrompt } from '../../text/prompt.js';

@@ -1,8 +1,8 @@
 import { createGraphBuilder, fusedLowering, type Graph, type Lowering, plainLowering } from '../graph/builder.js';
-import { causalBias, embedTokens, type OptConfig, optDecoder, optHead } from '../models/opt.js';
-import { samStages, samTower } from '../models/sam.js';
-import { projectImages, spliceImages, towerPath, type VaryConfig } from '../models/vary.js';
 import { crossEntropy } from '../nn/cross-entropy.js';
+import { causalBias, embedTokens, type OptConfig, optDecoder, optHead } from './opt.js';
+import { samStages, samTower } from './sam.js';
+import { projectImages, spliceImages, towerPath, type VaryConfig } from './vary.js';
 
 /** A decoder alone, or one that takes image features. */
 export type DecoderFamily =
