@@ -4,12 +4,14 @@ import { describeOptions, parseArguments } from './arguments.js';
 import { benchCommand } from './bench.js';
 import { type Command, exitInterrupted, type Io } from './command.js';
 import { doctorCommand } from './doctor.js';
+import { evaluateCommand } from './evaluate.js';
 import { initCommand } from './init.js';
 import { inspectCommand } from './inspect.js';
 import { readCommand } from './read.js';
 
 const commands: Readonly<Record<string, Command>> = {
   read: readCommand,
+  evaluate: evaluateCommand,
   init: initCommand,
   inspect: inspectCommand,
   doctor: doctorCommand,
