@@ -7,6 +7,7 @@ import { type Command, exitInterrupted, type Io } from './command.js';
 import { dataCommand } from './data.js';
 import { doctorCommand } from './doctor.js';
 import { embedCommand } from './embed.js';
+import { evaluateCommand } from './evaluate.js';
 import { initCommand } from './init.js';
 import { inspectCommand } from './inspect.js';
 import { pullCommand } from './pull.js';
@@ -18,6 +19,7 @@ const commands: Readonly<Record<string, Command>> = {
   read: readCommand,
   classify: classifyCommand,
   embed: embedCommand,
+  evaluate: evaluateCommand,
   data: dataCommand,
   train: trainCommand,
   pull: pullCommand,

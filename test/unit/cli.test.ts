@@ -21,7 +21,20 @@ async function assertRefused(args: readonly string[], message: RegExp): Promise<
 test('help and version go to standard output, help without a command to standard error', async () => {
   const help = await runCli(['--help']);
   assert.equal(help.code, 0);
-  for (const name of ['read', 'classify', 'embed', 'data', 'pull', 'quantize', 'inspect', 'init', 'doctor', 'bench']) {
+  for (const name of [
+    'read',
+    'train',
+    'evaluate',
+    'classify',
+    'embed',
+    'data',
+    'pull',
+    'quantize',
+    'inspect',
+    'init',
+    'doctor',
+    'bench',
+  ]) {
     assert.match(help.out, new RegExp(`^  ${name} `, 'm'));
     const own = await runCli([name, '--help']);
     assert.equal(own.code, 0, name);

@@ -10,8 +10,8 @@ import { createVaryModel } from '../../infer/model.js';
 import { varyFamily } from '../../models/graphs.js';
 import { renameVaryTensor, type VaryConfig, varyConfigFrom } from '../../models/vary.js';
 import type { Runtime, WeightLoader } from '../../runtime/runtime.js';
-import { editDistance } from '../../text/edit-distance.js';
 import { imageTokensOf } from '../../text/image-tokens.js';
+import { editDistance } from '../../text/metrics.js';
 import { readPrompt } from '../../text/prompt.js';
 import type { Tokenizer } from '../../text/tokenizer.js';
 import { type Arenas, viewSlot } from '../../train/arena.js';
@@ -283,7 +283,7 @@ async function startKind<B>(
     evaluate: async (): Promise<Evaluation> => {
       held ??= await heldOutLines(run, stages[stages.length - 1]);
       const read = await kind.read(trainer.arenas, held);
-      const errors = held.reduce((sum, { text }, i) => sum + editDistance(text, read[i]), 0);
+      const errors = held.reduce((sum, { text }, i) => sum + editDistance([...text], [...read[i]]), 0);
       const characters = held.reduce((sum, { text }) => sum + [...text].length, 0);
       return {
         cer: errors / characters,

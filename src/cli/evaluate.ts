@@ -1,0 +1,124 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { InputError, messageOf } from '../core/errors.js';
+import { findPairs, type ImageTextPair, pictureUri, readText, textNameOf } from '../node/evaluation-files.js';
+import { loadModel } from '../node/load-model.js';
+import {
+  type EvaluatedSample,
+  evaluateSample,
+  evaluationHtml,
+  evaluationTable,
+  summarise,
+  worstFirst,
+} from '../output/evaluation.js';
+import type { Arguments } from './arguments.js';
+import { type Command, exitInterrupted, type Io } from './command.js';
+
+export const evaluateCommand: Command = {
+  summary: 'measure readings of a folder of images against their texts',
+  usage: 'varyclip evaluate FOLDER --model DIR [options]      (page.png and page.txt are a pair)',
+  options: {
+    model: { type: 'string', short: 'm', value: 'DIR', help: 'checkpoint directory' },
+    readings: { type: 'string', value: 'FOLDER', help: 'take .txt files from here instead of reading with a model' },
+    json: { type: 'boolean', help: 'one JSON document: summary and samples' },
+    report: { type: 'string', value: 'FILE', help: 'write an HTML page with the worst cases as pictures' },
+    worst: { type: 'string', value: 'N', help: 'cases shown in the report (20)' },
+    exact: { type: 'boolean', help: 'white space counts as it is; else any of it is one space' },
+    precision: { type: 'string', value: 'float32|int8|int4', help: "of the decoder's weights (float32)" },
+    threads: { type: 'string', short: 't', value: 'N', help: 'threads (all cores)' },
+    'max-new-tokens': { type: 'string', value: 'N', help: 'most tokens per image (1024)' },
+  },
+  run: evaluate,
+};
+
+interface Reader {
+  read(pair: ImageTextPair): Promise<string | undefined>;
+  dispose(): Promise<void>;
+}
+
+/** Readings of another program: files beside nothing but their names. */
+function fileReader(folder: string): Reader {
+  return { read: ({ name }) => readText(join(folder, textNameOf(name))), dispose: async () => {} };
+}
+
+/** Reads with a model; undefined where SIGINT came first. */
+async function modelReader(args: Arguments, io: Io): Promise<Reader> {
+  const dir = args.text('model');
+  if (dir === undefined) throw new InputError('evaluate: name a checkpoint with --model, or texts with --readings');
+  const threads = args.count('threads');
+  const precision = args.choice('precision', ['float32', 'int8', 'int4']);
+  const maxNewTokens = args.count('max-new-tokens') ?? 1024;
+  const model = await loadModel(dir, { ...(threads !== undefined && { threads }), ...(precision && { precision }) });
+  if (model.kind !== 'vary') {
+    await model.dispose();
+    throw new InputError(`${dir}: is a ${model.kind} checkpoint, which reads no images`);
+  }
+  return {
+    read: async ({ image }) => {
+      const { text, finishReason } = await model.read(image, { maxNewTokens, signal: io.signal });
+      return finishReason === 'aborted' ? undefined : text;
+    },
+    dispose: async () => {
+      await model.dispose();
+    },
+  };
+}
+
+async function evaluate(args: Arguments, io: Io): Promise<number> {
+  const [folder, ...rest] = args.positionals;
+  if (folder === undefined || rest.length > 0)
+    throw new InputError('evaluate: name one folder of images and .txt files');
+  const worst = args.count('worst') ?? 20;
+  const { pairs, withoutText } = await findPairs(folder);
+  for (const name of withoutText) io.err(`varyclip: ${name}: has no ${textNameOf(name)}, left out\n`);
+  if (pairs.length === 0)
+    throw new InputError(`${folder}: expected images with a .txt file of the same name, found none`);
+  const readings = args.text('readings');
+  const reader = readings === undefined ? await modelReader(args, io) : fileReader(readings);
+  const samples: EvaluatedSample[] = [];
+  let failed = 0;
+  try {
+    for (const pair of pairs) {
+      try {
+        const reference = await readText(pair.text);
+        const began = performance.now();
+        const hypothesis = await reader.read(pair);
+        if (hypothesis === undefined) return exitInterrupted;
+        const seconds = (performance.now() - began) / 1000;
+        const timed = readings === undefined ? { seconds } : {};
+        samples.push(
+          evaluateSample({ name: pair.name, reference, hypothesis, ...timed }, { exact: args.flag('exact') }),
+        );
+      } catch (error) {
+        if (!(error instanceof InputError)) throw error;
+        failed++;
+        io.err(`varyclip: ${pair.name}: ${messageOf(error)}\n`);
+      }
+    }
+  } finally {
+    await reader.dispose();
+  }
+  if (samples.length === 0) throw new InputError(`${folder}: none of the ${pairs.length} images could be read`);
+  const report = args.text('report');
+  if (report !== undefined) await writeReport(report, folder, samples, pairs, worst);
+  if (args.flag('json')) io.out(`${JSON.stringify({ summary: { ...summarise(samples), failed }, samples })}\n`);
+  else io.out(evaluationTable(samples));
+  return failed > 0 ? 3 : 0;
+}
+
+async function writeReport(
+  path: string,
+  folder: string,
+  samples: readonly EvaluatedSample[],
+  pairs: readonly ImageTextPair[],
+  worst: number,
+): Promise<void> {
+  const shown = new Set(
+    worstFirst(samples)
+      .slice(0, worst)
+      .map(({ name }) => name),
+  );
+  const pictures = new Map<string, string>();
+  for (const { name, image } of pairs) if (shown.has(name)) pictures.set(name, await pictureUri(image));
+  await writeFile(path, evaluationHtml(samples, { title: `Readings of ${folder}`, pictures, worst }));
+}
