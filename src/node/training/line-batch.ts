@@ -8,7 +8,7 @@ import type { VaryConfig } from '../../models/vary.js';
 import type { ImageTokens } from '../../text/image-tokens.js';
 import { readPrompt } from '../../text/prompt.js';
 import type { Tokenizer } from '../../text/tokenizer.js';
-import type { ReadingBatch, TranscribedBatch } from '../../train/tasks.js';
+import type { ReadingBatch, TranscribedBatch } from './tasks.js';
 
 const grayOf = ({ width, height, pixels }: RenderedLine) => ({ width, height, data: pixels });
 

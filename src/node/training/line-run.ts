@@ -17,14 +17,6 @@ import type { Tokenizer } from '../../text/tokenizer.js';
 import { type Arenas, viewSlot } from '../../train/arena.js';
 import { ctcGreedy } from '../../train/ctc.js';
 import { type ScheduleKind, scheduleKinds } from '../../train/schedule.js';
-import {
-  ctcGraph,
-  ctcHeadPath,
-  ctcTask,
-  type ReadingBatch,
-  readingTask,
-  type TranscribedBatch,
-} from '../../train/tasks.js';
 import { createTrainer, type StepResult, type Trainer, type TrainerOptions } from '../../train/trainer.js';
 import { readFloat32 } from '../../weights/checkpoint.js';
 import { openWeights, readConfig, readTokenizer } from '../checkpoint-dir.js';
@@ -34,6 +26,7 @@ import { createLineSource } from '../rendered/line-source.js';
 import { createTextRenderer } from '../rendered/renderer.js';
 import { linePixels, readingBatch, transcribedBatch } from './line-batch.js';
 import { type RunState, resumeRun, saveRun } from './save.js';
+import { ctcGraph, ctcHeadPath, ctcTask, type ReadingBatch, readingTask, type TranscribedBatch } from './tasks.js';
 
 export interface LineRun {
   readonly task: 'ctc' | 'read';

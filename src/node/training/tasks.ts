@@ -1,15 +1,15 @@
 /** What can be trained: the whole reader by next tokens, and its tower alone by CTC. */
-import { floats, type Tensor } from '../core/tensor.js';
-import { createGraphBuilder, type Graph, type ParameterSpec, plainLowering } from '../graph/builder.js';
-import { reshape } from '../graph/functions.js';
-import { type ForwardInput, ignoreIndex, prepareForward } from '../infer/forward.js';
-import type { DecoderFamily } from '../infer/graphs.js';
-import { samTokens, samTower } from '../models/sam.js';
-import { towerPath, type VaryConfig } from '../models/vary.js';
-import { linear } from '../nn/linear.js';
-import { parameterSpecs } from './arena.js';
-import { ctcLoss } from './ctc.js';
-import type { Task } from './task.js';
+import { floats, type Tensor } from '../../core/tensor.js';
+import { createGraphBuilder, type Graph, type ParameterSpec, plainLowering } from '../../graph/builder.js';
+import { reshape } from '../../graph/functions.js';
+import { type ForwardInput, ignoreIndex, prepareForward } from '../../infer/forward.js';
+import type { DecoderFamily } from '../../infer/graphs.js';
+import { samTokens, samTower } from '../../models/sam.js';
+import { towerPath, type VaryConfig } from '../../models/vary.js';
+import { linear } from '../../nn/linear.js';
+import { parameterSpecs } from '../../train/arena.js';
+import { ctcLoss } from '../../train/ctc.js';
+import type { Task } from '../../train/task.js';
 
 /** Rows with labels, and their images. */
 export type ReadingBatch = Pick<ForwardInput, 'inputIds' | 'attentionMask' | 'pixelValues'> &
