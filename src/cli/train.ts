@@ -1,7 +1,8 @@
 import { appendFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { AbortedError, InputError } from '../core/errors.js';
+import { InputError, messageOf } from '../core/errors.js';
 import { asObject } from '../core/json.js';
+import { joinMpi, type MpiPeers } from '../node/mpi.js';
 import { type LineRun, parseLineRun, type RunningLines, startLineRun } from '../node/training/line-run.js';
 import { newestRun } from '../node/training/save.js';
 import type { Arguments } from './arguments.js';
@@ -29,28 +30,77 @@ async function train(args: Arguments, io: Io): Promise<number> {
   const dry = args.flag('dry-run');
   const { path: newest, damaged } = newestRun(run.out);
   for (const text of damaged) io.err(`varyclip: passed over ${text}\n`);
-  const work = await startLineRun(run, { resume: dry ? undefined : newest, ...(threads !== undefined && { threads }) });
-  if (newest && !dry) io.err(`varyclip: goes on from ${newest}\n`);
+  const peers = joinMpi();
+  const group: Group = { ...(peers && { peers }), leads: (peers?.rank ?? 0) === 0 };
+  try {
+    const code = await trainTogether(run, { dry, newest, threads, group }, io);
+    peers?.finish();
+    return code;
+  } catch (error) {
+    // The others wait for this process's gradients: they must not wait for ever.
+    if (peers) {
+      io.err(
+        `varyclip: rank ${peers.rank} of ${peers.size}: ${messageOf(error)}; the run ends, the last checkpoint is good\n`,
+      );
+      peers.abort(1);
+    }
+    throw error;
+  }
+}
+
+/** Processes that train together; one of them reports, evaluates and saves. */
+interface Group {
+  readonly peers?: MpiPeers;
+  readonly leads: boolean;
+}
+
+interface Plan {
+  readonly dry: boolean;
+  readonly newest: string | undefined;
+  readonly threads: number | undefined;
+  readonly group: Group;
+}
+
+async function trainTogether(run: LineRun, { dry, newest, threads, group }: Plan, io: Io): Promise<number> {
+  const work = await startLineRun(run, {
+    resume: dry ? undefined : newest,
+    peers: group.peers,
+    ...(threads !== undefined && { threads }),
+  });
+  if (newest && !dry && group.leads) io.err(`varyclip: goes on from ${newest}\n`);
   if (!dry) mkdirSync(run.out, { recursive: true });
   try {
-    return await loop(run, work, dry, io);
+    return await loop(run, work, { dry, group }, io);
   } finally {
     await work.dispose();
   }
 }
 
-async function loop(run: LineRun, work: RunningLines, dry: boolean, io: Io): Promise<number> {
+/** Whether any of the processes was interrupted: all stop at the same step. */
+async function isInterrupted({ peers }: Group, io: Io): Promise<boolean> {
+  const flag = Float32Array.of(io.signal.aborted ? 1 : 0);
+  await peers?.sum(flag);
+  return flag[0] > 0;
+}
+
+async function loop(
+  run: LineRun,
+  work: RunningLines,
+  { dry, group }: Pick<Plan, 'dry' | 'group'>,
+  io: Io,
+): Promise<number> {
   const log = (entry: object) => appendFileSync(join(run.out, 'metrics.jsonl'), `${JSON.stringify(entry)}\n`);
   const started = performance.now();
   const first = work.stepsDone;
   let [smooth, shownAt] = [Number.NaN, 0];
   const last = dry ? first + 1 : run.steps;
   while (work.stepsDone < last) {
-    if (io.signal.aborted) {
-      if (!dry) io.err(`\nvaryclip: interrupted; saved ${work.save()}\n`);
+    if (await isInterrupted(group, io)) {
+      if (!dry && group.leads) io.err(`\nvaryclip: interrupted; saved ${work.save()}\n`);
       return exitInterrupted;
     }
     const result = await work.step();
+    if (!group.leads) continue;
     smooth = Number.isNaN(smooth) ? result.loss : 0.98 * smooth + 0.02 * result.loss;
     const now = performance.now();
     const perSecond = (result.step - first) / ((now - started) / 1000);
@@ -72,6 +122,5 @@ async function loop(run: LineRun, work: RunningLines, dry: boolean, io: Io): Pro
     if (!dry && (result.step % run.saveEvery === 0 || result.step === last)) work.save();
   }
   if (io.isTerminal) io.err('\n');
-  if (io.signal.aborted) throw new AbortedError('interrupted');
   return 0;
 }

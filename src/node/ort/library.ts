@@ -3,6 +3,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import koffi, { type KoffiFunc, type LibraryHandle } from 'koffi';
 import { messageOf, RuntimeUnavailableError } from '../../core/errors.js';
+import { ffi } from '../ffi.js';
 
 /**
  * ONNX Runtime's C API by FFI. OrtApi is a struct of function pointers whose order never changes (onnxruntime_c_api.h);
@@ -110,8 +111,7 @@ function bindLibrary(path: string): OrtLibrary {
   // It reads this when its environment is made. Its telemetry would send what is run here, and matches the whole command line
   // with a recursive expression first: a few thousand file names overflow the stack.
   process.env['ORT_DISABLE_TELEMETRY'] ??= '1';
-  // koffi runs native code on stacks of its own; ONNX Runtime needs more than their default, and overflow is a segfault.
-  koffi.config({ async_stack_size: 8 << 20, sync_stack_size: 8 << 20 });
+  ffi();
   const { table, version } = openApi(path);
   const native: Native = (index, result, args) => {
     const pathType = process.platform === 'win32' ? 'const char16_t*' : 'const char*';

@@ -14,6 +14,8 @@ export interface LineSourceOptions {
   readonly stages?: readonly LineStage[];
   /** The first batch, for going on where a run stopped. */
   readonly start?: number;
+  /** How many batches on the next one is: with several processes each takes its own. Default 1. */
+  readonly stride?: number;
 }
 
 /** An endless source of batches of rendered lines, made ahead of need in worker threads. */
@@ -53,6 +55,7 @@ export function createLineSource({
   bucket = 8,
   stages = [{ fromBatch: 0 }],
   start = 0,
+  stride = 1,
 }: LineSourceOptions): LineSource {
   if (stages.length === 0 || batchSize < 1 || bucket < 1 || workers < 1 || start < 0) {
     throw new InputError('rendered text: expected a stage, and at least 1 for workers, batchSize and bucket');
@@ -89,7 +92,8 @@ export function createLineSource({
       return waited;
     },
     async next() {
-      const mine = index++;
+      const mine = index;
+      index += stride;
       const group = Math.floor(mine / bucket);
       const began = performance.now();
       for (const thread of threads) thread.ref();
@@ -97,8 +101,8 @@ export function createLineSource({
       for (const thread of threads) thread.unref();
       waited += performance.now() - began;
       const at = (mine % bucket) * batchSize;
-      if (mine % bucket === bucket - 1) pending.delete(group);
-      for (let i = 1; i <= ahead; i++) request(group + i);
+      for (const old of pending.keys()) if (old < Math.floor(index / bucket)) pending.delete(old);
+      for (let i = 1; i <= ahead; i++) request(Math.floor(index / bucket) + i - 1);
       return { index: mine, lines: lines.slice(at, at + batchSize) };
     },
     async dispose() {

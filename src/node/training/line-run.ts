@@ -17,7 +17,7 @@ import type { Tokenizer } from '../../text/tokenizer.js';
 import { type Arenas, viewSlot } from '../../train/arena.js';
 import { ctcGreedy } from '../../train/ctc.js';
 import { type ScheduleKind, scheduleKinds } from '../../train/schedule.js';
-import { createTrainer, type StepResult, type Trainer, type TrainerOptions } from '../../train/trainer.js';
+import { createTrainer, type Peers, type StepResult, type Trainer, type TrainerOptions } from '../../train/trainer.js';
 import { readFloat32 } from '../../weights/checkpoint.js';
 import { openWeights, readConfig, readTokenizer } from '../checkpoint-dir.js';
 import { createRuntime } from '../ort/runtime.js';
@@ -140,10 +140,18 @@ interface Reader {
   readonly dir: string;
 }
 
+export interface StartOptions {
+  /** A checkpoint of the same run. */
+  readonly resume: string | undefined;
+  readonly threads?: number;
+  /** The processes that train together; each takes its own batches. */
+  readonly peers?: Peers | undefined;
+}
+
 /** Opens everything a run needs; `resume` is a checkpoint of the same run. */
 export async function startLineRun(
   run: LineRun,
-  { resume, threads = availableParallelism() }: { readonly resume: string | undefined; readonly threads?: number },
+  { resume, threads = availableParallelism(), peers }: StartOptions,
 ): Promise<RunningLines> {
   if (!existsSync(run.start)) throw new InputError(`start: ${run.start}: there is no such checkpoint directory`);
   const where = join(run.start, 'config.json');
@@ -152,8 +160,8 @@ export async function startLineRun(
   if (!tokenizer) throw new InputError(`start: ${run.start}: has no tokenizer files`);
   const reader: Reader = { config, tokenizer, runtime: createRuntime({ threads }), dir: run.start };
   return run.task === 'ctc'
-    ? startKind(run, reader, ctcKind(reader), resume)
-    : startKind(run, reader, readingKind(reader), resume);
+    ? startKind(run, reader, ctcKind(reader), { resume, peers })
+    : startKind(run, reader, readingKind(reader), { resume, peers });
 }
 
 /** How a task makes batches and reads held-out lines. */
@@ -219,9 +227,9 @@ async function startKind<B>(
   run: LineRun,
   { config, tokenizer, dir }: Reader,
   kind: Kind<B>,
-  resume: string | undefined,
+  { resume, peers }: Omit<StartOptions, 'threads'>,
 ): Promise<RunningLines> {
-  const trainer = await kind.createTrainer({ ...run.optimizer, seed: run.seed });
+  const trainer = await kind.createTrainer({ ...run.optimizer, seed: run.seed, ...(peers && { peers }) });
   const isPublished = (name: string) => !name.startsWith(ctcHeadPath);
   const untouched = await loadStart(dir, trainer.arenas, isPublished);
   const {
@@ -232,8 +240,10 @@ async function startKind<B>(
     workers: _workers,
     evaluationLines: _lines,
     start: _start,
-    ...settings
+    ...options
   } = run;
+  const { rank, size } = peers ?? { rank: 0, size: 1 };
+  const settings = { ...options, processes: size };
   const state: RunState = { untouched, isPublished, filesFrom: dir, settings };
   if (resume !== undefined) await resumeRun(resume, trainer, state);
   const [height, width] = config.tower.imageSize;
@@ -248,7 +258,8 @@ async function startKind<B>(
     workers: run.workers,
     batchSize: run.batchSize,
     stages,
-    start: trainer.stepsDone,
+    start: trainer.stepsDone * size + rank,
+    stride: size,
   });
   let held: readonly RenderedLine[] | undefined;
   return {

@@ -1,0 +1,130 @@
+import { type Gray, grayFrom } from './gray.js';
+
+/** Which pixels are ink: one byte each, 1 or 0. */
+export interface InkMask {
+  readonly width: number;
+  readonly height: number;
+  readonly data: Uint8Array;
+}
+
+function histogramOf(data: Uint8Array, step = 1): Uint32Array {
+  const histogram = new Uint32Array(256);
+  for (let i = 0; i < data.length; i += step) histogram[data[i]]++;
+  return histogram;
+}
+
+/** The level below which `share` of the counted values lie. */
+function percentile(histogram: Uint32Array, share: number): number {
+  let rest = share * histogram.reduce((sum, count) => sum + count, 0);
+  for (let level = 0; level < 256; level++) {
+    rest -= histogram[level];
+    if (rest <= 0) return level;
+  }
+  return 255;
+}
+
+/** The level that best parts a histogram in two (Otsu 1979). */
+export function otsuLevel(histogram: Uint32Array): number {
+  let total = 0;
+  let sum = 0;
+  for (let level = 0; level < 256; level++) {
+    total += histogram[level];
+    sum += level * histogram[level];
+  }
+  let best = 0;
+  let bestVariance = -1;
+  let below = 0;
+  let sumBelow = 0;
+  for (let level = 0; level < 255; level++) {
+    below += histogram[level];
+    sumBelow += level * histogram[level];
+    if (below === 0 || below === total) continue;
+    const difference = sumBelow / below - (sum - sumBelow) / (total - below);
+    const variance = below * (total - below) * difference * difference;
+    if (variance > bestVariance) {
+      bestVariance = variance;
+      best = level;
+    }
+  }
+  return best;
+}
+
+/** Whether most of the image is dark, as where text is light on dark. */
+export function isDark({ data }: Gray): boolean {
+  const histogram = histogramOf(data, 3);
+  const cut = otsuLevel(histogram);
+  let below = 0;
+  let all = 0;
+  for (let level = 0; level < 256; level++) {
+    all += histogram[level];
+    if (level <= cut) below += histogram[level];
+  }
+  // Text covers less of a page than paper does; an evenly gray image is paper.
+  return below > 0.5 * all && percentile(histogram, 0.5) < 128;
+}
+
+/** The image with light and dark exchanged. */
+export function inverted({ width, height, data }: Gray): Gray {
+  return grayFrom(
+    width,
+    height,
+    data.map((level) => 255 - level),
+  );
+}
+
+/** Level of the paper on a grid of square blocks: a high percentile of each, so that ink does not lower it. */
+function paperGrid(image: Gray, block: number): { columns: number; rows: number; levels: Float32Array } {
+  const { width, height, data } = image;
+  const columns = Math.max(1, Math.round(width / block));
+  const rows = Math.max(1, Math.round(height / block));
+  const levels = new Float32Array(columns * rows);
+  const histogram = new Uint32Array(256);
+  for (let row = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++) {
+      histogram.fill(0);
+      const right = Math.floor(((column + 1) * width) / columns);
+      const bottom = Math.floor(((row + 1) * height) / rows);
+      for (let y = Math.floor((row * height) / rows); y < bottom; y += 2) {
+        for (let x = Math.floor((column * width) / columns); x < right; x += 2) histogram[data[y * width + x]]++;
+      }
+      levels[row * columns + column] = percentile(histogram, 0.75);
+    }
+  }
+  return { columns, rows, levels };
+}
+
+/** How much darker than its paper each pixel is. */
+function darkness(image: Gray): Uint8Array {
+  const { width, height, data } = image;
+  const { columns, rows, levels } = paperGrid(image, Math.max(32, Math.round(Math.min(width, height) / 16)));
+  const out = new Uint8Array(data.length);
+  const line = new Float32Array(columns);
+  for (let y = 0; y < height; y++) {
+    const gy = Math.min(rows - 1, Math.max(0, ((y + 0.5) * rows) / height - 0.5));
+    const top = Math.floor(gy);
+    const bottom = Math.min(rows - 1, top + 1);
+    for (let c = 0; c < columns; c++) {
+      line[c] = levels[top * columns + c] * (1 - gy + top) + levels[bottom * columns + c] * (gy - top);
+    }
+    for (let x = 0; x < width; x++) {
+      const gx = Math.min(columns - 1, Math.max(0, ((x + 0.5) * columns) / width - 0.5));
+      const left = Math.floor(gx);
+      const paper = line[left] + (line[Math.min(columns - 1, left + 1)] - line[left]) * (gx - left);
+      out[y * width + x] = Math.max(0, paper - data[y * width + x]);
+    }
+  }
+  return out;
+}
+
+/** Finds the ink of a dark-on-light image: what is clearly darker than the paper round it. */
+export function binarise(image: Gray): InkMask {
+  const dark = darkness(image);
+  const histogram = histogramOf(dark);
+  // Noise of the paper itself: its typical darkness, since half of it is darker than its percentile.
+  const noise = percentile(histogram, 0.6);
+  // Smoothed edges belong to the letters, so a little below the middle; faint print is kept this way too.
+  const cut = Math.max(12, noise + 8, 0.8 * otsuLevel(histogram));
+  const data = new Uint8Array(dark.length);
+  for (let i = 0; i < dark.length; i++) data[i] = Number(dark[i] > cut);
+  return { width: image.width, height: image.height, data };
+}
