@@ -2,6 +2,7 @@
 
 import type { Tensor } from '../../core/tensor.js';
 import type { RenderedLine } from '../../data/rendered/line.js';
+import { type Gray, resizeGray } from '../../image/gray.js';
 import { lineTensor } from '../../image/line-tensor.js';
 import { ignoreIndex } from '../../models/forward-inputs.js';
 import type { VaryConfig } from '../../models/vary.js';
@@ -10,7 +11,11 @@ import { readPrompt } from '../../text/prompt.js';
 import type { Tokenizer } from '../../text/tokenizer.js';
 import type { ReadingBatch, TranscribedBatch } from '../../train/tasks.js';
 
-const grayOf = ({ width, height, pixels }: RenderedLine) => ({ width, height, data: pixels });
+/** A line that rounding made a little too wide is narrowed. */
+function fitted({ width, height, pixels }: RenderedLine, most: number): Gray {
+  const gray = { width, height, data: pixels };
+  return width <= most ? gray : resizeGray(gray, { width: most, height });
+}
 
 const encode = (tokenizer: Tokenizer, text: string) =>
   tokenizer.encode(text, { addSpecialTokens: false, literal: true });
@@ -18,7 +23,10 @@ const encode = (tokenizer: Tokenizer, text: string) =>
 /** Pixels of lines as a tower takes them: float32 [lines, 3, H, W]. */
 export function linePixels(lines: readonly RenderedLine[], { tower }: VaryConfig): Tensor<'float32'> {
   const [height, width] = tower.imageSize;
-  return lineTensor(lines.map(grayOf), { width, height });
+  return lineTensor(
+    lines.map((line) => fitted(line, width)),
+    { width, height },
+  );
 }
 
 /** For CTC: the text's token ids. */

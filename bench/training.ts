@@ -1,0 +1,80 @@
+/**
+ * One training step (forward, backward, clipping, AdamW) beside PyTorch eager on the same shapes, interleaved:
+ * node dist/bench/training.js PYTHON [rounds]
+ */
+import { spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { createRng } from '../src/core/rng.js';
+import { optFamily } from '../src/models/graphs.js';
+import { type OptConfig, opt125m } from '../src/models/opt.js';
+import { varyNano } from '../src/models/vary.js';
+import { createRuntime } from '../src/node/ort/runtime.js';
+import { type ReadingBatch, readingTask } from '../src/train/tasks.js';
+import { createTrainer } from '../src/train/trainer.js';
+
+interface Size {
+  readonly name: string;
+  readonly config: OptConfig;
+  readonly rows: number;
+  readonly length: number;
+}
+
+const small = { vocabSize: 1024, maxPositions: 512 };
+const sizes: readonly Size[] = [
+  { name: 'vary-nano decoder', config: varyNano.decoder, rows: 8, length: 112 },
+  { name: 'OPT-125M layers', config: { ...opt125m, ...small }, rows: 2, length: 256 },
+];
+
+const [python = 'python3', rounds = '5'] = process.argv.slice(2);
+const threads = 2;
+
+function randomBatch({ config, rows, length }: Size): ReadingBatch {
+  const rng = createRng(5);
+  const inputIds = Array.from({ length: rows }, () => Array.from({ length }, () => rng.integer(4, config.vocabSize)));
+  return { inputIds, labels: inputIds };
+}
+
+/** The reference's steps, one for each line asked of it. */
+function startReference({ config, rows, length }: Size) {
+  const script = fileURLToPath(new URL('../../bench/training_reference.py', import.meta.url));
+  const shape = { ...config, rows, length, threads };
+  const child = spawn(python, [script, JSON.stringify(shape)], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  return {
+    step: async () => {
+      child.stdin.write('step\n');
+      const { value } = await lines.next();
+      return Number(value);
+    },
+    stop: () => child.kill(),
+  };
+}
+
+const median = (values: readonly number[]) => values.toSorted((a, b) => a - b)[values.length >> 1];
+
+for (const size of sizes) {
+  const trainer = await createTrainer(createRuntime({ threads }), readingTask(optFamily(size.config)), {
+    learningRate: 1e-4,
+    weightDecay: 0.01,
+    schedule: { kind: 'constant', warmupSteps: 0, totalSteps: 1000 },
+  });
+  const reference = startReference(size);
+  const batch = randomBatch(size);
+  const [ours, theirs]: [number[], number[]] = [[], []];
+  for (let round = -1; round < Number(rounds); round++) {
+    const took = await reference.step();
+    const started = performance.now();
+    await trainer.step([batch]);
+    const own = (performance.now() - started) / 1000;
+    if (round < 0) continue;
+    ours.push(own);
+    theirs.push(took);
+  }
+  reference.stop();
+  await trainer.dispose();
+  const [a, b] = [median(ours), median(theirs)];
+  console.log(
+    `${size.name}: ${(1000 * a).toFixed(0)} ms, PyTorch ${(1000 * b).toFixed(0)} ms, ${(b / a).toFixed(2)}× as fast (median of ${rounds}, ${threads} threads)`,
+  );
+}
