@@ -66,7 +66,7 @@ export function randomTensors(graphs: readonly Graph[], seed: number): [string, 
   });
 }
 
-function configJson({ decoder, imageTokens, tower }: VaryConfig) {
+function configJson({ decoder, imageTokens, tower, input }: VaryConfig) {
   return {
     architectures: ['varyOPTForCausalLM'],
     model_type: 'vary',
@@ -89,6 +89,7 @@ function configJson({ decoder, imageTokens, tower }: VaryConfig) {
     use_im_start_end: true,
     torch_dtype: 'float32',
     ...(tower !== samVitB && { vary_tower: towerJson(tower) }),
+    ...(input !== 'page' && { vary_input: input }),
   };
 }
 

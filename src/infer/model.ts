@@ -15,6 +15,8 @@ import { type CachedDecoder, createSessionDecoder, type Prompt } from './decoder
 import { type ForwardOutput, forward } from './forward.js';
 import { type FinishReason, type GeneratedRow, type GenerateOptions, generate } from './generate.js';
 import { type Precision, weightBits } from './quantize.js';
+import { type LineReader, readByLines, warningsOf } from './read-by-lines.js';
+import type { ReadLine } from './read-lines.js';
 
 /** What a model is made of; the platform supplies it. */
 export interface ModelParts {
@@ -72,6 +74,8 @@ export interface ReadResult {
   readonly usage: { readonly promptTokens: number; readonly completionTokens: number };
   /** Seconds. */
   readonly timing: { readonly tower: number; readonly decode: number };
+  /** Of a model that reads line by line: the lines in reading order, with their places. */
+  readonly lines?: readonly ReadLine[];
 }
 
 export interface VaryModel extends Omit<OptModel, 'kind' | 'config'> {
@@ -219,6 +223,23 @@ export function createOptModel(parts: ModelParts): OptModel {
   return { kind: 'opt', config: parts.family.decoder, tokenizer, forward: run, generate: ids, generateRows, dispose };
 }
 
+/** Reading of a model whose images are single lines: pages are cut for it. */
+function byLines(parts: ModelParts, config: VaryConfig, base: ReturnType<typeof createBase>) {
+  const { tokenizer, imageTokens } = parts;
+  const prompts: LineReader['prompts'] = async (ids, pixels, signal) => {
+    const features = await base.features(pixels, signal);
+    const rows = Array.from({ length: pixels.shape[0] }, () => ids);
+    return promptsOf(parts, rows, features);
+  };
+  return async (images: readonly Pixels[], options: ReadOptions): Promise<ReadResult[]> => {
+    if (!tokenizer || !imageTokens) throw new InputError('this checkpoint has no tokenizer: it cannot read');
+    const reader: LineReader = { config, tokenizer, imageTokens, prompts, decoder: base.decoder };
+    const results: ReadResult[] = [];
+    for (const image of images) results.push(await readByLines(reader, image, options));
+    return results;
+  };
+}
+
 /** A Vary model; throws InputError for an OPT family. */
 export function createVaryModel(parts: ModelParts): VaryModel {
   const { family, tokenizer, imageTokens } = parts;
@@ -281,6 +302,8 @@ export function createVaryModel(parts: ModelParts): VaryModel {
     });
   };
 
+  const readImages = vary.input === 'page' ? readRows : byLines(parts, vary, base);
+
   return {
     kind: 'vary',
     config: vary,
@@ -289,13 +312,7 @@ export function createVaryModel(parts: ModelParts): VaryModel {
     generate: base.generate,
     generateRows: base.generateRows,
     dispose: base.dispose,
-    read: async (image, options = {}) => (await readRows([image], options))[0],
-    readAll: (images, options = {}) => readRows(images, options),
+    read: async (image, options = {}) => (await readImages([image], options))[0],
+    readAll: (images, options = {}) => readImages(images, options),
   };
-}
-
-function warningsOf(finishReason: FinishReason): string[] {
-  if (finishReason === 'length') return ['the text was cut at the token limit'];
-  if (finishReason === 'repetition') return ['decoding fell into a loop and was stopped'];
-  return [];
 }

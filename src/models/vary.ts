@@ -24,6 +24,8 @@ export interface VaryConfig {
   readonly decoder: OptConfig;
   readonly tower: SamConfig;
   readonly imageTokens: ImageTokenIds;
+  /** What an image is: a page scaled to the tower's input, or one line of text, for which pages are cut. */
+  readonly input: 'page' | 'line';
 }
 
 /** The released model's sizes. */
@@ -31,6 +33,7 @@ export const varyTiny: VaryConfig = {
   decoder: opt125m,
   tower: samVitB,
   imageTokens: { patch: 50265, start: 50266, end: 50267, count: 256 },
+  input: 'page',
 };
 
 /**
@@ -65,6 +68,7 @@ export const varyNano: VaryConfig = {
     ],
   },
   imageTokens: { patch: 260, start: 261, end: 262, count: 48 },
+  input: 'line',
 };
 
 /** Where the tower's tensors live: `vision_tower` in the seed, this in checkpoints. */
@@ -88,11 +92,17 @@ export function varyConfigFrom(value: unknown, where: string): VaryConfig {
       end: indexField(json, 'im_end_token', where, imageTokens.end),
       count,
     },
+    input: inputField(json['vary_input'], where),
   };
   if (config.decoder.embedWidth !== config.decoder.width) {
     throw new InputError(`${where}: word_embed_proj_dim must equal hidden_size in a vary checkpoint`);
   }
   return config;
+}
+
+function inputField(value: unknown, where: string): VaryConfig['input'] {
+  if (value === undefined || value === 'page' || value === 'line') return value ?? 'page';
+  throw new InputError(`${where}: vary_input: expected page or line, got ${JSON.stringify(value)}`);
 }
 
 /** The checkpoint's name for one of ours. */
