@@ -15,8 +15,9 @@ export type { TextEmbeds, TextOptions } from './infer/clip-model.js';
 export type { ForwardOutput } from './infer/forward.js';
 export type { FinishReason, GenerateOptions } from './infer/generate.js';
 export type { Classification, LabelOptions } from './infer/labels.js';
-export type { GenerateInput, OptModel, ReadOptions, ReadResult } from './infer/model.js';
+export type { GenerateInput, OptModel } from './infer/model.js';
 export type { Precision } from './infer/quantize.js';
+export type { ReadOptions, ReadResult } from './infer/reading.js';
 export type { ForwardInput } from './models/forward-inputs.js';
 export { type CheckDataOptions, checkData, type DataReport } from './node/data/check-data.js';
 export {

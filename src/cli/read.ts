@@ -1,5 +1,5 @@
 import { InputError, messageOf } from '../core/errors.js';
-import type { ReadResult } from '../infer/model.js';
+import type { ReadResult } from '../infer/reading.js';
 import { loadModel, type NodeVaryModel } from '../node/load-model.js';
 import type { Arguments } from './arguments.js';
 import { type Command, exitInterrupted, type Io, statusLine } from './command.js';

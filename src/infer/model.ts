@@ -8,15 +8,15 @@ import type { OptConfig } from '../models/opt.js';
 import { spliceSources, type VaryConfig } from '../models/vary.js';
 import type { Runtime, Session, WeightLoader } from '../runtime/runtime.js';
 import type { ImageTokens } from '../text/image-tokens.js';
-import { type PromptTemplate, readPrompt } from '../text/prompt.js';
+import { readPrompt } from '../text/prompt.js';
 import { createTextStream, type TextStream } from '../text/stream.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import { type CachedDecoder, createSessionDecoder, type Prompt } from './decoder.js';
 import { type ForwardOutput, forward } from './forward.js';
-import { type FinishReason, type GeneratedRow, type GenerateOptions, generate } from './generate.js';
+import { type GeneratedRow, type GenerateOptions, generate } from './generate.js';
 import { type Precision, weightBits } from './quantize.js';
 import { type LineReader, readByLines, warningsOf } from './read-by-lines.js';
-import type { ReadLine } from './read-lines.js';
+import type { ReadOptions, ReadResult } from './reading.js';
 
 /** What a model is made of; the platform supplies it. */
 export interface ModelParts {
@@ -53,29 +53,6 @@ export interface OptModel {
   /** The same with why each row ended, and scores of beams. */
   generateRows(input: GenerateInput, options?: GenerateOptions): Promise<GeneratedRow[]>;
   dispose(): Promise<void>;
-}
-
-export interface ReadOptions extends Omit<GenerateOptions, 'beams' | 'onToken'> {
-  /** An instruction beside the picture. */
-  readonly prompt?: string;
-  readonly template?: PromptTemplate;
-  /** Text ends before the first of these. */
-  readonly stop?: readonly string[];
-  /** 'test' as Vary's training had it (default), 'blip' as run_opt_with_text.py. */
-  readonly transform?: 'test' | 'blip';
-  /** Text as it is decoded, whole characters only. */
-  readonly onText?: (text: string) => void;
-}
-
-export interface ReadResult {
-  readonly text: string;
-  readonly finishReason: FinishReason;
-  readonly warnings: readonly string[];
-  readonly usage: { readonly promptTokens: number; readonly completionTokens: number };
-  /** Seconds. */
-  readonly timing: { readonly tower: number; readonly decode: number };
-  /** Of a model that reads line by line: the lines in reading order, with their places. */
-  readonly lines?: readonly ReadLine[];
 }
 
 export interface VaryModel extends Omit<OptModel, 'kind' | 'config'> {

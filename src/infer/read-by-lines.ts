@@ -7,8 +7,8 @@ import { readPrompt } from '../text/prompt.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import type { CachedDecoder, Prompt } from './decoder.js';
 import { type FinishReason, type GeneratedRow, generate } from './generate.js';
-import type { ReadOptions, ReadResult } from './model.js';
 import { joinLines, planLines } from './read-lines.js';
+import type { ReadOptions, ReadResult } from './reading.js';
 
 /** What a model of lines needs to read a page. */
 export interface LineReader {

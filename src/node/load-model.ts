@@ -1,14 +1,6 @@
 import { InputError } from '../core/errors.js';
 import { asObject } from '../core/json.js';
-import {
-  createOptModel,
-  createVaryModel,
-  type ModelParts,
-  type OptModel,
-  type ReadOptions,
-  type ReadResult,
-  type VaryModel,
-} from '../infer/model.js';
+import { createOptModel, createVaryModel, type ModelParts, type OptModel, type VaryModel } from '../infer/model.js';
 import {
   modelGraphs,
   type Precision,
@@ -16,6 +8,7 @@ import {
   type QuantizedPrecision,
   storedPrecision,
 } from '../infer/quantize.js';
+import type { ReadOptions, ReadResult } from '../infer/reading.js';
 import { checkpointLoader, type NamedWeights, nameWeights, requiredTensors } from '../infer/weights.js';
 import { type DecoderFamily, optFamily, varyFamily } from '../models/graphs.js';
 import { optConfigFrom, renameOptTensor } from '../models/opt.js';
