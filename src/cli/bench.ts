@@ -1,9 +1,9 @@
 import { availableParallelism } from 'node:os';
 import { InputError } from '../core/errors.js';
+import { argmax } from '../core/logits.js';
 import { floats, type Tensor } from '../core/tensor.js';
 import { createGraphBuilder } from '../graph/builder.js';
 import { createSessionDecoder } from '../infer/decoder.js';
-import { argmax } from '../infer/processors.js';
 import type { Precision } from '../infer/quantize.js';
 import { cachedDecoderGraph, towerGraphs, varyFamily } from '../models/graphs.js';
 import { varyTiny } from '../models/vary.js';

@@ -2,6 +2,7 @@ import { InputError } from '../core/errors.js';
 import type { NodeClipModel } from '../node/load-clip.js';
 import { loadModel } from '../node/load-model.js';
 import type { Arguments, OptionSpecs } from './arguments.js';
+import { loadOptionsOf } from './load-options.js';
 
 /** What every command with a CLIP model takes. */
 export const clipOptions: OptionSpecs = {
@@ -21,16 +22,7 @@ export const clipOptions: OptionSpecs = {
 export async function openClipModel(command: string, args: Arguments): Promise<NodeClipModel> {
   const dir = args.text('model');
   if (dir === undefined) throw new InputError(`${command}: name a CLIP checkpoint directory with --model`);
-  const [threads, device, precision] = [
-    args.count('threads'),
-    args.choice('device', ['cpu', 'cuda', 'webgpu']),
-    args.choice('precision', ['float32', 'int8', 'int4']),
-  ];
-  const model = await loadModel(dir, {
-    ...(threads !== undefined && { threads }),
-    ...(device && { device }),
-    ...(precision && { precision }),
-  });
+  const model = await loadModel(dir, loadOptionsOf(args));
   if (model.kind === 'clip') return model;
   await model.dispose();
   throw new InputError(`${dir}: is a ${model.kind} checkpoint; ${command} needs CLIP or SigLIP`);

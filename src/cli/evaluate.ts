@@ -13,6 +13,7 @@ import {
 } from '../output/evaluation.js';
 import type { Arguments } from './arguments.js';
 import { type Command, exitInterrupted, type Io } from './command.js';
+import { loadOptionsOf } from './load-options.js';
 
 export const evaluateCommand: Command = {
   summary: 'measure readings of a folder of images against their texts',
@@ -45,10 +46,8 @@ function fileReader(folder: string): Reader {
 async function modelReader(args: Arguments, io: Io): Promise<Reader> {
   const dir = args.text('model');
   if (dir === undefined) throw new InputError('evaluate: name a checkpoint with --model, or texts with --readings');
-  const threads = args.count('threads');
-  const precision = args.choice('precision', ['float32', 'int8', 'int4']);
   const maxNewTokens = args.count('max-new-tokens') ?? 1024;
-  const model = await loadModel(dir, { ...(threads !== undefined && { threads }), ...(precision && { precision }) });
+  const model = await loadModel(dir, loadOptionsOf(args));
   if (model.kind !== 'vary') {
     await model.dispose();
     throw new InputError(`${dir}: is a ${model.kind} checkpoint, which reads no images`);

@@ -9,6 +9,7 @@ import { varyFamily } from '../models/graphs.js';
 import { type SamConfig, samVitB } from '../models/sam.js';
 import { type VaryConfig, varyNano, varyTiny } from '../models/vary.js';
 import { makeDirectoryAtomic, writeFileAtomic } from '../node/atomic.js';
+import { charOfByte } from '../text/byte-level.js';
 import { safetensorsChunks } from '../weights/safetensors.js';
 import type { Command } from './command.js';
 
@@ -98,6 +99,7 @@ function towerJson(tower: SamConfig) {
   return {
     img_size: tower.imageSize,
     patch_size: tower.patchSize,
+    ...(tower.stem.length > 0 && { stem: tower.stem }),
     embed_dim: tower.width,
     depth: tower.depth,
     num_heads: tower.heads,
@@ -119,7 +121,7 @@ function towerJson(tower: SamConfig) {
 function writeTokenizer(dir: string, { decoder: { vocabSize }, imageTokens: { patch, start, end } }: VaryConfig): void {
   const vocab: Record<string, number> = { '<s>': 0, '<pad>': 1, '</s>': 2, '<unk>': 3 };
   let next = 4;
-  for (const char of byteChars()) vocab[char] = next++;
+  for (let byte = 0; byte < 256; byte++) vocab[charOfByte(byte)] = next++;
   for (let word = 0; next < vocabSize - 3; word++) vocab[`Ġ${word}`] = next++;
   const write = (name: string, value: unknown) => writeFileSync(join(dir, name), `${JSON.stringify(value)}\n`);
   write('vocab.json', vocab);
@@ -133,10 +135,4 @@ function writeTokenizer(dir: string, { decoder: { vocabSize }, imageTokens: { pa
     add_prefix_space: false,
     ...special,
   });
-}
-
-function byteChars(): string[] {
-  const printable = (byte: number) => (byte > 32 && byte < 127) || (byte > 160 && byte !== 173);
-  let next = 256;
-  return Array.from({ length: 256 }, (_, byte) => String.fromCharCode(printable(byte) ? byte : next++));
 }

@@ -3,6 +3,7 @@ import type { ReadResult } from '../infer/reading.js';
 import { loadModel, type NodeVaryModel } from '../node/load-model.js';
 import type { Arguments } from './arguments.js';
 import { type Command, exitInterrupted, type Io, statusLine } from './command.js';
+import { loadOptionsOf } from './load-options.js';
 
 export const readCommand: Command = {
   summary: 'turn page images into text',
@@ -29,18 +30,9 @@ async function readImages(args: Arguments, io: Io): Promise<number> {
   if (images.length === 0) throw new InputError('read: name at least one image, or - for standard input');
   const dir = args.text('model');
   if (dir === undefined) throw new InputError('read: name a checkpoint directory: --model examples/tiny-vary');
-  const [threads, device, precision] = [
-    args.count('threads'),
-    args.choice('device', ['cpu', 'cuda', 'webgpu']),
-    args.choice('precision', ['float32', 'int8', 'int4']),
-  ];
   const status = statusLine(io);
   status(`loading ${dir}`);
-  const model = await loadModel(dir, {
-    ...(threads !== undefined && { threads }),
-    ...(device && { device }),
-    ...(precision && { precision }),
-  });
+  const model = await loadModel(dir, loadOptionsOf(args));
   try {
     if (model.kind !== 'vary') throw new InputError(`${dir}: is a ${model.kind} checkpoint, which reads no images`);
     let failed = 0;

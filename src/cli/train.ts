@@ -1,7 +1,8 @@
-import { appendFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { appendFileSync, mkdirSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
 import { InputError, messageOf } from '../core/errors.js';
 import { asObject } from '../core/json.js';
+import { readJson } from '../node/files.js';
 import { joinMpi, type MpiPeers } from '../node/mpi.js';
 import { type LineRun, parseLineRun, type RunningLines, startLineRun } from '../node/training/line-run.js';
 import { newestRun } from '../node/training/save.js';
@@ -21,11 +22,10 @@ export const trainCommand: Command = {
 async function train(args: Arguments, io: Io): Promise<number> {
   const [path] = args.positionals;
   if (path === undefined) throw new InputError('train: name a run file: varyclip train runs/vary-nano/tower.json');
-  if (!existsSync(path)) throw new InputError(`${path}: there is no such run file`);
-  const run = parseLineRun(asObject(JSON.parse(readFileSync(path, 'utf8')), path), {
-    where: path,
-    base: dirname(resolve(path)),
-  });
+  const base = dirname(resolve(path));
+  const json = readJson(base, basename(path));
+  if (json === undefined) throw new InputError(`${path}: there is no such run file`);
+  const run = parseLineRun(asObject(json, path), { where: path, base });
   const threads = args.count('threads');
   const dry = args.flag('dry-run');
   const { path: newest, damaged } = newestRun(run.out);
@@ -96,7 +96,7 @@ async function loop(
   const last = dry ? first + 1 : run.steps;
   while (work.stepsDone < last) {
     if (await isInterrupted(group, io)) {
-      if (!dry && group.leads) io.err(`\nvaryclip: interrupted; saved ${work.save()}\n`);
+      if (!dry && group.leads) io.err(`\nvaryclip: interrupted; saved ${await work.save()}\n`);
       return exitInterrupted;
     }
     const result = await work.step();
@@ -119,7 +119,7 @@ async function loop(
         `${io.isTerminal ? '\n' : ''}step ${result.step}: held-out CER ${(100 * report.cer).toFixed(2)} %  e.g. ${JSON.stringify(report.samples[0])}\n`,
       );
     }
-    if (!dry && (result.step % run.saveEvery === 0 || result.step === last)) work.save();
+    if (!dry && (result.step % run.saveEvery === 0 || result.step === last)) await work.save();
   }
   if (io.isTerminal) io.err('\n');
   return 0;

@@ -58,6 +58,9 @@ const constructors: { readonly [D in DType]: ArrayConstructor<DTypeArrays[D]> } 
   bool: Uint8Array,
 };
 
+/** All of them. */
+export const dtypeNames: readonly DType[] = Object.keys(constructors) as DType[];
+
 /** Bytes per element. */
 export function itemSize(dtype: DType): number {
   return constructors[dtype].BYTES_PER_ELEMENT;

@@ -1,5 +1,5 @@
 import { InputError } from '../core/errors.js';
-import { ignoreIndex } from '../text/collate.js';
+import { ignoreIndex } from '../core/labels.js';
 import { type ConversationOptions, encodeConversation } from '../text/conversation.js';
 import { type ImageTokens, imagePlaceholder, splitAtImages } from '../text/image-tokens.js';
 import { expectMessages, isBareList, type Message, speakerOf } from '../text/messages.js';

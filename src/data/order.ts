@@ -30,7 +30,7 @@ export interface Order {
 }
 
 /** Numbers 0 … n-1 in an order that the seed decides (Fisher–Yates). */
-function permutation(n: number, ...seed: number[]): Int32Array {
+export function permutation(n: number, ...seed: number[]): Int32Array {
   const rng = createRng(...seed);
   const order = Int32Array.from({ length: n }, (_, i) => i);
   for (let i = n - 1; i > 0; i--) {

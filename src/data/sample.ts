@@ -1,4 +1,5 @@
 import { InputError } from '../core/errors.js';
+import { ignoreIndex } from '../core/labels.js';
 import { createRng } from '../core/rng.js';
 import type { Tensor } from '../core/tensor.js';
 import type { ClipProcessor } from '../image/clip-processor.js';
@@ -6,7 +7,6 @@ import { processHigh, testTransform } from '../image/high-processor.js';
 import { type ImageMode, processInMode } from '../image/image-modes.js';
 import type { Pixels, Size } from '../image/pixels.js';
 import { trainTransform } from '../image/train-transform.js';
-import { ignoreIndex } from '../text/collate.js';
 import { type ConversationOptions, encodeConversation } from '../text/conversation.js';
 import type { ImageTokens } from '../text/image-tokens.js';
 import type { Tokenizer } from '../text/tokenizer.js';

@@ -1,4 +1,5 @@
 import { ShapeError } from '../core/errors.js';
+import type { Pixels } from './pixels.js';
 
 /** A gray image: one byte a pixel, rows from the top, 0 is black. */
 export interface Gray {
@@ -13,6 +14,15 @@ export function grayFrom(width: number, height: number, data: Uint8Array): Gray 
     throw new ShapeError(`gray image ${width}x${height}: expected ${width * height} bytes, got ${data.length}`);
   }
   return { width, height, data };
+}
+
+/** ITU-R 601 luma, as Pillow's convert('L'). */
+export function grayOfPixels({ width, height, data }: Pixels): Gray {
+  const gray = new Uint8Array(width * height);
+  for (let i = 0; i < gray.length; i++) {
+    gray[i] = (19595 * data[3 * i] + 38470 * data[3 * i + 1] + 7471 * data[3 * i + 2] + 0x8000) >> 16;
+  }
+  return { width, height, data: gray };
 }
 
 /** Weights of the source samples that make each output sample: a triangle as wide as the scale asks for. */

@@ -1,7 +1,8 @@
 /** Beam search as transformers 5 does it (generation/utils.py, `_beam_search`), one prompt at a time. */
 import { InputError } from '../core/errors.js';
+import { logSoftmax } from '../core/logits.js';
 import type { CachedDecoder, Prompt } from './decoder.js';
-import { type LogitsProcessor, logSoftmax } from './processors.js';
+import type { LogitsProcessor } from './processors.js';
 
 export interface BeamOptions {
   readonly count: number;

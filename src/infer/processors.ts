@@ -1,4 +1,5 @@
 import { InputError } from '../core/errors.js';
+import { argmax } from '../core/logits.js';
 import type { Rng } from '../core/rng.js';
 
 /** Changes logits [V] in place, given the row's ids so far. */
@@ -49,22 +50,6 @@ export function createProcessors({
   return (logits, history) => {
     for (const process of active) process(logits, history);
   };
-}
-
-export function argmax(values: Float32Array): number {
-  let best = 0;
-  for (let i = 1; i < values.length; i++) if (values[i] > values[best]) best = i;
-  return best;
-}
-
-/** log softmax in double precision. */
-export function logSoftmax(logits: Float32Array): Float64Array {
-  let max = Number.NEGATIVE_INFINITY;
-  for (const value of logits) if (value > max) max = value;
-  let total = 0;
-  for (const value of logits) total += Math.exp(value - max);
-  const shift = max + Math.log(total);
-  return Float64Array.from(logits, (value) => value - shift);
 }
 
 /** Checks sampling options; throws InputError naming the one that is wrong. */

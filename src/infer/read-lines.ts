@@ -1,6 +1,6 @@
 /** A page for a model that reads one line at a time: cut into segments, and put together again from their texts. */
 
-import { type Gray, resizeGray } from '../image/gray.js';
+import { type Gray, grayOfPixels, resizeGray } from '../image/gray.js';
 import { boxOnPage, cropWithMargin, findLines, type PageLines } from '../image/lines.js';
 import type { Box, Pixels, Size } from '../image/pixels.js';
 
@@ -27,20 +27,11 @@ export interface LinePlan {
 /** Space left round a line's ink, as a share of its height. */
 const margin = 0.12;
 
-/** ITU-R 601 luma, as Pillow's convert('L'). */
-function toGray({ width, height, data }: Pixels): Gray {
-  const gray = new Uint8Array(width * height);
-  for (let i = 0; i < gray.length; i++) {
-    gray[i] = (19595 * data[3 * i] + 38470 * data[3 * i + 1] + 7471 * data[3 * i + 2] + 0x8000) >> 16;
-  }
-  return { width, height, data: gray };
-}
-
 /** Lines of a page in reading order, cut into pieces that fit `size`. */
 export function planLines(image: Pixels, size: Size): LinePlan {
   // A piece's own width and height, such that with its margins it is no wider than the input.
   const maxAspect = (size.width / size.height) * (1 + 2 * margin) - 2 * margin;
-  const page = findLines(toGray(image), { maxAspect });
+  const page = findLines(grayOfPixels(image), { maxAspect });
   const pieces = page.lines.flatMap(({ segments }, line) =>
     segments.map(({ box, spaceBefore }): Piece => {
       const crop = cropWithMargin(page.page, box, margin);

@@ -1,13 +1,11 @@
 /** What a whole model's graph takes: ids, masks and labels as tensors; for running it once, and for training. */
 import { InputError } from '../core/errors.js';
+import { ignoreIndex } from '../core/labels.js';
 import { floats, intRows, ints, type Tensor } from '../core/tensor.js';
 import type { Graph, Lowering } from '../graph/builder.js';
 import { type DecoderFamily, wholeGraph } from './graphs.js';
 import { positionRows } from './opt.js';
 import { spliceSources } from './vary.js';
-
-/** Not counted in the loss. */
-export const ignoreIndex = -100;
 
 export interface ForwardInput {
   /** Rows of equal length. */

@@ -24,6 +24,7 @@ import {
   split,
   transpose,
 } from '../graph/functions.js';
+import { activate } from '../nn/activation.js';
 import { attention } from '../nn/attention.js';
 import { conv2d } from '../nn/conv.js';
 import { layerNorm } from '../nn/layer-norm.js';
@@ -37,6 +38,11 @@ export interface SamConfig {
   /** Height and width of the input in pixels. */
   readonly imageSize: Pair;
   readonly patchSize: Pair;
+  /**
+   * Channels of 3×3 convolutions of stride 2 before the patches are taken, each followed by GELU ("Early Convolutions Help
+   * Transformers See Better", arXiv 2106.14881); SAM has none. `patchSize` stays in pixels of the input.
+   */
+  readonly stem: readonly number[];
   readonly width: number;
   readonly depth: number;
   readonly heads: number;
@@ -59,6 +65,7 @@ export interface SamConfig {
 export const samVitB: SamConfig = {
   imageSize: [1024, 1024],
   patchSize: [16, 16],
+  stem: [],
   width: 768,
   depth: 12,
   heads: 12,
@@ -90,6 +97,12 @@ function pairField(json: JsonObject, name: string, where: string, other: Pair): 
   return [height, width];
 }
 
+function stemField(json: JsonObject, where: string): readonly number[] {
+  const channels = json['stem'] ?? samVitB.stem;
+  if (!Array.isArray(channels)) throw new InputError(`${where}: stem: expected a list of channel counts`);
+  return channels.map((_, i) => countField({ [`stem[${i}]`]: channels[i] }, `stem[${i}]`, where));
+}
+
 /** A tower's sizes from a `vary_tower` block; what is left out is `build_sam_vit_b()`'s. */
 export function samConfigFrom(value: unknown, where: string): SamConfig {
   if (value === undefined) return samVitB;
@@ -101,6 +114,7 @@ export function samConfigFrom(value: unknown, where: string): SamConfig {
   const config: SamConfig = {
     imageSize: pairField(json, 'img_size', where, samVitB.imageSize),
     patchSize: pairField(json, 'patch_size', where, samVitB.patchSize),
+    stem: stemField(json, where),
     width: countField(json, 'embed_dim', where, samVitB.width),
     depth: countField(json, 'depth', where, samVitB.depth),
     heads: countField(json, 'num_heads', where, samVitB.heads),
@@ -121,9 +135,15 @@ export function samConfigFrom(value: unknown, where: string): SamConfig {
   if (config.width % config.heads !== 0) {
     throw new InputError(`${where}: embed_dim ${config.width} is not a multiple of num_heads ${config.heads}`);
   }
+  const shrink = 2 ** config.stem.length;
   config.imageSize.forEach((side, i) => {
     if (side % config.patchSize[i] !== 0) {
       throw new InputError(`${where}: img_size ${side} is not a multiple of patch_size ${config.patchSize[i]}`);
+    }
+    if (config.patchSize[i] % shrink !== 0) {
+      throw new InputError(
+        `${where}: patch_size ${config.patchSize[i]} is not a multiple of the stem's stride ${shrink}`,
+      );
     }
   });
   return config;
@@ -145,7 +165,14 @@ export function samTokens(config: SamConfig): number {
 
 /** Patches of pixels [B, 3, H, W] as [B, h, w, C], plus absolute positions. */
 function embedPatches(s: Scope, pixels: Value, config: SamConfig): Value {
-  const x = patchEmbed(s, s.at('patch_embed').at('proj'), pixels, { ...config, bias: true });
+  const at = s.at('patch_embed');
+  const planes = config.stem.reduce((x, channels, i) => {
+    const conv = at.at('stem').at(i);
+    return activate(conv, conv2d(conv, x, channels, 3, { stride: [2, 2], padding: 1, bias: true }), 'gelu');
+  }, pixels);
+  const shrink = 2 ** config.stem.length;
+  const patchSize: Pair = [config.patchSize[0] / shrink, config.patchSize[1] / shrink];
+  const x = patchEmbed(s, at.at('proj'), planes, { width: config.width, patchSize, bias: true });
   const [, , height, width] = pixels.shape;
   const [, h, w] = x.shape;
   s.tap('patch_embed', x);

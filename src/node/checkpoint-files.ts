@@ -1,3 +1,6 @@
+import { copyFileSync, existsSync } from 'node:fs';
+import { join } from 'node:path';
+
 /** The files of a checkpoint beside its weights: what configures, tokenizes, describes and licenses it. */
 export const sideFiles = [
   'config.json',
@@ -15,3 +18,8 @@ export const sideFiles = [
   'LICENSE.md',
   'LICENSE.txt',
 ] as const;
+
+/** Copies what there is of them from one checkpoint directory to another. */
+export function copySideFiles(from: string, to: string): void {
+  for (const name of sideFiles) if (existsSync(join(from, name))) copyFileSync(join(from, name), join(to, name));
+}

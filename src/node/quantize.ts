@@ -1,4 +1,3 @@
-import { copyFileSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { itemSize } from '../core/dtype.js';
@@ -10,7 +9,7 @@ import type { TensorInfo } from '../weights/checkpoint.js';
 import { safetensorsChunks } from '../weights/safetensors.js';
 import { expectNothingAt, makeDirectoryAtomic, writeFileAtomic } from './atomic.js';
 import { openWeights, readConfig } from './checkpoint-dir.js';
-import { sideFiles } from './checkpoint-files.js';
+import { copySideFiles } from './checkpoint-files.js';
 import { resolveModel } from './hub/resolve.js';
 import { hubSettings } from './hub/settings.js';
 import { isClipPath } from './load-clip.js';
@@ -80,9 +79,3 @@ export async function quantizeCheckpoint(
 
 const total = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0);
 const bytesOfInfo = ({ dtype, shape }: TensorInfo) => sizeOf(shape) * itemSize(dtype);
-
-function copySideFiles(from: string, to: string): void {
-  for (const name of sideFiles) {
-    if (name !== 'config.json' && existsSync(join(from, name))) copyFileSync(join(from, name), join(to, name));
-  }
-}

@@ -1,4 +1,5 @@
 import { type ReadingMetrics, readingMetrics, wordsOf } from '../text/metrics.js';
+import { escapeHtml } from './html.js';
 
 /** One image with its true text and what was read. */
 export interface EvaluatedSample {
@@ -74,9 +75,6 @@ export function evaluationTable(samples: readonly EvaluatedSample[]): string {
   return line('sample', titles) + rows.map((row) => line(row.name, cells(row))).join('');
 }
 
-const escapes: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' };
-const escaped = (text: string) => text.replace(/[&<>"]/g, (character) => escapes[character]);
-
 /** Samples with the most errors for their length first. */
 export function worstFirst(samples: readonly EvaluatedSample[]): EvaluatedSample[] {
   return samples.toSorted((a, b) => b.metrics.normalisedEditDistance - a.metrics.normalisedEditDistance);
@@ -87,7 +85,7 @@ function marked(text: string, other: string): string {
   const words = wordsOf(text);
   const others = wordsOf(other);
   // Longest common subsequence; pages of very many words are left unmarked.
-  if (words.length * others.length > 4e6) return escaped(text);
+  if (words.length * others.length > 4e6) return escapeHtml(text);
   const width = others.length + 1;
   const common = new Uint32Array((words.length + 1) * width);
   for (let i = words.length - 1; i >= 0; i--) {
@@ -102,7 +100,7 @@ function marked(text: string, other: string): string {
     while (j < others.length && words[i] !== others[j] && common[i * width + j + 1] > common[(i + 1) * width + j]) j++;
     const isCommon = j < others.length && words[i] === others[j];
     if (isCommon) j++;
-    out.push(isCommon ? escaped(words[i]) : `<mark>${escaped(words[i])}</mark>`);
+    out.push(isCommon ? escapeHtml(words[i]) : `<mark>${escapeHtml(words[i])}</mark>`);
   }
   return out.join(' ');
 }
@@ -125,21 +123,21 @@ export function evaluationHtml(
   const rows = [...samples.map(({ name, metrics }) => ({ name, ...metrics })), { name: 'all', ...summarise(samples) }];
   const body = rows.map((row) => {
     const cells = columns.map((column) => `<td>${shown(row[column])}</td>`).join('');
-    return `<tr><td>${escaped(row.name)}</td>${cells}</tr>`;
+    return `<tr><td>${escapeHtml(row.name)}</td>${cells}</tr>`;
   });
   const cases = worstFirst(samples)
     .slice(0, worst)
     .filter(({ metrics }) => metrics.editDistance > 0)
     .map(({ name, reference, hypothesis, metrics }) => {
       const picture = pictures.get(name);
-      const image = picture ? `<img src="${escaped(picture)}" alt="${escaped(name)}">` : '';
+      const image = picture ? `<img src="${escapeHtml(picture)}" alt="${escapeHtml(name)}">` : '';
       const text = `<dt>text</dt><dd>${marked(reference, hypothesis)}</dd><dt>read</dt><dd>${marked(hypothesis, reference)}</dd>`;
-      return `<article><h3>${escaped(name)}: CER ${shown(metrics.cer)}</h3>${image}<dl>${text}</dl></article>`;
+      return `<article><h3>${escapeHtml(name)}: CER ${shown(metrics.cer)}</h3>${image}<dl>${text}</dl></article>`;
     });
   const head = titles.map((each) => `<th>${each}</th>`).join('');
   return `<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>${escaped(title)}</title>
-<style>${style}</style></head><body><h1>${escaped(title)}</h1>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>${escapeHtml(title)}</title>
+<style>${style}</style></head><body><h1>${escapeHtml(title)}</h1>
 <table><thead><tr><th>sample</th>${head}</tr></thead><tbody>
 ${body.join('\n')}
 </tbody></table>

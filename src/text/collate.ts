@@ -1,7 +1,5 @@
 import { InputError } from '../core/errors.js';
-
-/** Labels of this value are not learned (PyTorch's ignore_index). */
-export const ignoreIndex = -100;
+import { ignoreIndex } from '../core/labels.js';
 
 /** One training sample as ids; `labels` has the same length. */
 export interface LabelledIds {
@@ -23,11 +21,16 @@ export interface PadOptions {
   readonly padId: number;
   /** Default 'right'. */
   readonly side?: 'left' | 'right';
+  /** Rows become at least so long. */
+  readonly length?: number;
 }
 
-/** Pads rows of ids to the longest; the mask is 1 for every id that was given, a pad id among them included. */
-export function padRows(rows: readonly (readonly number[])[], { padId, side = 'right' }: PadOptions): PaddedIds {
-  const width = rows.reduce((longest, row) => Math.max(longest, row.length), 0);
+/** Pads rows of ids to the longest, or to `length`; the mask is 1 for every id that was given, a pad id among them included. */
+export function padRows(
+  rows: readonly (readonly number[])[],
+  { padId, side = 'right', length = 0 }: PadOptions,
+): PaddedIds {
+  const width = rows.reduce((longest, row) => Math.max(longest, row.length), length);
   const pad = (row: readonly number[], filler: number) => {
     const fill = new Array<number>(width - row.length).fill(filler);
     return side === 'right' ? [...row, ...fill] : [...fill, ...row];
@@ -40,10 +43,12 @@ export interface CollateOptions {
   readonly padId: number;
   /** 'real': 1 for every id of a sample. 'reference': 1 where the id is not `padId` (Vary data/__init__.py). Default 'real'. */
   readonly mask?: 'real' | 'reference';
+  /** Rows become at least so long. */
+  readonly length?: number;
 }
 
 /** A batch [B, T], padded on the right; padded labels are -100. Throws InputError where ids and labels differ in length. */
-export function collate(samples: readonly LabelledIds[], { padId, mask = 'real' }: CollateOptions): Batch {
+export function collate(samples: readonly LabelledIds[], { padId, mask = 'real', length = 0 }: CollateOptions): Batch {
   samples.forEach(({ inputIds, labels }, i) => {
     if (inputIds.length === labels.length) return;
     throw new InputError(
@@ -51,11 +56,11 @@ export function collate(samples: readonly LabelledIds[], { padId, mask = 'real' 
     );
   });
   const rows = samples.map(({ inputIds }) => inputIds);
-  const { inputIds, attentionMask } = padRows(rows, { padId });
+  const { inputIds, attentionMask } = padRows(rows, { padId, length });
   const labelRows = samples.map(({ labels }) => labels);
   return {
     inputIds,
-    labels: padRows(labelRows, { padId: ignoreIndex }).inputIds,
+    labels: padRows(labelRows, { padId: ignoreIndex, length }).inputIds,
     attentionMask: mask === 'real' ? attentionMask : inputIds.map((row) => row.map((id) => (id === padId ? 0 : 1))),
   };
 }

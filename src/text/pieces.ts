@@ -1,6 +1,6 @@
 import { InputError } from '../core/errors.js';
+import { ignoreIndex } from '../core/labels.js';
 import { utf8Bytes } from './byte-level.js';
-import { ignoreIndex } from './collate.js';
 import type { Tokenizer } from './tokenizer.js';
 
 /** Who wrote a stretch: a human (never learned), gpt (learned), or neither (a signal; not learned by itself). */

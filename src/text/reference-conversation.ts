@@ -1,5 +1,5 @@
 // What Vary's data/caption_opt.py does with a conversation, quirk by quirk, so that a run can be compared with its own.
-import { ignoreIndex } from './collate.js';
+import { ignoreIndex } from '../core/labels.js';
 import { expandImages, type ImageTokens, imagePlaceholder } from './image-tokens.js';
 import { type ConversationSample, expectMessages, isBareList, type Message } from './messages.js';
 import { expectSpecial, type Tokenizer } from './tokenizer.js';

@@ -3,7 +3,7 @@ import { InputError } from '../core/errors.js';
 import type { Rng } from '../core/rng.js';
 import { sizeOf, type Tensor } from '../core/tensor.js';
 import type { Graph, Init, ParameterSpec } from '../graph/builder.js';
-import type { Runtime } from '../runtime/runtime.js';
+import type { Runtime, WeightLoader } from '../runtime/runtime.js';
 
 export interface GroupOptions {
   /** Matches parameter names; the first group that matches has the parameter. */
@@ -102,6 +102,15 @@ export function allocateArenas(runtime: Runtime, layout: Layout): Arenas {
 /** A slot's part of an arena, in place. */
 export function viewSlot(arena: Float32Array, { shape, offset, length }: Slot): Tensor<'float32'> {
   return { dtype: 'float32', shape, data: arena.subarray(offset, offset + length) };
+}
+
+/** Loads a graph's parameters from the arena: for reading with what is being trained. */
+export function arenaLoader({ layout, parameters }: Arenas): WeightLoader {
+  return ({ name }, into) => {
+    const slot = layout.slots.get(name);
+    if (!slot) throw new InputError(`training: there is no parameter ${name}`);
+    (into as Float32Array).set(viewSlot(parameters, slot).data);
+  };
 }
 
 /** Starts parameters as their declarations say. */

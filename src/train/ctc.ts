@@ -1,5 +1,6 @@
 /** Connectionist temporal classification (Graves et al., ICML 2006) on the host: ONNX has no operator for it. */
 import { InputError } from '../core/errors.js';
+import { argmax, logSoftmax } from '../core/logits.js';
 import type { Tensor } from '../core/tensor.js';
 
 export interface CtcLoss {
@@ -33,7 +34,7 @@ export function ctcLoss(
   let loss = 0;
   targets.forEach((labels, b) => {
     const rows = data.subarray(b * T * V, (b + 1) * T * V);
-    const logs = logSoftmax(rows, T, V);
+    const logs = columnLogs(rows, T, V);
     const into = gradient.subarray(b * T * V, (b + 1) * T * V);
     const rowLoss = rowGradient(logs, T, V, labels, blank, weight, into);
     if (Number.isFinite(rowLoss)) loss += weight * rowLoss;
@@ -42,16 +43,10 @@ export function ctcLoss(
   return { loss, gradient: { dtype: 'float32', shape: [B, T, V], data: gradient }, impossible };
 }
 
-function logSoftmax(logits: Float32Array, T: number, V: number): Float64Array {
+/** Of each column: [T, V]. */
+function columnLogs(logits: Float32Array, T: number, V: number): Float64Array {
   const logs = new Float64Array(T * V);
-  for (let t = 0; t < T; t++) {
-    let most = Number.NEGATIVE_INFINITY;
-    for (let v = 0; v < V; v++) most = Math.max(most, logits[t * V + v]);
-    let total = 0;
-    for (let v = 0; v < V; v++) total += Math.exp(logits[t * V + v] - most);
-    const shift = most + Math.log(total);
-    for (let v = 0; v < V; v++) logs[t * V + v] = logits[t * V + v] - shift;
-  }
+  for (let t = 0; t < T; t++) logs.set(logSoftmax(logits.subarray(t * V, (t + 1) * V)), t * V);
   return logs;
 }
 
@@ -120,8 +115,7 @@ export function ctcGreedy({ shape: [B, T, V], data }: Tensor<'float32'>, blank: 
     let before = blank;
     for (let t = 0; t < T; t++) {
       const at = (b * T + t) * V;
-      let best = 0;
-      for (let v = 1; v < V; v++) if (data[at + v] > data[at + best]) best = v;
+      const best = argmax(data.subarray(at, at + V));
       if (best !== blank && best !== before) ids.push(best);
       before = best;
     }

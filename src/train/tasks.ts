@@ -1,8 +1,10 @@
 /** What can be trained: the whole reader by next tokens, and its tower alone by CTC. */
+
+import { ignoreIndex } from '../core/labels.js';
 import { floats, type Tensor } from '../core/tensor.js';
 import { createGraphBuilder, type Graph, type ParameterSpec, plainLowering } from '../graph/builder.js';
 import { reshape } from '../graph/functions.js';
-import { type ForwardInput, ignoreIndex, prepareForward } from '../models/forward-inputs.js';
+import { type ForwardInput, prepareForward } from '../models/forward-inputs.js';
 import type { DecoderFamily } from '../models/graphs.js';
 import { samTokens, samTower } from '../models/sam.js';
 import { towerPath, type VaryConfig } from '../models/vary.js';

@@ -78,7 +78,8 @@ export async function createTrainer<Batch>(
   initialise(arenas, createRng(seed));
   const optimizer = await createAdamW(runtime, arenas, { ...defaultAdamW, ...options.adamW });
   const compiled = new Map<string, Compiled>();
-  const scratch = { ...arenas, gradients: undefined as Float32Array | undefined };
+  /** Gradients of the second part on, before they are added. */
+  let scratch: Float32Array | undefined;
   let stepsDone = 0;
 
   const compiledFor = async (work: Work, into: Float32Array): Promise<Compiled> => {
@@ -103,16 +104,15 @@ export async function createTrainer<Batch>(
     arenas.gradients.fill(0);
     for (const [i, part] of parts.entries()) {
       const work = task.prepare(part, totals[0]);
-      if (i > 0) scratch.gradients ??= runtime.allocate('float32', arenas.layout.trainableSize);
-      const into = i === 0 ? arenas.gradients : (scratch.gradients as Float32Array);
+      if (i > 0) scratch ??= runtime.allocate('float32', arenas.layout.trainableSize);
+      const into = scratch && i > 0 ? scratch : arenas.gradients;
       const graph = await compiledFor(work, into);
       totals[1] += await graph.run(work);
       if (i > 0) addSlots(arenas, into, graph.parameters);
     }
     if (peers) {
       await peers.sum(arenas.gradients);
-      const loss = totals.subarray(1);
-      await peers.sum(loss);
+      await peers.sum(totals.subarray(1));
     }
     return totals[1];
   };

@@ -1,4 +1,4 @@
-import { type DType, itemSize } from '../core/dtype.js';
+import { type DType, dtypeNames, itemSize } from '../core/dtype.js';
 import { WeightsError } from '../core/errors.js';
 import {
   createDict,
@@ -48,21 +48,6 @@ const storageTypes: ReadonlyMap<string, DType | undefined> = new Map([
   ['torch.storage UntypedStorage', undefined],
 ]);
 
-const dtypeNames: readonly DType[] = [
-  'float64',
-  'float32',
-  'float16',
-  'bfloat16',
-  'int64',
-  'int32',
-  'int16',
-  'int8',
-  'uint64',
-  'uint32',
-  'uint16',
-  'uint8',
-  'bool',
-];
 const dtypes: ReadonlyMap<string, DType> = new Map(dtypeNames.map((name) => [`torch ${name}`, name]));
 
 const maxRank = 64;

@@ -1,15 +1,11 @@
 /** Run under mpirun with two ranks: sums, and gradients of shared rows against those of one process with all rows. */
 import assert from 'node:assert/strict';
-import { floats, sizeOf } from '../../src/core/tensor.js';
-import { varyFamily } from '../../src/models/graphs.js';
-import { renameVaryTensor, varyConfigFrom } from '../../src/models/vary.js';
 import { joinMpi } from '../../src/node/mpi.js';
 import { createRuntime } from '../../src/node/ort/runtime.js';
 import { viewSlot } from '../../src/train/arena.js';
 import { type ReadingBatch, readingTask } from '../../src/train/tasks.js';
 import { createTrainer, type Peers } from '../../src/train/trainer.js';
-import { fixtureJson } from '../helpers/fixtures.js';
-import { fixtureTensors, pixelsOf, rowsOf, tensorOf } from '../helpers/tensors.js';
+import { family, fillParameters, trainingRows } from '../helpers/vary-tiny.js';
 
 const peers = joinMpi();
 assert.ok(peers, 'start this with mpirun');
@@ -22,19 +18,6 @@ const doubles = Float64Array.of(0.5 + peers.rank);
 peers.sum(doubles);
 assert.deepEqual([...doubles], [2]);
 
-const expected = await fixtureTensors('vary-tiny/expected.safetensors');
-const checkpoint = await fixtureTensors('vary-tiny/checkpoint/model.safetensors');
-const family = varyFamily(varyConfigFrom(fixtureJson('vary-tiny/checkpoint/config.json'), 'config.json'));
-const rows = (name: string) => rowsOf(tensorOf(expected, name));
-const stored = pixelsOf(tensorOf(expected, 'image_u8'));
-const imageSize = sizeOf(stored.shape.slice(1));
-const batchOf = (from: number, to: number): ReadingBatch => ({
-  inputIds: rows('input_ids').slice(from, to),
-  attentionMask: rows('attention_mask').slice(from, to),
-  labels: rows('labels').slice(from, to),
-  pixelValues: floats([to - from, ...stored.shape.slice(1)], stored.data.subarray(from * imageSize, to * imageSize)),
-});
-
 async function gradientsOf(
   batch: ReadingBatch,
   group?: Peers,
@@ -45,10 +28,7 @@ async function gradientsOf(
     ...(group && { peers: group }),
   });
   const { arenas } = trainer;
-  for (const [name, { data }] of checkpoint) {
-    const slot = arenas.layout.slots.get(renameVaryTensor(name));
-    if (slot) viewSlot(arenas.parameters, slot).data.set(data as Float32Array);
-  }
+  fillParameters(arenas);
   const loss = await trainer.accumulate([batch]);
   const gradients = arenas.gradients.slice();
   // Per element the largest value of its tensor.
@@ -70,8 +50,8 @@ async function gradientsOf(
   return { loss, gradients, norms };
 }
 
-const shared = await gradientsOf(batchOf(peers.rank, peers.rank + 1), peers);
-const alone = await gradientsOf(batchOf(0, 2));
+const shared = await gradientsOf(trainingRows(peers.rank, peers.rank + 1), peers);
+const alone = await gradientsOf(trainingRows(0, 2));
 assert.ok(Math.abs(shared.loss - alone.loss) < 1e-5, `loss ${shared.loss}, of one process ${alone.loss}`);
 let worst = 0;
 alone.gradients.forEach((x, i) => {

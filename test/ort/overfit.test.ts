@@ -14,7 +14,7 @@ import { createTextRenderer } from '../../src/node/rendered/renderer.js';
 import { linePixels, readingBatch } from '../../src/node/training/line-batch.js';
 import { imageTokensOf } from '../../src/text/image-tokens.js';
 import { readPrompt } from '../../src/text/prompt.js';
-import { viewSlot } from '../../src/train/arena.js';
+import { arenaLoader } from '../../src/train/arena.js';
 import { readingTask } from '../../src/train/tasks.js';
 import { createTrainer } from '../../src/train/trainer.js';
 
@@ -57,7 +57,6 @@ test('a fresh small model memorises ten pictures: ten different, exact readings'
   const batch = readingBatch(lines, config, { tokenizer, imageTokens });
   let loss = Number.NaN;
   for (let step = 0; step < 260; step++) ({ loss } = await trainer.step([batch]));
-  const { layout, parameters } = trainer.arenas;
   const model = createVaryModel({
     family,
     runtime,
@@ -65,11 +64,7 @@ test('a fresh small model memorises ten pictures: ten different, exact readings'
     tokenizer,
     imageTokens,
     close: () => undefined,
-    weights: ({ name }, into) => {
-      const slot = layout.slots.get(name);
-      assert.ok(slot, name);
-      (into as Float32Array).set(viewSlot(parameters, slot).data);
-    },
+    weights: arenaLoader(trainer.arenas),
   });
   after(() => model.dispose());
   const prompt = readPrompt(tokenizer, imageTokens);

@@ -50,17 +50,17 @@ for (const task of ['ctc', 'read']) {
   test(`${task}: a run that stopped goes on to the same bits as one that did not`, async () => {
     const whole = await start({ task, out: `${task}-whole` });
     const losses = await steps(whole, 4);
-    const wanted = await tensorsAt(whole.save());
+    const wanted = await tensorsAt(await whole.save());
     await whole.dispose();
 
     const first = await start({ task, out: `${task}-parts` });
     const before = await steps(first, 2);
-    const saved = first.save();
+    const saved = await first.save();
     await first.dispose();
     const second = await start({ task, out: `${task}-parts` }, saved);
     assert.equal(second.stepsDone, 2);
     assert.deepEqual([...before, ...(await steps(second, 2))], losses);
-    assert.equal(await tensorsAt(second.save()), wanted);
+    assert.equal(await tensorsAt(await second.save()), wanted);
     await second.dispose();
   });
 }
@@ -70,7 +70,7 @@ test('a saved checkpoint is a model that loads, and the loss falls', async () =>
   const losses = await steps(work, 30);
   const mean = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / values.length;
   assert.ok(mean(losses.slice(-5)) < mean(losses.slice(0, 5)) - 0.5, `${losses[0]} to ${losses.at(-1)}`);
-  const dir = work.save();
+  const dir = await work.save();
   const { cer } = await work.evaluate();
   assert.ok(cer > 0);
   await work.dispose();
@@ -82,9 +82,9 @@ test('a saved checkpoint is a model that loads, and the loss falls', async () =>
 test('a damaged checkpoint is named and passed over for the one before it; other settings are refused', async () => {
   const work = await start({ task: 'ctc', out: 'damaged' });
   await steps(work, 1);
-  const good = work.save();
+  const good = await work.save();
   await steps(work, 1);
-  const bad = work.save();
+  const bad = await work.save();
   await work.dispose();
   appendFileSync(join(bad, 'model.safetensors'), 'x');
   const { path, damaged } = newestRun(join(base, 'damaged'));
@@ -97,7 +97,7 @@ test('only the last two checkpoints stay', async () => {
   const work = await start({ task: 'ctc', out: 'few' });
   for (let i = 0; i < 3; i++) {
     await steps(work, 1);
-    work.save();
+    await work.save();
   }
   await work.dispose();
   assert.deepEqual(readdirSync(join(base, 'few')).sort(), ['checkpoint-2', 'checkpoint-3']);

@@ -1,35 +1,23 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { floats, sizeOf } from '../../src/core/tensor.js';
-import { varyFamily } from '../../src/models/graphs.js';
-import { renameVaryTensor, varyConfigFrom } from '../../src/models/vary.js';
 import { createRuntime } from '../../src/node/ort/runtime.js';
 import { type GroupOptions, viewSlot } from '../../src/train/arena.js';
-import { readingTask } from '../../src/train/tasks.js';
+import { type ReadingBatch, readingTask } from '../../src/train/tasks.js';
 import { createTrainer, type Trainer } from '../../src/train/trainer.js';
 import { fixtureJson } from '../helpers/fixtures.js';
-import { fixtureTensors, pixelsOf, rowsOf, tensorOf } from '../helpers/tensors.js';
+import { tensorOf } from '../helpers/tensors.js';
+import { expected, family, fillParameters, trainingRows } from '../helpers/vary-tiny.js';
 
-const expected = await fixtureTensors('vary-tiny/expected.safetensors');
-const checkpoint = await fixtureTensors('vary-tiny/checkpoint/model.safetensors');
 interface Config {
   readonly zero_gradient_parameters: readonly string[];
   readonly decay: readonly string[];
   readonly optimizer: { readonly lr: number; readonly weight_decay: number };
 }
 const { config } = fixtureJson<{ config: Config }>('vary-tiny/case.json');
-const family = varyFamily(varyConfigFrom(fixtureJson('vary-tiny/checkpoint/config.json'), 'config.json'));
-const rows = (name: string) => rowsOf(tensorOf(expected, name));
 const want = (name: string) => tensorOf(expected, name).data as Float32Array;
-const stored = pixelsOf(tensorOf(expected, 'image_u8'));
-const batch = {
-  inputIds: rows('input_ids'),
-  attentionMask: rows('attention_mask'),
-  labels: rows('labels'),
-  pixelValues: floats(stored.shape, stored.data.subarray(0, sizeOf(stored.shape))),
-};
+const batch = trainingRows(0, 3);
 const runtime = createRuntime({ threads: 2 });
-type Reading = Trainer<typeof batch>;
+type Reading = Trainer<ReadingBatch>;
 
 async function trainer(groups: readonly GroupOptions[] = []): Promise<Reading> {
   const { lr, weight_decay: weightDecay } = config.optimizer;
@@ -40,10 +28,7 @@ async function trainer(groups: readonly GroupOptions[] = []): Promise<Reading> {
     maxGradNorm: null,
     schedule: { kind: 'constant', warmupSteps: 0, totalSteps: 3 },
   });
-  for (const [name, { data }] of checkpoint) {
-    const slot = made.arenas.layout.slots.get(renameVaryTensor(name));
-    if (slot) viewSlot(made.arenas.parameters, slot).data.set(data as Float32Array);
-  }
+  fillParameters(made.arenas);
   return made;
 }
 
@@ -60,19 +45,9 @@ const isZeroGradient = (name: string) => config.zero_gradient_parameters.some((p
 test('loss and every gradient, whole and from micro-batches', async () => {
   const made = await trainer();
   assert.deepEqual(named('grad.').sort(), [...made.arenas.layout.slots.keys()].sort());
-  const oneRow = (row: number) => ({
-    inputIds: [batch.inputIds[row]],
-    attentionMask: [batch.attentionMask[row]],
-    labels: [batch.labels[row]],
-  });
-  const image = (i: number) =>
-    floats(
-      [1, ...stored.shape.slice(1)],
-      stored.data.subarray(i * sizeOf(stored.shape.slice(1)), (i + 1) * sizeOf(stored.shape.slice(1))),
-    );
-  const parts = [0, 1].map((i) => ({ ...oneRow(i), pixelValues: image(i) }));
-  for (const given of [[batch], [...parts, oneRow(2)]]) {
-    const loss = await made.accumulate(given as (typeof batch)[]);
+  const parts = [0, 1, 2].map((row) => trainingRows(row, row + 1));
+  for (const given of [[batch], parts]) {
+    const loss = await made.accumulate(given);
     assert.ok(Math.abs(loss - want('loss')[0]) < 1e-5 * (1 + Math.abs(want('loss')[0])), `loss ${loss}`);
     for (const name of named('grad.')) {
       if (isZeroGradient(name)) continue;

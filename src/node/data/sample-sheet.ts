@@ -1,16 +1,14 @@
 import sharp from 'sharp';
 import { InputError, messageOf } from '../../core/errors.js';
+import { ignoreIndex } from '../../core/labels.js';
 import { createRng } from '../../core/rng.js';
 import type { ConversationRecord } from '../../data/conversations.js';
 import type { SampleOptions } from '../../data/sample.js';
 import type { Pixels } from '../../image/pixels.js';
 import { augmentDocument } from '../../image/train-transform.js';
-import { ignoreIndex } from '../../text/collate.js';
+import { escapeHtml } from '../../output/html.js';
 import { encodeConversation } from '../../text/conversation.js';
 import type { Tokenizer } from '../../text/tokenizer.js';
-
-const escapeHtml = (text: string) =>
-  text.replace(/[&<>"]/g, (char) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[char] as string);
 
 /** Pixels wide on the page. */
 const pictureWidth = 360;

@@ -1,4 +1,4 @@
-import { createRng } from '../../core/rng.js';
+import { permutation } from '../../data/order.js';
 import type { LineOptions, RenderedLine } from '../../data/rendered/line.js';
 import type { TextRenderer } from './renderer.js';
 
@@ -27,16 +27,6 @@ function stageOf(stages: readonly LineStage[], batch: number): LineStage {
   return stages.findLast(({ fromBatch }) => fromBatch <= batch) ?? stages[0];
 }
 
-function shuffled<T>(items: readonly T[], seed: number, group: number): T[] {
-  const rng = createRng(seed, group, 0xb0c7);
-  const out = [...items];
-  for (let i = out.length - 1; i > 0; i--) {
-    const j = rng.integer(0, i + 1);
-    [out[i], out[j]] = [out[j], out[i]];
-  }
-  return out;
-}
-
 /**
  * The lines of a group, batch by batch: line i of the run is line i of the renderer, then sorted by width within the group, and
  * the batches are put in a random order.
@@ -51,5 +41,5 @@ export function renderGroup(renderer: TextRenderer, plan: LineBatchPlan): Render
   if (bucket === 1) return lines;
   const sorted = lines.toSorted((a, b) => a.width / a.height - b.width / b.height || a.index - b.index);
   const batches = Array.from({ length: bucket }, (_, i) => sorted.slice(i * batchSize, (i + 1) * batchSize));
-  return shuffled(batches, seed, group).flat();
+  return [...permutation(bucket, seed, group, 0xb0c7)].flatMap((batch) => batches[batch]);
 }

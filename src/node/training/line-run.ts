@@ -9,14 +9,14 @@ import type { RenderedLine } from '../../data/rendered/line.js';
 import { createVaryModel } from '../../infer/model.js';
 import { varyFamily } from '../../models/graphs.js';
 import { renameVaryTensor, type VaryConfig, varyConfigFrom } from '../../models/vary.js';
-import type { Runtime, WeightLoader } from '../../runtime/runtime.js';
+import type { Runtime } from '../../runtime/runtime.js';
 import { imageTokensOf } from '../../text/image-tokens.js';
 import { editDistance } from '../../text/metrics.js';
 import { readPrompt } from '../../text/prompt.js';
 import type { Tokenizer } from '../../text/tokenizer.js';
-import { type Arenas, viewSlot } from '../../train/arena.js';
+import { type Arenas, arenaLoader, viewSlot } from '../../train/arena.js';
 import { ctcGreedy } from '../../train/ctc.js';
-import { type ScheduleKind, scheduleKinds } from '../../train/schedule.js';
+import { checkSchedule, type Schedule, type ScheduleKind } from '../../train/schedule.js';
 import {
   ctcGraph,
   ctcHeadPath,
@@ -32,7 +32,7 @@ import { createRuntime } from '../ort/runtime.js';
 import type { LineStage } from '../rendered/line-batches.js';
 import { createLineSource } from '../rendered/line-source.js';
 import { createTextRenderer } from '../rendered/renderer.js';
-import { linePixels, readingBatch, transcribedBatch } from './line-batch.js';
+import { linePixels, readingBatch, textIds, transcribedBatch } from './line-batch.js';
 import { type RunState, resumeRun, saveRun } from './save.js';
 
 export interface LineRun {
@@ -90,12 +90,15 @@ export function parseLineRun(
   };
   const task = text('task');
   if (task !== 'ctc' && task !== 'read') throw new InputError(`${where}: task: expected ctc or read, got ${task}`);
-  const kind = (json['schedule'] ?? 'cosine') as ScheduleKind;
-  if (!scheduleKinds.includes(kind))
-    throw new InputError(`${where}: schedule: expected one of ${scheduleKinds.join(', ')}`);
   const stages = json['stages'] ?? [{ fromBatch: 0 }];
   if (!Array.isArray(stages) || stages.length === 0) throw new InputError(`${where}: stages: expected a list`);
   const steps = countField(json, 'steps', where);
+  const schedule: Schedule = {
+    kind: (json['schedule'] ?? 'cosine') as ScheduleKind,
+    warmupSteps: indexField(json, 'warmupSteps', where, Math.min(200, steps)),
+    totalSteps: steps,
+  };
+  checkSchedule(schedule, `${where}: schedule`);
   return {
     task,
     start: resolve(base, text('start')),
@@ -107,7 +110,7 @@ export function parseLineRun(
     stages: stages.map((stage, i) => asObject(stage, `${where}: stages[${i}]`) as unknown as LineStage),
     optimizer: {
       learningRate: numberField(json, 'learningRate', where, 1e-3),
-      schedule: { kind, warmupSteps: indexField(json, 'warmupSteps', where, Math.min(200, steps)), totalSteps: steps },
+      schedule,
       weightDecay: numberField(json, 'weightDecay', where, 0.01),
       maxGradNorm: numberField(json, 'maxGradNorm', where, 1),
       adamW: { beta1: 0.9, beta2: numberField(json, 'beta2', where, 0.98), epsilon: 1e-8 },
@@ -133,7 +136,7 @@ export interface RunningLines {
   step(): Promise<StepResult>;
   evaluate(): Promise<Evaluation>;
   /** Returns the checkpoint's path. */
-  save(): string;
+  save(): Promise<string>;
   dispose(): Promise<void>;
 }
 
@@ -175,7 +178,7 @@ export async function startLineRun(
 interface Kind<B> {
   createTrainer(options: TrainerOptions): Promise<Trainer<B>>;
   batch(lines: readonly RenderedLine[]): B;
-  /** Whether a line can be learnt from. */
+  /** The texts of lines, by the parameters as they are now. */
   read(arenas: Arenas, lines: readonly RenderedLine[]): Promise<string[]>;
 }
 
@@ -219,14 +222,6 @@ function readingKind({ config, tokenizer, runtime, dir }: Reader): Kind<ReadingB
       await model.dispose();
       return rows.map(({ tokens }) => tokenizer.decode(tokens, { skipSpecialTokens: true }));
     },
-  };
-}
-
-function arenaLoader({ layout, parameters }: Arenas): WeightLoader {
-  return ({ name }, into) => {
-    const slot = layout.slots.get(name);
-    if (!slot) throw new InputError(`training: there is no parameter ${name}`);
-    (into as Float32Array).set(viewSlot(parameters, slot).data);
   };
 }
 
@@ -300,8 +295,7 @@ async function startKind<B>(
 
 /** A text longer than the model's positions cannot be learnt. */
 function fits(text: string, { decoder, imageTokens }: VaryConfig, tokenizer: Tokenizer): boolean {
-  const ids = tokenizer.encode(text, { addSpecialTokens: false, literal: true });
-  return ids.length + imageTokens.count + 4 <= decoder.maxPositions;
+  return textIds(tokenizer, text).length + imageTokens.count + 4 <= decoder.maxPositions;
 }
 
 async function heldOutLines(run: LineRun, stage: LineStage): Promise<readonly RenderedLine[]> {

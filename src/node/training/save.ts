@@ -1,6 +1,6 @@
 /** A run's checkpoints: the published layout beside the trainer's own state, never half there. */
 import { createHash } from 'node:crypto';
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { InputError, messageOf } from '../../core/errors.js';
 import { asObject, indexField } from '../../core/json.js';
@@ -10,7 +10,8 @@ import type { Trainer } from '../../train/trainer.js';
 import { readFloat32 } from '../../weights/checkpoint.js';
 import { openSafetensors, safetensorsChunks } from '../../weights/safetensors.js';
 import { memorySource } from '../../weights/source.js';
-import { writeFileAtomic } from '../atomic.js';
+import { makeDirectoryAtomic, writeFileAtomic } from '../atomic.js';
+import { copySideFiles } from '../checkpoint-files.js';
 
 const stateFile = 'trainer.safetensors';
 const progressFile = 'trainer.json';
@@ -31,59 +32,51 @@ export interface RunState {
 
 const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
 
-/** Writes `dir/checkpoint-<step>`; the ones before the last `keep` are removed once it is whole. */
-export function saveRun<B>(dir: string, trainer: Trainer<B>, state: RunState, keep = 2): string {
-  const { arenas, stepsDone } = trainer;
+/** Writes `dir/checkpoint-<step>` unless it is there whole; the ones before the last `keep` are removed then. */
+export async function saveRun<B>(dir: string, trainer: Trainer<B>, state: RunState, keep = 2): Promise<string> {
+  const { stepsDone } = trainer;
   const final = join(dir, `checkpoint-${stepsDone}`);
-  const temporary = `${final}.tmp`;
-  try {
-    rmSync(temporary, { recursive: true, force: true });
-    mkdirSync(temporary, { recursive: true });
-    for (const name of readdirSync(state.filesFrom)) {
-      if (
-        /^(config|generation_config|vocab|added_tokens|special_tokens_map|tokenizer|tokenizer_config|preprocessor_config)\.json$|^merges\.txt$/.test(
-          name,
-        )
-      ) {
-        copyFileSync(join(state.filesFrom, name), join(temporary, name));
-      }
+  if (damage(final) !== undefined) {
+    try {
+      rmSync(final, { recursive: true, force: true });
+      await makeDirectoryAtomic(final, async (temporary) => writeRun(temporary, trainer, state));
+    } catch (cause) {
+      throw new InputError(`${final}: could not be saved: ${messageOf(cause)}; the checkpoints before it are kept`, {
+        cause,
+      });
     }
-    const published = new Map(state.untouched);
-    const heads: [string, Tensor][] = [];
-    for (const slot of arenas.layout.slots.values()) {
-      const view = viewSlot(arenas.parameters, slot);
-      if (state.isPublished(slot.name)) published.set(slot.name, view);
-      else heads.push([`head.${slot.name}`, view]);
-    }
-    const flat = (data: Float32Array): Tensor => ({ dtype: 'float32', shape: [data.length], data });
-    writeFileAtomic(join(temporary, 'model.safetensors'), safetensorsChunks([...published], { format: 'pt' }));
-    writeFileAtomic(
-      join(temporary, stateFile),
-      safetensorsChunks([
-        ['first_moments', flat(arenas.firstMoments)],
-        ['second_moments', flat(arenas.secondMoments)],
-        ...heads,
-      ]),
-    );
-    const progress = { step: stepsDone, settings: state.settings };
-    writeFileAtomic(join(temporary, progressFile), [Buffer.from(`${JSON.stringify(progress, null, 2)}\n`)]);
-    const files = Object.fromEntries(
-      readdirSync(temporary).map((name) => [name, sha256(readFileSync(join(temporary, name)))]),
-    );
-    writeFileAtomic(join(temporary, manifestFile), [Buffer.from(`${JSON.stringify(files, null, 2)}\n`)]);
-    rmSync(final, { recursive: true, force: true });
-    renameSync(temporary, final);
-  } catch (cause) {
-    rmSync(temporary, { recursive: true, force: true });
-    throw new InputError(`${final}: could not be saved: ${messageOf(cause)}; the checkpoints before it are kept`, {
-      cause,
-    });
   }
   const old = savedSteps(dir)
     .filter((step) => step < stepsDone)
     .slice(0, -(keep - 1) || undefined);
   for (const step of old) rmSync(join(dir, `checkpoint-${step}`), { recursive: true, force: true });
   return final;
+}
+
+/** Fills an empty directory; the manifest comes last. */
+function writeRun<B>(dir: string, { arenas, stepsDone }: Trainer<B>, state: RunState): void {
+  copySideFiles(state.filesFrom, dir);
+  const published = new Map(state.untouched);
+  const heads: [string, Tensor][] = [];
+  for (const slot of arenas.layout.slots.values()) {
+    const view = viewSlot(arenas.parameters, slot);
+    if (state.isPublished(slot.name)) published.set(slot.name, view);
+    else heads.push([`head.${slot.name}`, view]);
+  }
+  const flat = (data: Float32Array): Tensor => ({ dtype: 'float32', shape: [data.length], data });
+  const moments: [string, Tensor][] = [
+    ['first_moments', flat(arenas.firstMoments)],
+    ['second_moments', flat(arenas.secondMoments)],
+  ];
+  const writeJson = (name: string, value: unknown) =>
+    writeFileAtomic(join(dir, name), [Buffer.from(`${JSON.stringify(value, null, 2)}\n`)]);
+  writeFileAtomic(join(dir, 'model.safetensors'), safetensorsChunks([...published], { format: 'pt' }));
+  writeFileAtomic(join(dir, stateFile), safetensorsChunks([...moments, ...heads]));
+  writeJson(progressFile, { step: stepsDone, settings: state.settings });
+  writeJson(
+    manifestFile,
+    Object.fromEntries(readdirSync(dir).map((name) => [name, sha256(readFileSync(join(dir, name)))])),
+  );
 }
 
 /** Steps with a checkpoint, in order. */
@@ -139,9 +132,4 @@ export async function resumeRun<B>(path: string, trainer: Trainer<B>, state: Run
   arenas.firstMoments.set((await readFloat32(rest, 'first_moments')).data);
   arenas.secondMoments.set((await readFloat32(rest, 'second_moments')).data);
   trainer.resumeAt(indexField(progress, 'step', progressFile));
-}
-
-/** Bytes of a directory's files. */
-export function sizeOnDisk(dir: string): number {
-  return readdirSync(dir).reduce((sum, name) => sum + statSync(join(dir, name)).size, 0);
 }
