@@ -46,6 +46,8 @@ export interface LineRun {
   readonly batchSize: number;
   readonly workers: number;
   readonly stages: readonly LineStage[];
+  /** Of a ctc run: so many first steps learn the alignment that the renderer knows, the others the sum over all of them. */
+  readonly alignedSteps: number;
   readonly optimizer: Omit<TrainerOptions, 'seed' | 'peers'>;
   readonly logEvery: number;
   readonly evaluateEvery: number;
@@ -63,6 +65,7 @@ const runFields = [
   'batchSize',
   'workers',
   'stages',
+  'alignedSteps',
   'learningRate',
   'schedule',
   'warmupSteps',
@@ -107,6 +110,7 @@ export function parseLineRun(
     steps,
     batchSize: countField(json, 'batchSize', where, 16),
     workers: countField(json, 'workers', where, 1),
+    alignedSteps: indexField(json, 'alignedSteps', where, 0),
     stages: stages.map((stage, i) => asObject(stage, `${where}: stages[${i}]`) as unknown as LineStage),
     optimizer: {
       learningRate: numberField(json, 'learningRate', where, 1e-3),
@@ -170,25 +174,25 @@ export async function startLineRun(
   if (!tokenizer) throw new InputError(`start: ${run.start}: has no tokenizer files`);
   const reader: Reader = { config, tokenizer, runtime: createRuntime({ threads }), dir: run.start };
   return run.task === 'ctc'
-    ? startKind(run, reader, ctcKind(reader), { resume, peers })
+    ? startKind(run, reader, ctcKind(reader, run), { resume, peers })
     : startKind(run, reader, readingKind(reader), { resume, peers });
 }
 
 /** How a task makes batches and reads held-out lines. */
 interface Kind<B> {
   createTrainer(options: TrainerOptions): Promise<Trainer<B>>;
-  batch(lines: readonly RenderedLine[]): B;
+  batch(lines: readonly RenderedLine[], stepsDone: number): B;
   /** The texts of lines, by the parameters as they are now. */
   read(arenas: Arenas, lines: readonly RenderedLine[]): Promise<string[]>;
 }
 
 const columnsPerToken = 2;
 
-function ctcKind({ config, tokenizer, runtime }: Reader): Kind<TranscribedBatch> {
+function ctcKind({ config, tokenizer, runtime }: Reader, { alignedSteps }: LineRun): Kind<TranscribedBatch> {
   const options = { blank: config.decoder.padId, columnsPerToken };
   return {
     createTrainer: (trainerOptions) => createTrainer(runtime, ctcTask(config, options), trainerOptions),
-    batch: (lines) => transcribedBatch(lines, config, tokenizer),
+    batch: (lines, stepsDone) => transcribedBatch(lines, config, { tokenizer, aligned: stepsDone < alignedSteps }),
     read: async (arenas, lines) => {
       const session = await runtime.compile(ctcGraph(config, lines.length, options), { weights: arenaLoader(arenas) });
       const { logits } = await session.run({ pixelValues: linePixels(lines, config) });
@@ -273,7 +277,12 @@ async function startKind<B>(
     },
     step: async () => {
       const { lines } = await source.next();
-      return trainer.step([kind.batch(lines.filter(({ text }) => fits(text, config, tokenizer)))]);
+      return trainer.step([
+        kind.batch(
+          lines.filter(({ text }) => fits(text, config, tokenizer)),
+          trainer.stepsDone,
+        ),
+      ]);
     },
     evaluate: async (): Promise<Evaluation> => {
       held ??= await heldOutLines(run, stages[stages.length - 1]);
