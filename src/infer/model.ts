@@ -9,13 +9,14 @@ import { spliceSources, type VaryConfig } from '../models/vary.js';
 import type { Runtime, Session, WeightLoader } from '../runtime/runtime.js';
 import type { ImageTokens } from '../text/image-tokens.js';
 import { readPrompt } from '../text/prompt.js';
+import type { PromptStyle } from '../text/prompt-style.js';
 import { createTextStream, type TextStream } from '../text/stream.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import { type CachedDecoder, createSessionDecoder, type Prompt } from './decoder.js';
 import { type ForwardOutput, forward } from './forward.js';
 import { type GeneratedRow, type GenerateOptions, generate } from './generate.js';
 import { type Precision, weightBits } from './quantize.js';
-import { type LineReader, readByLines, warningsOf } from './read-by-lines.js';
+import { type LineReader, promptOptions, readByLines, warningsOf } from './read-by-lines.js';
 import type { ReadOptions, ReadResult } from './reading.js';
 
 /** What a model is made of; the platform supplies it. */
@@ -28,6 +29,8 @@ export interface ModelParts {
   readonly towerSegments?: number;
   readonly tokenizer?: Tokenizer;
   readonly imageTokens?: ImageTokens;
+  /** How the checkpoint was trained to be asked; default: plainly. */
+  readonly promptStyle?: PromptStyle;
   /** Called once when the model is disposed. */
   readonly close: () => void;
 }
@@ -202,7 +205,7 @@ export function createOptModel(parts: ModelParts): OptModel {
 
 /** Reading of a model whose images are single lines: pages are cut for it. */
 function byLines(parts: ModelParts, config: VaryConfig, base: ReturnType<typeof createBase>) {
-  const { tokenizer, imageTokens } = parts;
+  const { tokenizer, imageTokens, promptStyle } = parts;
   const prompts: LineReader['prompts'] = async (ids, pixels, signal) => {
     const features = await base.features(pixels, signal);
     const rows = Array.from({ length: pixels.shape[0] }, () => ids);
@@ -210,7 +213,7 @@ function byLines(parts: ModelParts, config: VaryConfig, base: ReturnType<typeof 
   };
   return async (images: readonly Pixels[], options: ReadOptions): Promise<ReadResult[]> => {
     if (!tokenizer || !imageTokens) throw new InputError('this checkpoint has no tokenizer: it cannot read');
-    const reader: LineReader = { config, tokenizer, imageTokens, prompts, decoder: base.decoder };
+    const reader: LineReader = { config, tokenizer, imageTokens, promptStyle, prompts, decoder: base.decoder };
     const results: ReadResult[] = [];
     for (const image of images) results.push(await readByLines(reader, image, options));
     return results;
@@ -219,7 +222,7 @@ function byLines(parts: ModelParts, config: VaryConfig, base: ReturnType<typeof 
 
 /** A Vary model; throws InputError for an OPT family. */
 export function createVaryModel(parts: ModelParts): VaryModel {
-  const { family, tokenizer, imageTokens } = parts;
+  const { family, tokenizer, imageTokens, promptStyle } = parts;
   if (family.kind !== 'vary') throw new InputError('not a vary checkpoint');
   const { vary } = family;
   const base = createBase(parts);
@@ -232,10 +235,7 @@ export function createVaryModel(parts: ModelParts): VaryModel {
     const started = performance.now();
     const [height, width] = vary.tower.imageSize;
     const processor = (transform === 'blip' ? blipTransform : testTransform)({ width, height });
-    const ids = readPrompt(tokenizer, imageTokens, {
-      ...(prompt !== undefined && { text: prompt }),
-      ...(template && { template }),
-    });
+    const ids = readPrompt(tokenizer, imageTokens, promptOptions(promptStyle, { prompt, template }));
     const prompts: Prompt[] = [];
     let towerDone = started;
     const streams: TextStream[] = [];

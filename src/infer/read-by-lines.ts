@@ -4,7 +4,8 @@ import { lineTensor } from '../image/line-tensor.js';
 import type { Pixels } from '../image/pixels.js';
 import type { VaryConfig } from '../models/vary.js';
 import type { ImageTokens } from '../text/image-tokens.js';
-import { readPrompt } from '../text/prompt.js';
+import { type ReadPromptOptions, readPrompt } from '../text/prompt.js';
+import type { PromptStyle } from '../text/prompt-style.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import type { CachedDecoder, Prompt } from './decoder.js';
 import { type FinishReason, type GeneratedRow, generate } from './generate.js';
@@ -16,9 +17,22 @@ export interface LineReader {
   readonly config: VaryConfig;
   readonly tokenizer: Tokenizer;
   readonly imageTokens: ImageTokens;
+  readonly promptStyle: PromptStyle | undefined;
   /** The same ids for each image [N, 3, H, W], with its features. */
   prompts(ids: readonly number[], pixels: Tensor, signal?: AbortSignal): Promise<readonly Prompt[]>;
   decoder(): Promise<CachedDecoder>;
+}
+
+/** What `readPrompt` is given: the caller's template, or else the checkpoint's. */
+export function promptOptions(
+  style: PromptStyle | undefined,
+  { prompt, template }: { readonly prompt: string | undefined; readonly template: ReadOptions['template'] | undefined },
+): ReadPromptOptions {
+  return {
+    ...(prompt !== undefined && { text: prompt }),
+    ...(template ? { template } : style),
+    ...(template && template === style?.template && { turnSignal: style.turnSignal }),
+  };
 }
 
 /** Pieces of lines that are decoded together. */
@@ -26,7 +40,7 @@ const linesAtOnce = 32;
 
 /** Reads a page: cut into lines, read as batches, put together in reading order. Whole lines go to `onText` as they are complete. */
 export async function readByLines(
-  { config, tokenizer, imageTokens, prompts, decoder }: LineReader,
+  { config, tokenizer, imageTokens, promptStyle, prompts, decoder }: LineReader,
   image: Pixels,
   { prompt, template, onText, ...options }: ReadOptions,
 ): Promise<ReadResult> {
@@ -34,10 +48,7 @@ export async function readByLines(
   const [height, width] = config.tower.imageSize;
   const plan = planLines(image, { width, height });
   const page = createPageText(plan);
-  const ids = readPrompt(tokenizer, imageTokens, {
-    ...(prompt !== undefined && { text: prompt }),
-    ...(template && { template }),
-  });
+  const ids = readPrompt(tokenizer, imageTokens, promptOptions(promptStyle, { prompt, template }));
   const room = config.decoder.maxPositions - ids.length;
   const maxNewTokens = Math.min(options.maxNewTokens ?? room, room);
   const settings = { stopLoops: true, ...options, maxNewTokens, keepLogProbabilities: true };

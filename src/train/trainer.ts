@@ -1,14 +1,12 @@
 import { InputError } from '../core/errors.js';
 import { createRng } from '../core/rng.js';
-import type { Tensor } from '../core/tensor.js';
-import { differentiate, gradientName } from '../grad/backward.js';
-import { cutGraph } from '../grad/cut.js';
-import type { Graph, NamedValue } from '../graph/builder.js';
-import type { Runtime, Session } from '../runtime/runtime.js';
+import type { Runtime } from '../runtime/runtime.js';
 import { type AdamWOptions, createAdamW, defaultAdamW } from './adamw.js';
-import { type Arenas, allocateArenas, type GroupOptions, initialise, layOut, viewSlot } from './arena.js';
+import { type Arenas, allocateArenas, type GroupOptions, initialise, layOut } from './arena.js';
+import { createCompiledWorks } from './compile-work.js';
+import { checkRates, type DropoutRates, type DropoutSite, drawMask } from './dropout.js';
 import { checkSchedule, learningRateFactor, type Schedule } from './schedule.js';
-import type { Task, Work } from './task.js';
+import type { Task } from './task.js';
 
 export interface TrainerOptions {
   readonly learningRate: number;
@@ -21,6 +19,10 @@ export interface TrainerOptions {
   readonly maxGradNorm?: number | null;
   /** Of the starting values. Default 0. */
   readonly seed?: number;
+  /** Default: none. */
+  readonly dropout?: DropoutRates;
+  /** Keep only what enters each block and work the rest out again: less memory, more time. Default false. */
+  readonly activationCheckpointing?: boolean;
   /** The other processes of a run; default: there are none. */
   readonly peers?: Peers;
 }
@@ -40,6 +42,13 @@ export interface StepResult {
   /** Before clipping. */
   readonly gradNorm: number;
   readonly learningRate: number;
+  /** What the loss is the mean of, over all processes: labels, or target tokens. */
+  readonly count: number;
+}
+
+/** Loss or gradients are not numbers any more; the parameters are as they were before the step. */
+export class NotFiniteError extends InputError {
+  override name = 'NotFiniteError';
 }
 
 export interface Trainer<Batch> {
@@ -48,23 +57,17 @@ export interface Trainer<Batch> {
   readonly stepsDone: number;
   /** Takes the count of steps done from a checkpoint; parameters and moments are in the arenas. */
   resumeAt(step: number): void;
-  /** One update from the gradients of all parts together. Throws InputError where loss or gradients are not finite: nothing is changed then. */
+  /** One update from the gradients of all parts together. Throws NotFiniteError where loss or gradients are not finite: nothing is changed then. */
   step(parts: readonly Batch[]): Promise<StepResult>;
+  /** Counts a step that changes nothing. */
+  skip(): void;
   /** The loss and gradients of `parts`, without an update: the gradients are in the arena. */
   accumulate(parts: readonly Batch[]): Promise<number>;
   dispose(): Promise<void>;
 }
 
-/** One compiled graph, forward and backward, bound to the arenas. */
-interface Compiled {
-  /** Returns the loss; gradients go into the arena's slots, the slots of other parameters stay. */
-  run(work: Work): Promise<number>;
-  readonly parameters: readonly string[];
-  dispose(): Promise<void>;
-}
-
-/** Graphs of different extents that stay compiled. */
-const maxCompiled = 6;
+/** Sets the random numbers of dropout apart from those of starting values and data. */
+const maskStream = 0xd509;
 
 /** Trains what `task` describes. Parameters start as declared; write others into the arenas before the first step. */
 export async function createTrainer<Batch>(
@@ -73,30 +76,24 @@ export async function createTrainer<Batch>(
   options: TrainerOptions,
 ): Promise<Trainer<Batch>> {
   const { learningRate, schedule, weightDecay = 0, groups = [], maxGradNorm = 1, seed = 0, peers } = options;
+  const { dropout = { hidden: 0, attention: 0 }, activationCheckpointing = false } = options;
   checkSchedule(schedule, 'training schedule');
+  checkRates(dropout);
   const arenas = allocateArenas(runtime, layOut(task.parameters, groups, weightDecay));
   initialise(arenas, createRng(seed));
   const optimizer = await createAdamW(runtime, arenas, { ...defaultAdamW, ...options.adamW });
-  const compiled = new Map<string, Compiled>();
+  const compiled = createCompiledWorks(runtime, { arenas, dropout, activationCheckpointing });
   /** Gradients of the second part on, before they are added. */
   let scratch: Float32Array | undefined;
   let stepsDone = 0;
 
-  const compiledFor = async (work: Work, into: Float32Array): Promise<Compiled> => {
-    const key = `${work.key}${into === arenas.gradients ? '' : ' (scratch)'}`;
-    const known = compiled.get(key) ?? (await compileWork(runtime, work, arenas, into));
-    compiled.delete(key);
-    compiled.set(key, known);
-    if (compiled.size > maxCompiled) {
-      const [oldest, { dispose }] = compiled.entries().next().value as [string, Compiled];
-      compiled.delete(oldest);
-      await dispose();
-    }
-    return known;
+  /** Masks of a part of the step under way: a function of seed, step and the part's place among those of all processes. */
+  const drawer = (part: number) => {
+    const place = part * (peers?.size ?? 1) + (peers?.rank ?? 0);
+    return (site: DropoutSite, i: number) => drawMask(site, createRng(seed, maskStream, stepsDone, place, i));
   };
 
-  const accumulate = async (parts: readonly Batch[]): Promise<number> => {
-    if (parts.length === 0) throw new InputError('training: a step needs at least one batch');
+  const accumulate = async (parts: readonly Batch[]): Promise<{ readonly loss: number; readonly count: number }> => {
     const count = parts.reduce((sum, part) => sum + task.count(part), 0);
     const totals = Float64Array.of(count, 0);
     if (peers) await peers.sum(totals);
@@ -106,15 +103,15 @@ export async function createTrainer<Batch>(
       const work = task.prepare(part, totals[0]);
       if (i > 0) scratch ??= runtime.allocate('float32', arenas.layout.trainableSize);
       const into = scratch && i > 0 ? scratch : arenas.gradients;
-      const graph = await compiledFor(work, into);
-      totals[1] += await graph.run(work);
+      const graph = await compiled.get(work, into);
+      totals[1] += await graph.run(work, drawer(i));
       if (i > 0) addSlots(arenas, into, graph.parameters);
     }
     if (peers) {
       await peers.sum(arenas.gradients);
       await peers.sum(totals.subarray(1));
     }
-    return totals[1];
+    return { loss: totals[1], count: totals[0] };
   };
 
   return {
@@ -125,12 +122,15 @@ export async function createTrainer<Batch>(
     resumeAt: (step) => {
       stepsDone = step;
     },
-    accumulate,
+    skip: () => {
+      stepsDone++;
+    },
+    accumulate: async (parts) => (await accumulate(parts)).loss,
     step: async (parts) => {
-      const loss = await accumulate(parts);
+      const { loss, count } = await accumulate(parts);
       const gradNorm = norm(arenas.gradients);
       if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) {
-        throw new InputError(
+        throw new NotFiniteError(
           `training: step ${stepsDone + 1} has loss ${loss} and gradient norm ${gradNorm}; stopped before it`,
         );
       }
@@ -138,11 +138,10 @@ export async function createTrainer<Batch>(
       const rate = learningRate * learningRateFactor(schedule, stepsDone);
       await optimizer.update(stepsDone + 1, rate, clip);
       stepsDone++;
-      return { step: stepsDone, loss, gradNorm, learningRate: rate };
+      return { step: stepsDone, loss, gradNorm, learningRate: rate, count };
     },
     dispose: async () => {
-      for (const graph of compiled.values()) await graph.dispose();
-      compiled.clear();
+      await compiled.dispose();
       await optimizer.dispose();
     },
   };
@@ -161,96 +160,4 @@ function addSlots({ layout, gradients }: Arenas, from: Float32Array, names: read
     if (!slot) continue;
     for (let i = slot.offset; i < slot.offset + slot.length; i++) gradients[i] += from[i];
   }
-}
-
-async function compileWork(runtime: Runtime, work: Work, arenas: Arenas, gradients: Float32Array): Promise<Compiled> {
-  const forward = work.graph();
-  const trained = forward.parameters.map(({ name }) => name).filter((name) => isTrained(arenas, name));
-  const { hostLoss } = work;
-  const whole = differentiate(forward, {
-    parameters: trained,
-    ...(hostLoss && { output: hostLoss.output, seed: 'seed' }),
-  });
-  const bindings: Record<string, Tensor> = {};
-  for (const { name } of forward.parameters) {
-    const slot = arenas.layout.slots.get(name);
-    if (!slot) throw new InputError(`training: the task did not declare the parameter ${name}`);
-    bindings[name] = viewSlot(arenas.parameters, slot);
-    if (trained.includes(name)) bindings[gradientName(name)] = viewSlot(gradients, slot);
-  }
-  const inputGraph = parametersAsInputs(whole);
-  if (!hostLoss) {
-    const session = await compile(runtime, inputGraph);
-    return {
-      parameters: trained,
-      dispose: () => session.dispose(),
-      run: async ({ feeds }) =>
-        Number(
-          (await session.run(feeds, { bound: bindings, outputs: ['loss', ...gradientNames(trained)] }))['loss'].data[0],
-        ),
-    };
-  }
-  return compileHostLoss(runtime, cutGraph(inputGraph, forward.nodes.length), bindings, trained);
-}
-
-const gradientNames = (parameters: readonly string[]) => parameters.map(gradientName);
-
-async function compileHostLoss(
-  runtime: Runtime,
-  { first, second, crossing }: ReturnType<typeof cutGraph>,
-  bindings: Readonly<Record<string, Tensor>>,
-  trained: readonly string[],
-): Promise<Compiled> {
-  const bound: Record<string, Tensor> = { ...bindings };
-  for (const { name, value } of crossing) {
-    const shape = value.shape.map(Number);
-    const data = runtime.allocate(
-      value.dtype,
-      shape.reduce((a, b) => a * b, 1),
-    );
-    bound[name] = { dtype: value.dtype, shape, data };
-  }
-  const only = (graph: Graph) => {
-    const names = new Set([...graph.inputs, ...graph.outputs].map(({ name }) => name));
-    return Object.fromEntries(Object.entries(bound).filter(([name]) => names.has(name)));
-  };
-  const [before, after] = [only(first), only(second)];
-  const sessions: Session[] = [];
-  for (const graph of [first, second]) sessions.push(await compile(runtime, graph));
-  return {
-    parameters: trained,
-    dispose: async () => {
-      for (const session of sessions) await session.dispose();
-    },
-    run: async ({ feeds, hostLoss }) => {
-      if (!hostLoss) throw new InputError('training: works with one key must agree on where the loss is worked out');
-      const outputs = first.outputs.map(({ name }) => name);
-      const results = await sessions[0].run(pick(feeds, first.inputs, before), { bound: before, outputs });
-      const { loss, gradient } = hostLoss.evaluate(results[hostLoss.output] ?? before[hostLoss.output]);
-      await sessions[1].run(pick({ ...feeds, seed: gradient }, second.inputs, after), {
-        bound: after,
-        outputs: gradientNames(trained),
-      });
-      return loss;
-    },
-  };
-}
-
-function pick(feeds: Work['feeds'], inputs: readonly NamedValue[], bound: object): Record<string, Tensor> {
-  const names = inputs.map(({ name }) => name).filter((name) => !(name in bound));
-  return Object.fromEntries(names.map((name) => [name, feeds[name]]));
-}
-
-function isTrained({ layout }: Arenas, name: string): boolean {
-  const slot = layout.slots.get(name);
-  return slot !== undefined && slot.offset < layout.trainableSize;
-}
-
-/** Weights come with every run: they change between runs. */
-function parametersAsInputs(graph: Graph): Graph {
-  return { ...graph, inputs: [...graph.inputs, ...graph.parameters], parameters: [] };
-}
-
-function compile(runtime: Runtime, graph: Graph): Promise<Session> {
-  return runtime.compile(graph, { weights: () => undefined });
 }

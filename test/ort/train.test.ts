@@ -8,8 +8,9 @@ import { InputError } from '../../src/core/errors.js';
 import type { JsonObject } from '../../src/core/json.js';
 import { type VaryConfig, varyNano } from '../../src/models/vary.js';
 import { loadModel } from '../../src/node/load-model.js';
-import { parseLineRun, type RunningLines, startLineRun } from '../../src/node/training/line-run.js';
+import { parseRun } from '../../src/node/training/run-file.js';
 import { newestRun } from '../../src/node/training/save.js';
+import { type RunningTraining, startRun } from '../../src/node/training/start-run.js';
 
 const base = mkdtempSync(join(tmpdir(), 'varyclip-train-'));
 after(() => rmSync(base, { recursive: true, force: true }));
@@ -29,10 +30,10 @@ const common = {
   warmupSteps: 1,
   stages: [{ fromBatch: 0, maxWords: 2, maxChars: 12 }],
 };
-const parse = (json: JsonObject) => parseLineRun({ ...common, ...json }, { where: 'run.json', base });
-const start = (json: JsonObject, resume?: string) => startLineRun(parse(json), { resume, threads: 2 });
+const parse = (json: JsonObject) => parseRun({ ...common, ...json }, { where: 'run.json', base });
+const start = (json: JsonObject, resume?: string) => startRun(parse(json), { resume, threads: 2 });
 
-async function steps(work: RunningLines, count: number): Promise<number[]> {
+async function steps(work: RunningTraining, count: number): Promise<number[]> {
   const losses: number[] = [];
   for (let i = 0; i < count; i++) losses.push((await work.step()).loss);
   return losses;
@@ -71,8 +72,8 @@ test('a saved checkpoint is a model that loads, and the loss falls', async () =>
   const mean = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / values.length;
   assert.ok(mean(losses.slice(-5)) < mean(losses.slice(0, 5)) - 0.5, `${losses[0]} to ${losses.at(-1)}`);
   const dir = await work.save();
-  const { cer } = await work.evaluate();
-  assert.ok(cer > 0);
+  const report = await work.evaluate();
+  assert.ok(report && report.figures['cer'] > 0);
   await work.dispose();
   const model = await loadModel(dir, { threads: 2 });
   assert.equal(model.kind, 'vary');
