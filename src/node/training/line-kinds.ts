@@ -28,7 +28,8 @@ import type { LineRun } from './run-file.js';
 /** What of a line task depends on the task. */
 interface LineTask<Batch> {
   readonly task: Task<Batch>;
-  batch(lines: readonly RenderedLine[]): Batch;
+  /** `step` counts from 0. */
+  batch(lines: readonly RenderedLine[], step: number): Batch;
   /** The texts of lines, by the parameters as they are now. */
   read(arenas: Arenas, lines: readonly RenderedLine[]): Promise<string[]>;
 }
@@ -41,7 +42,7 @@ export function ctcKind(run: LineRun, start: Start, place: Place): Kind<Transcri
   const options = { blank: config.decoder.padId, columnsPerToken };
   return lineKind(run, start, place, {
     task: ctcTask(config, options),
-    batch: (lines) => transcribedBatch(lines, config, tokenizer),
+    batch: (lines, step) => transcribedBatch(lines, config, { tokenizer, aligned: step < run.alignedSteps }),
     read: async (arenas, lines) => {
       const session = await runtime.compile(ctcGraph(config, lines.length, options), { weights: arenaLoader(arenas) });
       const { logits } = await session.run({ pixelValues: linePixels(lines, config) });
@@ -92,7 +93,7 @@ function lineKind<Batch>(run: LineRun, start: Start, place: Place, line: LineTas
     task: line.task,
     steps: run.steps,
     isPublished: (name) => !name.startsWith(ctcHeadPath),
-    settings: { stages: run.stages },
+    settings: { stages: run.stages, ...(run.alignedSteps > 0 && { alignedSteps: run.alignedSteps }) },
     configChanges: run.task === 'read' ? { vary_template: 'plain' } : {},
     summary: [`rendered lines without end, ${stages.length} stage(s); ${run.evaluationLines} held-out lines`],
     open: async (first) => {
@@ -104,16 +105,18 @@ function lineKind<Batch>(run: LineRun, start: Start, place: Place, line: LineTas
         start: first * place.size + place.rank,
         stride: place.size,
       });
+      let taken = first;
       return {
         get waited() {
           return source.waited;
         },
         next: async () => {
           const { lines } = await source.next();
-          const taken = lines.filter(({ text }) => fits(text, start, tokenizer));
-          const bad = lines.filter((each) => !taken.includes(each)).map(({ index }) => `line ${index}: too long`);
-          const names = taken.map(({ index, text }) => `line ${index} (${JSON.stringify(text)})`);
-          return { batch: taken.length > 0 ? line.batch(taken) : undefined, names, bad };
+          const step = Math.floor(taken++ / run.accumulate);
+          const fitting = lines.filter(({ text }) => fits(text, start, tokenizer));
+          const bad = lines.filter((each) => !fitting.includes(each)).map(({ index }) => `line ${index}: too long`);
+          const names = fitting.map(({ index, text }) => `line ${index} (${JSON.stringify(text)})`);
+          return { batch: fitting.length > 0 ? line.batch(fitting, step) : undefined, names, bad };
         },
         dispose: () => source.dispose(),
       };

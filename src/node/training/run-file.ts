@@ -77,6 +77,8 @@ export interface LineRun extends CommonRun {
   readonly task: 'ctc' | 'read';
   readonly steps: number;
   readonly stages: readonly LineStage[];
+  /** Of a ctc run: so many first steps learn the alignment that the renderer knows, the others the sum over all of them. */
+  readonly alignedSteps: number;
   /** Held-out lines read at each evaluation. */
   readonly evaluationLines: number;
 }
@@ -169,6 +171,7 @@ const stage: Field<LineStage> = objectField({
   maxChars: optional(countField),
   maxAspect: optional(numberField(0)),
   clean: optional(flagField),
+  cleanShare: optional(numberField(0, 1)),
 });
 
 const lineFields = {
@@ -181,6 +184,10 @@ const lineFields = {
   stages: described(
     'The curriculum of rendered lines.',
     withDefault(listField(stage, { least: 1 }), [{ fromBatch: 0 }]),
+  ),
+  alignedSteps: described(
+    'Of task ctc: so many first steps learn where each character stands, the others by CTC alone.',
+    withDefault(indexField, 0),
   ),
   evaluationLines: described('Held-out lines read at each evaluation.', withDefault(countField, 64)),
 };
