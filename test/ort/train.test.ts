@@ -59,7 +59,7 @@ test('a saved checkpoint is a model that loads, and the loss falls', async () =>
   await model.dispose();
 });
 
-test('runs of before go on: their settings are compared as text', async () => {
+test('runs of before go on: the settings of a run without newer fields stay as they were', async () => {
   const work = await start({ task: 'ctc', out: 'settings' });
   const { settings } = JSON.parse(readFileSync(join(await work.save(), 'trainer.json'), 'utf8')) as {
     settings: unknown;
