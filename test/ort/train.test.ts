@@ -3,9 +3,9 @@ import { appendFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmS
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { writeRandomCheckpoint } from '../../src/cli/init.js';
 import { InputError } from '../../src/core/errors.js';
 import type { JsonObject } from '../../src/core/json.js';
+import { writeRandomCheckpoint } from '../../src/node/init-vary.js';
 import { loadModel } from '../../src/node/load-model.js';
 import { parseRun } from '../../src/node/training/run-file.js';
 import { newestRun } from '../../src/node/training/save.js';
