@@ -16,7 +16,7 @@ export interface ChartOptions {
 }
 
 const [width, height] = [560, 260];
-const plot = { left: 58, right: 14, top: 34, bottom: 30 };
+const plot = { left: 58, right: 24, top: 34, bottom: 30 };
 /** Points drawn of a series: longer ones are averaged piece by piece. */
 const maxPoints = 400;
 
@@ -40,6 +40,16 @@ export function ticks(low: number, high: number, count: number): number[] {
   const first = Math.ceil(low / step - 1e-9);
   const last = Math.floor(high / step + 1e-9);
   return Array.from({ length: last - first + 1 }, (_, i) => (first + i) * step);
+}
+
+/** 1, 2 and 5 times the powers of ten between low and high, as logarithms; only the powers where those are many. */
+export function logarithmicTicks(low: number, high: number): number[] {
+  const powers = Array.from({ length: Math.ceil(high) - Math.floor(low) + 1 }, (_, i) => Math.floor(low) + i);
+  const within = (factors: readonly number[]) =>
+    powers.flatMap((power) => factors.map((factor) => power + Math.log10(factor))).filter((y) => y >= low && y <= high);
+  const [all, whole] = [within([1, 2, 5]), within([1])];
+  if (all.length < 2) return ticks(low, high, 3);
+  return all.length <= 7 ? all : whole;
 }
 
 /** A number as an axis shows it. */
@@ -70,7 +80,7 @@ export function lineChart(series: readonly Series[], { title, logarithmic = fals
   const xAt = (x: number) => plot.left + ((x - x0) / (x1 - x0 || 1)) * (width - plot.left - plot.right);
   const yAt = (y: number) => height - plot.bottom - ((y - y0) / (y1 - y0)) * (height - plot.top - plot.bottom);
   const shownY = (y: number) => shortNumber(logarithmic ? 10 ** y : y);
-  const rows = ticks(y0, y1, 4).map(
+  const rows = (logarithmic ? logarithmicTicks(y0, y1) : ticks(y0, y1, 4)).map(
     (y) =>
       `<line class="grid" x1="${plot.left}" x2="${width - plot.right}" y1="${at(yAt(y))}" y2="${at(yAt(y))}"/><text class="tick" text-anchor="end" x="${plot.left - 6}" y="${at(yAt(y) + 4)}">${shownY(y)}</text>`,
   );

@@ -56,11 +56,17 @@ export function trainingReport(entries: readonly JsonObject[], { title }: { read
   const evaluations = entries.filter(isEvaluation);
   const steps = entries.filter((entry) => !isEvaluation(entry));
   const charts = [
-    lineChart([series(steps, 'loss', 'each step', true), series(steps, 'smooth', 'smoothed')], { title: 'loss' }),
+    lineChart([series(steps, 'loss', 'each step', true), series(steps, 'smooth', 'smoothed')], {
+      title: 'loss',
+      logarithmic: true,
+    }),
     lineChart([series(steps, 'learningRate')], { title: 'learning rate' }),
     lineChart([series(steps, 'gradNorm')], { title: 'gradient norm, before clipping', logarithmic: true }),
     ...figuresOf(evaluations).map((name) =>
-      lineChart([series(evaluations, name)], { title: figureTitles[name] ?? `held-out ${name}` }),
+      lineChart([series(evaluations, name)], {
+        title: figureTitles[name] ?? `held-out ${name}`,
+        logarithmic: name === 'loss',
+      }),
     ),
     ...(steps.some((entry) => 'perSecond' in entry)
       ? [lineChart([series(steps, 'perSecond')], { title: 'tokens learnt from per second' })]

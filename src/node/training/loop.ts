@@ -112,12 +112,12 @@ function entryOf(
 
 function createMeter(work: RunningTraining): (result: RunStep) => Progress {
   const [started, first] = [performance.now(), work.stepsDone];
-  let [smooth, learnt] = [Number.NaN, 0];
+  let [sum, weight, learnt] = [0, 0, 0];
   return (result) => {
-    if (!result.skipped) smooth = Number.isNaN(smooth) ? result.loss : 0.98 * smooth + 0.02 * result.loss;
+    if (!result.skipped) [sum, weight] = [0.98 * sum + 0.02 * result.loss, 0.98 * weight + 0.02];
     learnt += result.count;
     const seconds = (performance.now() - started) / 1000;
     const secondsLeft = (seconds / (result.step - first)) * (work.steps - result.step);
-    return { ...result, steps: work.steps, smooth, perSecond: learnt / seconds, secondsLeft };
+    return { ...result, steps: work.steps, smooth: sum / weight, perSecond: learnt / seconds, secondsLeft };
   };
 }

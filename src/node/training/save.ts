@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import nodeFs, { closeSync, existsSync, openSync, readdirSync, readFileSync, readSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { InputError, messageOf } from '../../core/errors.js';
 import { asObject, indexField, type JsonObject } from '../../core/json.js';
 import type { Tensor } from '../../core/tensor.js';
@@ -180,10 +181,11 @@ export async function resumeRun<B>(path: string, trainer: Trainer<B>, state: Run
   const wrong = damage(path);
   if (wrong !== undefined) throw new InputError(`${path}: is damaged: ${wrong}; take the checkpoint before it`);
   const progress = asObject(readJson(path, progressFile), progressFile);
-  const [then, now] = [progress['settings'], state.settings].map((settings) => JSON.stringify(settings));
-  if (then !== now) {
+  // As the file would have them: the order of fields does not count.
+  const settings: unknown = JSON.parse(JSON.stringify(state.settings));
+  if (!isDeepStrictEqual(progress['settings'], settings)) {
     throw new InputError(
-      `${path}: was trained with other settings${differenceOf(progress['settings'], state.settings)}; start a new run (another "out") from its model instead`,
+      `${path}: was trained with other settings${differenceOf(progress['settings'], settings)}; start a new run (another "out") from its model instead`,
     );
   }
   expectSameTokenizer(path, state.filesFrom);
@@ -210,9 +212,7 @@ export async function resumeRun<B>(path: string, trainer: Trainer<B>, state: Run
 /** Names the first setting that differs. */
 function differenceOf(then: unknown, now: unknown): string {
   const [a, b] = [then, now].map((value) => (typeof value === 'object' && value !== null ? (value as JsonObject) : {}));
-  const name = [...new Set([...Object.keys(a), ...Object.keys(b)])].find(
-    (key) => JSON.stringify(a[key]) !== JSON.stringify(b[key]),
-  );
+  const name = [...new Set([...Object.keys(a), ...Object.keys(b)])].find((key) => !isDeepStrictEqual(a[key], b[key]));
   if (name === undefined) return '';
   return ` (${name} was ${JSON.stringify(a[name])}, is ${JSON.stringify(b[name])})`;
 }
