@@ -48,6 +48,8 @@ export interface ClipModel {
   readonly kind: 'clip';
   readonly config: TwoTowerConfig;
   readonly tokenizer: Tokenizer | undefined;
+  readonly processor: ClipProcessor;
+  readonly precision: Precision;
   /** Unit vectors float32 [images, E]. */
   embedImages(images: readonly Pixels[], options?: RunSignal): Promise<Tensor<'float32'>>;
   /** The same for pixels that are prepared: float32 [images, 3, H, W]. */
@@ -227,7 +229,7 @@ function createTowers(parts: ClipParts) {
 
 /** A CLIP or SigLIP model. */
 export function createClipModel(parts: ClipParts): ClipModel {
-  const { config, runtime, weights, tokenizer } = parts;
+  const { config, runtime, weights, tokenizer, processor, precision } = parts;
   const { expectAlive, ...towers } = createTowers(parts);
   const { embedImages, embedTexts, similarities } = towers;
 
@@ -247,6 +249,8 @@ export function createClipModel(parts: ClipParts): ClipModel {
     kind: 'clip',
     config,
     tokenizer,
+    processor,
+    precision,
     ...towers,
     createClassifier,
     classify: async (image, labels, options) => (await createClassifier(labels, options)).classify(image, options),

@@ -1,4 +1,4 @@
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { InputError } from '../core/errors.js';
 import { asObject, isObject } from '../core/json.js';
 import { type ClipProcessor, clipProcessorFrom } from '../image/clip-processor.js';
@@ -16,6 +16,7 @@ import type { Checkpoint } from '../weights/checkpoint.js';
 import { checkManifest } from '../weights/manifest.js';
 import { openWeights, readSiglipTokenizer, readTokenizer } from './checkpoint-dir.js';
 import { fileExists, readJson } from './files.js';
+import { hashTensors } from './hash-tensors.js';
 import { decodeImage, type ImageInput, type ImageLimits } from './images.js';
 
 type WithLimits = { readonly limits?: ImageLimits };
@@ -28,6 +29,12 @@ export interface NodeClassifier {
 
 /** A CLIP model that takes images as paths, bytes or pixels. */
 export interface NodeClipModel extends Omit<ClipModel, 'embedImages' | 'createClassifier' | 'classify'> {
+  /** Where it was loaded from: an absolute path. */
+  readonly source: string;
+  /** Where its vectors are multiplied and compared. */
+  readonly runtime: Runtime;
+  /** SHA-256 of the weights, whatever files they are in. Reads all of them. */
+  hashWeights(): Promise<string>;
   embedImages(images: readonly ImageInput[], options?: RunSignal & WithLimits): ReturnType<ClipModel['embedImages']>;
   createClassifier(labels: readonly string[], options?: LabelOptions & RunSignal): Promise<NodeClassifier>;
   classify(
@@ -134,14 +141,20 @@ export async function loadClip(path: string, runtime: Runtime, precision: Precis
       close: () => checkpoint.dispose(),
       ...(tokenizer && { tokenizer }),
     };
-    return withImages(createClipModel(parts));
+    return withImages(createClipModel(parts), {
+      source: resolve(path),
+      runtime,
+      hashWeights: () => hashTensors(checkpoint),
+    });
   } catch (error) {
     checkpoint.dispose();
     throw error;
   }
 }
 
-function withImages(model: ClipModel): NodeClipModel {
+type Origin = Pick<NodeClipModel, 'source' | 'runtime' | 'hashWeights'>;
+
+function withImages(model: ClipModel, origin: Origin): NodeClipModel {
   const createClassifier: NodeClipModel['createClassifier'] = async (labels, options) => {
     const classifier = await model.createClassifier(labels, options);
     return {
@@ -151,6 +164,7 @@ function withImages(model: ClipModel): NodeClipModel {
   };
   return {
     ...model,
+    ...origin,
     createClassifier,
     embedImages: async (images, { limits, ...options } = {}) => {
       const pixels = [];
