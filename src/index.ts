@@ -43,4 +43,4 @@ export {
 export type { UpdateOptions, UpdateReport } from './node/search/update-index.js';
 export type { Condition } from './search/conditions.js';
 export { type FuseOptions, fuseRankings } from './search/fuse.js';
-export type { PictureInfo } from './search/store.js';
+export type { PictureInfo } from './search/picture.js';

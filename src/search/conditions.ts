@@ -1,5 +1,5 @@
 import { InputError } from '../core/errors.js';
-import type { PictureInfo } from './store.js';
+import type { PictureInfo } from './picture.js';
 
 export type Operator = '=' | '!=' | '<' | '<=' | '>' | '>=' | '~';
 

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { bytesOf, viewBytes } from '../../core/dtype.js';
 import { InputError, messageOf } from '../../core/errors.js';
 import { asObject, indexField } from '../../core/json.js';
-import type { PictureInfo } from '../../search/store.js';
+import type { PictureInfo } from '../../search/picture.js';
 import { writeFileAtomic } from '../atomic.js';
 import { fileExists, readJson, readRange } from '../files.js';
 import { type Lists, openLists, writeAt } from './lists-file.js';

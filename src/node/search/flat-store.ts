@@ -3,7 +3,8 @@ import { InputError } from '../../core/errors.js';
 import { matcherOf } from '../../search/conditions.js';
 import type { ProductKernel } from '../../search/kernel.js';
 import { dot } from '../../search/lists.js';
-import type { Hit, PictureInfo, Row, VectorStore } from '../../search/store.js';
+import type { PictureInfo } from '../../search/picture.js';
+import type { Hit, Row, VectorStore } from '../../search/store.js';
 import { createTop, type TopScores } from '../../search/top.js';
 import {
   appendLog,

@@ -2,7 +2,7 @@
 import { fstatSync } from 'node:fs';
 import { InputError, messageOf } from '../../core/errors.js';
 import { asObject, indexField, numberField } from '../../core/json.js';
-import type { PictureInfo } from '../../search/store.js';
+import type { PictureInfo } from '../../search/picture.js';
 import { readRange } from '../files.js';
 
 export const rowLine = (row: number, info: PictureInfo): string => `${JSON.stringify({ row, ...info })}\n`;
