@@ -92,24 +92,32 @@ export function quantizeVector(vector: Float32Array, into: Int8Array): number {
 /** Products of the query [dimension] with vectors as bytes [n, dimension]: into `out` [n]. */
 export function scoreCodes(query: Float32Array, codes: Int8Array, factors: Float32Array, out: Float32Array): void {
   const dimension = query.length;
-  for (let i = 0, at = 0; i < factors.length; i++) {
-    let [a, b, c, d] = [0, 0, 0, 0];
-    const end = at + dimension - 3;
-    let k = 0;
-    for (; at < end; at += 4, k += 4) {
-      a += query[k] * codes[at];
-      b += query[k + 1] * codes[at + 1];
-      c += query[k + 2] * codes[at + 2];
-      d += query[k + 3] * codes[at + 3];
+  const whole = dimension - (dimension % 4);
+  for (let i = 0; i < factors.length; i++) {
+    const at = i * dimension;
+    // Four sums: each addition need not wait for the one before it.
+    let a = 0;
+    let b = 0;
+    let c = 0;
+    let d = 0;
+    for (let k = 0; k < whole; k += 4) {
+      a += query[k] * codes[at + k];
+      b += query[k + 1] * codes[at + k + 1];
+      c += query[k + 2] * codes[at + k + 2];
+      d += query[k + 3] * codes[at + k + 3];
     }
-    for (; k < dimension; k++, at++) a += query[k] * codes[at];
+    for (let k = whole; k < dimension; k++) a += query[k] * codes[at + k];
     out[i] = (a + b + (c + d)) * factors[i];
   }
 }
 
 /** The product of two vectors. */
 export function dot(a: Float32Array, b: Float32Array): number {
-  let sum = 0;
-  for (let i = 0; i < a.length; i++) sum += a[i] * b[i];
-  return sum;
+  let even = 0;
+  let odd = 0;
+  for (let i = 0; i + 1 < a.length; i += 2) {
+    even += a[i] * b[i];
+    odd += a[i + 1] * b[i + 1];
+  }
+  return a.length % 2 === 0 ? even + odd : even + odd + a[a.length - 1] * b[a.length - 1];
 }

@@ -40,7 +40,9 @@ const rescored = 4;
 export function openFlatStore(dir: string, options: FlatStoreOptions): VectorStore {
   const { dimension, kernel, write, listsFrom = 50_000, probes = 32 } = options;
   let files = openFiles(dir, dimension, write);
-  const scan = createScan(kernel, (start, end) => readVectors(files, start, end));
+  const scanFrom = (first: number) => createScan(kernel, first, (start, end) => readVectors(files, start, end));
+  const createScans = (): Scans => ({ all: scanFrom(0), rest: scanFrom(files.files.covered) });
+  let scans = createScans();
   const expectWriting = () => {
     if (!write) throw new InputError(`${dir}: was opened for reading; open it for writing to change it`);
   };
@@ -48,13 +50,13 @@ export function openFlatStore(dir: string, options: FlatStoreOptions): VectorSto
     writeFiles(dir, next);
     closeFiles(files);
     files = openFiles(dir, dimension, write);
+    scans = createScans();
   };
   return {
     dimension,
     list: async () => [...files.rowOf.values()].map((row) => files.infos[row] as PictureInfo),
     add: async (rows) => {
       expectWriting();
-      scan.forget(files.infos.length);
       addRows(files, rows);
     },
     remove: async (paths) => {
@@ -74,7 +76,7 @@ export function openFlatStore(dir: string, options: FlatStoreOptions): VectorSto
       const matches = matcherOf(where);
       const { infos } = files;
       const accept = (row: number) => infos[row] !== undefined && matches(infos[row]);
-      return search(files, scan, query, { top, probes: exact ? 0 : probes, accept });
+      return search(files, scans, query, { top, probes: exact ? 0 : probes, accept });
     },
     optimize: async () => {
       expectWriting();
@@ -84,7 +86,6 @@ export function openFlatStore(dir: string, options: FlatStoreOptions): VectorSto
         const next: Files = { generation: generation + 1, covered: 0 };
         compactFiles(files, next);
         goOnWith(next);
-        scan.forget(0);
       }
       const count = files.infos.length;
       const { covered } = files.files;
@@ -148,13 +149,20 @@ interface RowQuery {
   readonly accept: (row: number) => boolean;
 }
 
+/** Scans of every vector, and of those that no list covers. */
+interface Scans {
+  readonly all: Scan;
+  readonly rest: Scan;
+}
+
 /** What the lists cover is found through them, the rest by looking at it. */
-async function search(files: OpenFiles, scan: Scan, query: Float32Array, asked: RowQuery): Promise<Hit[]> {
+async function search(files: OpenFiles, { all, rest }: Scans, query: Float32Array, asked: RowQuery): Promise<Hit[]> {
   const { infos, lists } = files;
   const best = createTop(asked.top);
-  const covered = lists && asked.probes > 0 ? lists.covered : 0;
-  if (lists && covered > 0) searchLists(lists, query, asked, (row) => readVectors(files, row, row + 1), best);
-  await scan.search(query, covered, infos.length, asked.accept, best);
+  if (lists && asked.probes > 0) {
+    searchLists(lists, query, asked, (row) => readVectors(files, row, row + 1), best);
+    await rest.search(query, infos.length, asked.accept, best);
+  } else await all.search(query, infos.length, asked.accept, best);
   return best.sorted().map(({ score, row }) => ({ score, info: infos[row] as PictureInfo }));
 }
 

@@ -4,22 +4,18 @@ import type { TopScores } from '../../search/top.js';
 /** Rows of a block that are multiplied at once. */
 const blockRows = 1 << 16;
 
-/** A scan of every vector. */
+/** A scan of every vector from some row on. */
 export interface Scan {
-  /** Rows from this one on are read again. */
-  forget(first: number): void;
-  /** Offers the accepted rows of [start, end). */
-  search(
-    query: Float32Array,
-    start: number,
-    end: number,
-    accept: (row: number) => boolean,
-    best: TopScores,
-  ): Promise<void>;
+  /** Offers the accepted rows up to `end`. */
+  search(query: Float32Array, end: number, accept: (row: number) => boolean, best: TopScores): Promise<void>;
 }
 
-/** Every vector, kept in memory in blocks once they have been asked for. */
-export function createScan(kernel: ProductKernel, read: (start: number, end: number) => Float32Array): Scan {
+/** Vectors from row `start` on, kept in memory in blocks once they have been asked for. Rows do not change; there may be more. */
+export function createScan(
+  kernel: ProductKernel,
+  start: number,
+  read: (start: number, end: number) => Float32Array,
+): Scan {
   interface Kept {
     readonly block: Block;
     /** Rows of the block that are filled. */
@@ -36,20 +32,9 @@ export function createScan(kernel: ProductKernel, read: (start: number, end: num
     return blocks[index];
   };
   return {
-    forget: (first: number) => {
-      blocks.forEach((kept, i) => {
-        kept.filled = Math.min(kept.filled, Math.max(0, first - i * blockRows));
-      });
-    },
-    search: async (
-      query: Float32Array,
-      start: number,
-      end: number,
-      accept: (row: number) => boolean,
-      best: TopScores,
-    ) => {
-      for (let index = Math.floor(start / blockRows); index * blockRows < end; index++) {
-        const base = index * blockRows;
+    search: async (query, end, accept, best) => {
+      for (let index = 0; start + index * blockRows < end; index++) {
+        const base = start + index * blockRows;
         const rows = Math.min(end - base, blockRows);
         const kept = blockFor(index, rows);
         if (kept.filled < rows) {
@@ -57,7 +42,7 @@ export function createScan(kernel: ProductKernel, read: (start: number, end: num
           kept.filled = rows;
         }
         const scores = await kept.block.products(query);
-        for (let i = Math.max(0, start - base); i < rows; i++) {
+        for (let i = 0; i < rows; i++) {
           if (scores[i] > best.bound && accept(base + i)) best.offer(scores[i], base + i);
         }
       }
