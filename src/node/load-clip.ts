@@ -3,7 +3,14 @@ import { InputError } from '../core/errors.js';
 import { asObject, isObject } from '../core/json.js';
 import { type ClipProcessor, clipProcessorFrom } from '../image/clip-processor.js';
 import { imageGraph, nativeSize, similarityGraph, type TwoTowerConfig, textGraph } from '../infer/clip-graphs.js';
-import { type ClipModel, type ClipParts, createClipModel, type RunSignal } from '../infer/clip-model.js';
+import {
+  type ClipModel,
+  type ClipParts,
+  createClipModel,
+  type Located,
+  type RunSignal,
+  type TextOptions,
+} from '../infer/clip-model.js';
 import type { Classification, LabelOptions } from '../infer/labels.js';
 import { type Precision, weightBits } from '../infer/quantize.js';
 import { checkpointLoader, type NamedWeights, nameWeights, requiredTensors } from '../infer/weights.js';
@@ -28,7 +35,7 @@ export interface NodeClassifier {
 }
 
 /** A CLIP model that takes images as paths, bytes or pixels. */
-export interface NodeClipModel extends Omit<ClipModel, 'embedImages' | 'createClassifier' | 'classify'> {
+export interface NodeClipModel extends Omit<ClipModel, 'embedImages' | 'createClassifier' | 'classify' | 'locate'> {
   /** Where it was loaded from: an absolute path. */
   readonly source: string;
   /** Where its vectors are multiplied and compared. */
@@ -42,6 +49,11 @@ export interface NodeClipModel extends Omit<ClipModel, 'embedImages' | 'createCl
     labels: readonly string[],
     options?: LabelOptions & RunSignal & WithLimits,
   ): Promise<Classification[]>;
+  locate(
+    image: ImageInput,
+    text: string | readonly string[],
+    options?: TextOptions & RunSignal & WithLimits,
+  ): Promise<Located>;
 }
 
 /** A two-tower checkpoint: where its parts are. */
@@ -171,6 +183,8 @@ function withImages(model: ClipModel, origin: Origin): NodeClipModel {
       for (const image of images) pixels.push(await decodeImage(image, limits));
       return model.embedImages(pixels, options);
     },
+    locate: async (image, text, { limits, ...options } = {}) =>
+      model.locate(await decodeImage(image, limits), text, options),
     classify: async (image, labels, { limits, ...options } = {}) =>
       model.classify(await decodeImage(image, limits), labels, options),
   };
