@@ -7,6 +7,7 @@ import { contactSheetHtml, type SheetPicture, type SheetSection } from '../outpu
 import type { Arguments } from './arguments.js';
 import { clipOptions, openClipModel } from './clip-options.js';
 import { type Command, type Io, statusLine } from './command.js';
+import { apiKeyOf, storeOptions } from './store-options.js';
 
 export const searchCommand: Command = {
   summary: 'find pictures of an index by words, by a picture, or those that are alike',
@@ -28,6 +29,7 @@ export const searchCommand: Command = {
     duplicates: { type: 'boolean', help: 'groups of pictures that are alike' },
     threshold: { type: 'string', value: 'X', help: 'cosine from which on they are alike (0.95)' },
     json: { type: 'boolean', help: 'one JSON document per picture or group, a line each' },
+    ...storeOptions,
     html: { type: 'string', value: 'FILE', help: 'write a page with thumbnails' },
   },
   run: search,
@@ -58,7 +60,7 @@ async function findPictures(dir: string, texts: readonly string[], args: Argumen
   const model = await openClipModel('search', args, modelOfIndex(dir));
   let index: PictureIndex | undefined;
   try {
-    index = await openIndex(dir, { model });
+    index = await openIndex(dir, { model, ...apiKeyOf(args) });
     const hits = await index.search(query, { ...options, signal: io.signal, ...(top !== undefined && { top }) });
     status('');
     for (const hit of hits) printHit(hit, args, io);
@@ -87,7 +89,7 @@ function printHit(hit: SearchHit, args: Arguments, io: Io): void {
 
 async function findDuplicates(dir: string, args: Arguments, io: Io): Promise<number> {
   const threshold = args.number('threshold');
-  const index = await openIndex(dir);
+  const index = await openIndex(dir, apiKeyOf(args));
   const status = statusLine(io);
   try {
     const groups = await index.duplicates({

@@ -96,7 +96,7 @@ export const modelOfIndex = (dir: string): string | undefined => readManifest(di
  * the vectors were made with.
  */
 export async function openIndex(dir: string, options: OpenIndexOptions = {}): Promise<PictureIndex> {
-  const { model, listsFrom, probes } = options;
+  const { model, listsFrom, probes, apiKey } = options;
   const manifest = readManifest(dir) ?? (await createManifest(dir, options));
   expectRoot(manifest, options, dir);
   if (model) expectIdentity(manifest.identity, await identityOf(model), dir);
@@ -110,6 +110,7 @@ export async function openIndex(dir: string, options: OpenIndexOptions = {}): Pr
       write,
       ...(listsFrom !== undefined && { listsFrom }),
       ...(probes !== undefined && { probes }),
+      ...(apiKey !== undefined && { apiKey }),
     });
   const holder = createHolder(await open(false), () => open(true), dir);
   const root = manifest.root;
@@ -168,7 +169,7 @@ export async function openIndex(dir: string, options: OpenIndexOptions = {}): Pr
   };
 }
 
-async function createManifest(dir: string, { model, root, store }: OpenIndexOptions): Promise<IndexManifest> {
+async function createManifest(dir: string, { model, root, store, apiKey }: OpenIndexOptions): Promise<IndexManifest> {
   if (root === undefined) {
     throw new InputError(`${dir}: there is no index; make one: varyclip index FOLDER --out ${dir}`);
   }
@@ -185,7 +186,12 @@ async function createManifest(dir: string, { model, root, store }: OpenIndexOpti
   };
   await makeDirectoryAtomic(dir, async (made) => {
     const kernel = createProductKernel(model.runtime, manifest.identity.dimension);
-    const begun = await openStore(made, manifest.store, { dimension: kernel.dimension, kernel, write: true });
+    const begun = await openStore(made, manifest.store, {
+      dimension: kernel.dimension,
+      kernel,
+      write: true,
+      ...(apiKey !== undefined && { apiKey }),
+    });
     await begun.dispose();
     await kernel.dispose();
     writeManifest(made, manifest);

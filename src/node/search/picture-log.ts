@@ -56,7 +56,17 @@ function applyLine(text: string, where: string, infos: (PictureInfo | undefined)
   if (json['row'] !== infos.length) {
     throw new InputError(`${where}: row: expected ${infos.length}, got ${String(json['row'])}; the index is damaged`);
   }
-  const info: PictureInfo = {
+  const info = pictureInfoFrom(json, where);
+  const old = rowOf.get(info.path);
+  if (old !== undefined) infos[old] = undefined;
+  rowOf.set(info.path, infos.length);
+  infos.push(info);
+}
+
+/** What is known of a picture, from whatever was stored. Throws InputError naming the field that is wrong. */
+export function pictureInfoFrom(value: unknown, where: string): PictureInfo {
+  const json = asObject(value, where);
+  return {
     path: textField(json, 'path', where),
     size: indexField(json, 'size', where),
     modified: numberField(json, 'modified', where),
@@ -64,10 +74,6 @@ function applyLine(text: string, where: string, infos: (PictureInfo | undefined)
     width: indexField(json, 'width', where),
     height: indexField(json, 'height', where),
   };
-  const old = rowOf.get(info.path);
-  if (old !== undefined) infos[old] = undefined;
-  rowOf.set(info.path, infos.length);
-  infos.push(info);
 }
 
 function parseLine(text: string, where: string): unknown {
