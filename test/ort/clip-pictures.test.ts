@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { randomTensors } from '../../src/cli/init.js';
+import { randomTensors } from '../../src/node/init-vary.js';
 import { floats } from '../../src/core/tensor.js';
 import { createGraphBuilder } from '../../src/graph/builder.js';
 import { loadModel, type NodeClipModel } from '../../src/index.js';
