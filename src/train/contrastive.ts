@@ -17,9 +17,9 @@ import { checkPixels, textFeeds } from '../models/clip-inputs.js';
 import { sigmoidLoss, softCrossEntropy } from '../nn/contrastive-loss.js';
 import type { Runtime, Session } from '../runtime/runtime.js';
 import { type Arenas, parameterSpecs, viewSlot } from './arena.js';
-import { compileForTraining } from './compiled.js';
+import { compileForTraining } from './joint.js';
+import type { Joined, JointTask, Piece } from './joint-task.js';
 import type { Peers } from './peers.js';
-import type { Joined, JointTask, Piece } from './task.js';
 
 /** Pictures and texts that belong together where their labels are equal. */
 export interface ContrastiveBatch {

@@ -1,13 +1,17 @@
 import { InputError } from '../core/errors.js';
 import { createRng } from '../core/rng.js';
 import type { Tensor } from '../core/tensor.js';
-import type { Runtime } from '../runtime/runtime.js';
+import { differentiate, gradientName } from '../grad/backward.js';
+import { cutGraph } from '../grad/cut.js';
+import type { Graph, NamedValue } from '../graph/builder.js';
+import type { Runtime, Session } from '../runtime/runtime.js';
 import { type AdamWOptions, createAdamW, defaultAdamW } from './adamw.js';
 import { type Arenas, allocateArenas, type GroupOptions, initialise, layOut, viewSlot } from './arena.js';
-import { type Compiled, type CompiledPiece, compilePiece, compileWork } from './compiled.js';
+import { createJointSteps, holdLimits } from './joint.js';
+import type { JointTask } from './joint-task.js';
 import type { Peers } from './peers.js';
 import { checkSchedule, learningRateFactor, type Schedule } from './schedule.js';
-import type { JointTask, Piece, Task, Work } from './task.js';
+import type { Task, Work } from './task.js';
 
 export type { Peers } from './peers.js';
 
@@ -48,128 +52,16 @@ export interface Trainer<Batch> {
   dispose(): Promise<void>;
 }
 
-/** Graphs of different extents that stay compiled. */
-const maxCompiled = 6;
-
-/** Compiles when first needed, and keeps the last few. */
-function createCompilations<T extends { dispose(): Promise<void> }>() {
-  const kept = new Map<string, T>();
-  return {
-    get: async (key: string, compile: () => Promise<T>): Promise<T> => {
-      const known = kept.get(key) ?? (await compile());
-      kept.delete(key);
-      kept.set(key, known);
-      if (kept.size > maxCompiled) {
-        const [oldest, { dispose }] = kept.entries().next().value as [string, T];
-        kept.delete(oldest);
-        await dispose();
-      }
-      return known;
-    },
-    dispose: async () => {
-      for (const one of kept.values()) await one.dispose();
-      kept.clear();
-    },
-  };
-}
-
-/** How the gradients of a step's parts come into the arena. */
-interface Accumulator<Batch> {
-  accumulate(parts: readonly Batch[]): Promise<number>;
+/** One compiled graph, forward and backward, bound to the arenas. */
+interface Compiled {
+  /** Returns the loss; gradients go into the arena's slots, the slots of other parameters stay. */
+  run(work: Work): Promise<number>;
+  readonly parameters: readonly string[];
   dispose(): Promise<void>;
 }
 
-interface Ground {
-  readonly runtime: Runtime;
-  readonly arenas: Arenas;
-  readonly peers: Peers | undefined;
-}
-
-/** Parts whose losses add up. */
-function accumulateSums<Batch>(task: Task<Batch>, { runtime, arenas, peers }: Ground): Accumulator<Batch> {
-  const compiled = createCompilations<Compiled>();
-  const compiledFor = (work: Work, into: Float32Array) =>
-    compiled.get(`${work.key}${into === arenas.gradients ? '' : ' (scratch)'}`, () =>
-      compileWork(runtime, work, arenas, into),
-    );
-  /** Gradients of the second part on, before they are added. */
-  let scratch: Float32Array | undefined;
-  return {
-    dispose: compiled.dispose,
-    accumulate: async (parts) => {
-      const count = parts.reduce((sum, part) => sum + task.count(part), 0);
-      const totals = Float64Array.of(count, 0);
-      if (peers) await peers.sum(totals);
-      if (!(totals[0] > 0)) throw new InputError('training: a step has no labels to learn from');
-      arenas.gradients.fill(0);
-      for (const [i, part] of parts.entries()) {
-        const work = task.prepare(part, totals[0]);
-        if (i > 0) scratch ??= runtime.allocate('float32', arenas.layout.trainableSize);
-        const into = scratch && i > 0 ? scratch : arenas.gradients;
-        const graph = await compiledFor(work, into);
-        totals[1] += await graph.run(work);
-        if (i > 0) addSlots(arenas, into, graph.parameters);
-      }
-      if (peers) {
-        await peers.sum(arenas.gradients);
-        await peers.sum(totals.subarray(1));
-      }
-      return totals[1];
-    },
-  };
-}
-
-/** Pieces that one loss is worked out of. */
-function accumulateJointly<Batch>(task: JointTask<Batch>, { runtime, arenas, peers }: Ground): Accumulator<Batch> {
-  const compiled = createCompilations<CompiledPiece>();
-  let scratch: Float32Array | undefined;
-  /** Pieces that are not alone with their key run forward again: what backward needs was overwritten. */
-  const compiledFor = (piece: Piece, into: Float32Array) =>
-    compiled.get(piece.key, () => compilePiece(runtime, piece, arenas, into));
-  return {
-    dispose: async () => {
-      await compiled.dispose();
-      await task.dispose();
-    },
-    accumulate: async (parts) => {
-      const pieces = task.pieces(parts);
-      scratch ??= runtime.allocate('float32', arenas.layout.trainableSize);
-      arenas.gradients.fill(0);
-      const outputs = [];
-      const lastOf = new Map<string, number>();
-      for (const [i, piece] of pieces.entries()) {
-        const output = await (await compiledFor(piece, scratch)).forward(piece.feeds);
-        outputs.push({ ...output, data: output.data.slice() });
-        lastOf.set(piece.key, i);
-      }
-      const { loss, gradients, ownGradients } = await task.join(outputs, { parts, arenas, peers });
-      // Backwards, so that the last piece of each key still has what it kept.
-      for (const [i, piece] of [...pieces.entries()].reverse()) {
-        const graph = await compiledFor(piece, scratch);
-        if (graph.parameters.length === 0) continue;
-        if (lastOf.get(piece.key) !== i) await graph.forward(piece.feeds);
-        await graph.backward(piece.feeds, gradients[i]);
-        addSlots(arenas, scratch, graph.parameters);
-      }
-      addOwn(arenas, ownGradients, 1 / (peers?.size ?? 1));
-      const totals = Float64Array.of(loss);
-      if (peers) {
-        await peers.sum(arenas.gradients);
-        await peers.sum(totals);
-      }
-      return totals[0];
-    },
-  };
-}
-
-/** Gradients of parameters that the loss itself has: every process has worked out the whole, and gives its share. */
-function addOwn({ layout, gradients }: Arenas, own: Readonly<Record<string, Tensor>>, share: number): void {
-  for (const [name, { data }] of Object.entries(own)) {
-    const slot = layout.slots.get(name);
-    if (!slot || slot.offset >= layout.trainableSize) continue;
-    for (let i = 0; i < slot.length; i++) gradients[slot.offset + i] += share * Number(data[i]);
-  }
-}
+/** Graphs of different extents that stay compiled. */
+const maxCompiled = 6;
 
 /** Trains what `task` describes. Parameters start as declared; write others into the arenas before the first step. */
 export async function createTrainer<Batch>(
@@ -182,13 +74,46 @@ export async function createTrainer<Batch>(
   const arenas = allocateArenas(runtime, layOut(task.parameters, groups, weightDecay));
   initialise(arenas, createRng(seed));
   const optimizer = await createAdamW(runtime, arenas, { ...defaultAdamW, ...options.adamW });
-  const ground = { runtime, arenas, peers };
-  const accumulator = 'join' in task ? accumulateJointly(task, ground) : accumulateSums(task, ground);
+  const compiled = new Map<string, Compiled>();
+  const joint = 'join' in task ? createJointSteps(task, { runtime, arenas, peers }) : undefined;
+  /** Gradients of the second part on, before they are added. */
+  let scratch: Float32Array | undefined;
   let stepsDone = 0;
+
+  const compiledFor = async (work: Work, into: Float32Array): Promise<Compiled> => {
+    const key = `${work.key}${into === arenas.gradients ? '' : ' (scratch)'}`;
+    const known = compiled.get(key) ?? (await compileWork(runtime, work, arenas, into));
+    compiled.delete(key);
+    compiled.set(key, known);
+    if (compiled.size > maxCompiled) {
+      const [oldest, { dispose }] = compiled.entries().next().value as [string, Compiled];
+      compiled.delete(oldest);
+      await dispose();
+    }
+    return known;
+  };
 
   const accumulate = async (parts: readonly Batch[]): Promise<number> => {
     if (parts.length === 0) throw new InputError('training: a step needs at least one batch');
-    return accumulator.accumulate(parts);
+    if ('join' in task) return joint?.accumulate(parts) ?? Number.NaN;
+    const count = parts.reduce((sum, part) => sum + task.count(part), 0);
+    const totals = Float64Array.of(count, 0);
+    if (peers) await peers.sum(totals);
+    if (!(totals[0] > 0)) throw new InputError('training: a step has no labels to learn from');
+    arenas.gradients.fill(0);
+    for (const [i, part] of parts.entries()) {
+      const work = task.prepare(part, totals[0]);
+      if (i > 0) scratch ??= runtime.allocate('float32', arenas.layout.trainableSize);
+      const into = scratch && i > 0 ? scratch : arenas.gradients;
+      const graph = await compiledFor(work, into);
+      totals[1] += await graph.run(work);
+      if (i > 0) addSlots(arenas, into, graph.parameters);
+    }
+    if (peers) {
+      await peers.sum(arenas.gradients);
+      await peers.sum(totals.subarray(1));
+    }
+    return totals[1];
   };
 
   return {
@@ -211,24 +136,17 @@ export async function createTrainer<Batch>(
       const clip = maxGradNorm === null ? 1 : Math.min(1, maxGradNorm / (gradNorm + 1e-6));
       const rate = learningRate * learningRateFactor(schedule, stepsDone);
       await optimizer.update(stepsDone + 1, rate, clip);
-      holdLimits(arenas, task.limits ?? {});
+      if ('join' in task) holdLimits(arenas, task.limits);
       stepsDone++;
       return { step: stepsDone, loss, gradNorm, learningRate: rate };
     },
     dispose: async () => {
-      await accumulator.dispose();
+      for (const graph of compiled.values()) await graph.dispose();
+      compiled.clear();
+      await joint?.dispose();
       await optimizer.dispose();
     },
   };
-}
-
-function holdLimits({ layout, parameters }: Arenas, limits: Readonly<Record<string, number>>): void {
-  for (const [name, most] of Object.entries(limits)) {
-    const slot = layout.slots.get(name);
-    if (!slot) continue;
-    const { data } = viewSlot(parameters, slot);
-    for (let i = 0; i < data.length; i++) data[i] = Math.min(data[i], most);
-  }
 }
 
 /** L2 norm, summed in double precision. */
@@ -244,4 +162,96 @@ function addSlots({ layout, gradients }: Arenas, from: Float32Array, names: read
     if (!slot) continue;
     for (let i = slot.offset; i < slot.offset + slot.length; i++) gradients[i] += from[i];
   }
+}
+
+async function compileWork(runtime: Runtime, work: Work, arenas: Arenas, gradients: Float32Array): Promise<Compiled> {
+  const forward = work.graph();
+  const trained = forward.parameters.map(({ name }) => name).filter((name) => isTrained(arenas, name));
+  const { hostLoss } = work;
+  const whole = differentiate(forward, {
+    parameters: trained,
+    ...(hostLoss && { output: hostLoss.output, seed: 'seed' }),
+  });
+  const bindings: Record<string, Tensor> = {};
+  for (const { name } of forward.parameters) {
+    const slot = arenas.layout.slots.get(name);
+    if (!slot) throw new InputError(`training: the task did not declare the parameter ${name}`);
+    bindings[name] = viewSlot(arenas.parameters, slot);
+    if (trained.includes(name)) bindings[gradientName(name)] = viewSlot(gradients, slot);
+  }
+  const inputGraph = parametersAsInputs(whole);
+  if (!hostLoss) {
+    const session = await compile(runtime, inputGraph);
+    return {
+      parameters: trained,
+      dispose: () => session.dispose(),
+      run: async ({ feeds }) =>
+        Number(
+          (await session.run(feeds, { bound: bindings, outputs: ['loss', ...gradientNames(trained)] }))['loss'].data[0],
+        ),
+    };
+  }
+  return compileHostLoss(runtime, cutGraph(inputGraph, forward.nodes.length), bindings, trained);
+}
+
+const gradientNames = (parameters: readonly string[]) => parameters.map(gradientName);
+
+async function compileHostLoss(
+  runtime: Runtime,
+  { first, second, crossing }: ReturnType<typeof cutGraph>,
+  bindings: Readonly<Record<string, Tensor>>,
+  trained: readonly string[],
+): Promise<Compiled> {
+  const bound: Record<string, Tensor> = { ...bindings };
+  for (const { name, value } of crossing) {
+    const shape = value.shape.map(Number);
+    const data = runtime.allocate(
+      value.dtype,
+      shape.reduce((a, b) => a * b, 1),
+    );
+    bound[name] = { dtype: value.dtype, shape, data };
+  }
+  const only = (graph: Graph) => {
+    const names = new Set([...graph.inputs, ...graph.outputs].map(({ name }) => name));
+    return Object.fromEntries(Object.entries(bound).filter(([name]) => names.has(name)));
+  };
+  const [before, after] = [only(first), only(second)];
+  const sessions: Session[] = [];
+  for (const graph of [first, second]) sessions.push(await compile(runtime, graph));
+  return {
+    parameters: trained,
+    dispose: async () => {
+      for (const session of sessions) await session.dispose();
+    },
+    run: async ({ feeds, hostLoss }) => {
+      if (!hostLoss) throw new InputError('training: works with one key must agree on where the loss is worked out');
+      const outputs = first.outputs.map(({ name }) => name);
+      const results = await sessions[0].run(pick(feeds, first.inputs, before), { bound: before, outputs });
+      const { loss, gradient } = hostLoss.evaluate(results[hostLoss.output] ?? before[hostLoss.output]);
+      await sessions[1].run(pick({ ...feeds, seed: gradient }, second.inputs, after), {
+        bound: after,
+        outputs: gradientNames(trained),
+      });
+      return loss;
+    },
+  };
+}
+
+function pick(feeds: Work['feeds'], inputs: readonly NamedValue[], bound: object): Record<string, Tensor> {
+  const names = inputs.map(({ name }) => name).filter((name) => !(name in bound));
+  return Object.fromEntries(names.map((name) => [name, feeds[name]]));
+}
+
+function isTrained({ layout }: Arenas, name: string): boolean {
+  const slot = layout.slots.get(name);
+  return slot !== undefined && slot.offset < layout.trainableSize;
+}
+
+/** Weights come with every run: they change between runs. */
+function parametersAsInputs(graph: Graph): Graph {
+  return { ...graph, inputs: [...graph.inputs, ...graph.parameters], parameters: [] };
+}
+
+function compile(runtime: Runtime, graph: Graph): Promise<Session> {
+  return runtime.compile(graph, { weights: () => undefined });
 }

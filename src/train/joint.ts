@@ -1,4 +1,4 @@
-/** Graphs compiled for training, forward and backward, bound to the arenas. */
+/** Steps whose loss compares all rows of all processes: pieces forward, one loss, pieces backward. */
 import { InputError } from '../core/errors.js';
 import type { Tensor } from '../core/tensor.js';
 import { differentiate, gradientName } from '../grad/backward.js';
@@ -6,18 +6,11 @@ import { cutGraph } from '../grad/cut.js';
 import type { Graph, NamedValue } from '../graph/builder.js';
 import type { Runtime, Session } from '../runtime/runtime.js';
 import { type Arenas, viewSlot } from './arena.js';
-import type { Piece, Work } from './task.js';
-
-/** A graph whose loss is one of its outputs. */
-export interface Compiled {
-  /** Returns the loss; gradients go into the arena's slots, the slots of other parameters stay. */
-  run(work: Work): Promise<number>;
-  readonly parameters: readonly string[];
-  dispose(): Promise<void>;
-}
+import type { JointTask, Piece } from './joint-task.js';
+import type { Peers } from './peers.js';
 
 /** A graph whose output's gradient comes from outside. */
-export interface CompiledPiece {
+interface CompiledPiece {
   /** The output. What backward needs of it is kept until the next run. */
   forward(feeds: Piece['feeds']): Promise<Tensor<'float32'>>;
   /** After `forward` of the same feeds: gradients go into the arena's slots. */
@@ -27,39 +20,104 @@ export interface CompiledPiece {
   dispose(): Promise<void>;
 }
 
-export async function compileWork(
-  runtime: Runtime,
-  work: Work,
-  arenas: Arenas,
-  gradients: Float32Array,
-): Promise<Compiled> {
-  const { hostLoss } = work;
-  if (hostLoss) {
-    const piece = await compilePiece(runtime, { ...work, output: hostLoss.output }, arenas, gradients);
-    return {
-      parameters: piece.parameters,
-      dispose: piece.dispose,
-      run: async ({ feeds, hostLoss: own }) => {
-        if (!own) throw new InputError('training: works with one key must agree on where the loss is worked out');
-        const { loss, gradient } = own.evaluate(await piece.forward(feeds));
-        await piece.backward(feeds, gradient);
-        return loss;
-      },
-    };
-  }
-  const forward = work.graph();
-  const trained = trainedOf(forward, arenas);
-  const bound = bindParameters(forward, { arenas, gradients, trained });
-  const session = await compileForTraining(runtime, differentiate(forward, { parameters: trained }));
-  const outputs = ['loss', ...trained.map(gradientName)];
+export interface Ground {
+  readonly runtime: Runtime;
+  readonly arenas: Arenas;
+  readonly peers: Peers | undefined;
+}
+
+export interface JointSteps<Batch> {
+  /** The loss of `parts` together; gradients are in the arena. */
+  accumulate(parts: readonly Batch[]): Promise<number>;
+  dispose(): Promise<void>;
+}
+
+/** Graphs of different extents that stay compiled. */
+const maxCompiled = 6;
+
+/** Compiles when first needed, and keeps the last few. */
+function createCompilations<T extends { dispose(): Promise<void> }>() {
+  const kept = new Map<string, T>();
   return {
-    parameters: trained,
-    dispose: () => session.dispose(),
-    run: async ({ feeds }) => Number((await session.run(feeds, { bound, outputs }))['loss'].data[0]),
+    get: async (key: string, compile: () => Promise<T>): Promise<T> => {
+      const known = kept.get(key) ?? (await compile());
+      kept.delete(key);
+      kept.set(key, known);
+      if (kept.size > maxCompiled) {
+        const [oldest, { dispose }] = kept.entries().next().value as [string, T];
+        kept.delete(oldest);
+        await dispose();
+      }
+      return known;
+    },
+    dispose: async () => {
+      for (const one of kept.values()) await one.dispose();
+      kept.clear();
+    },
   };
 }
 
-export async function compilePiece(
+/** Pieces that one loss is worked out of. */
+export function createJointSteps<Batch>(task: JointTask<Batch>, { runtime, arenas, peers }: Ground): JointSteps<Batch> {
+  const compiled = createCompilations<CompiledPiece>();
+  let scratch: Float32Array | undefined;
+  /** Pieces that are not alone with their key run forward again: what backward needs was overwritten. */
+  const compiledFor = (piece: Piece, into: Float32Array) =>
+    compiled.get(piece.key, () => compilePiece(runtime, piece, arenas, into));
+  return {
+    dispose: async () => {
+      await compiled.dispose();
+      await task.dispose();
+    },
+    accumulate: async (parts) => {
+      const pieces = task.pieces(parts);
+      scratch ??= runtime.allocate('float32', arenas.layout.trainableSize);
+      arenas.gradients.fill(0);
+      const outputs = [];
+      const lastOf = new Map<string, number>();
+      for (const [i, piece] of pieces.entries()) {
+        const output = await (await compiledFor(piece, scratch)).forward(piece.feeds);
+        outputs.push({ ...output, data: output.data.slice() });
+        lastOf.set(piece.key, i);
+      }
+      const { loss, gradients, ownGradients } = await task.join(outputs, { parts, arenas, peers });
+      // Backwards, so that the last piece of each key still has what it kept.
+      for (const [i, piece] of [...pieces.entries()].reverse()) {
+        const graph = await compiledFor(piece, scratch);
+        if (graph.parameters.length === 0) continue;
+        if (lastOf.get(piece.key) !== i) await graph.forward(piece.feeds);
+        await graph.backward(piece.feeds, gradients[i]);
+        addSlots(arenas, scratch, graph.parameters);
+      }
+      addOwn(arenas, ownGradients, 1 / (peers?.size ?? 1));
+      const totals = Float64Array.of(loss);
+      if (peers) {
+        await peers.sum(arenas.gradients);
+        await peers.sum(totals);
+      }
+      return totals[0];
+    },
+  };
+}
+
+/** Gradients of parameters that the loss itself has: every process has worked out the whole, and gives its share. */
+function addOwn({ layout, gradients }: Arenas, own: Readonly<Record<string, Tensor>>, share: number): void {
+  for (const [name, { data }] of Object.entries(own)) {
+    const slot = layout.slots.get(name);
+    if (!slot || slot.offset >= layout.trainableSize) continue;
+    for (let i = 0; i < slot.length; i++) gradients[slot.offset + i] += share * Number(data[i]);
+  }
+}
+
+function addSlots({ layout, gradients }: Arenas, from: Float32Array, names: readonly string[]): void {
+  for (const name of names) {
+    const slot = layout.slots.get(name);
+    if (!slot) continue;
+    for (let i = slot.offset; i < slot.offset + slot.length; i++) gradients[i] += from[i];
+  }
+}
+
+async function compilePiece(
   runtime: Runtime,
   piece: Piece,
   arenas: Arenas,
@@ -155,4 +213,14 @@ function parametersAsInputs(graph: Graph): Graph {
 /** A session whose parameters are inputs. */
 export function compileForTraining(runtime: Runtime, graph: Graph): Promise<Session> {
   return runtime.compile(parametersAsInputs(graph), { weights: () => undefined });
+}
+
+/** Puts parameters that went past their limit back to it. */
+export function holdLimits({ layout, parameters }: Arenas, limits: Readonly<Record<string, number>>): void {
+  for (const [name, most] of Object.entries(limits)) {
+    const slot = layout.slots.get(name);
+    if (!slot) continue;
+    const { data } = viewSlot(parameters, slot);
+    for (let i = 0; i < data.length; i++) data[i] = Math.min(data[i], most);
+  }
 }
