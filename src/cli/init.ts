@@ -1,21 +1,25 @@
-import { writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { InputError } from '../core/errors.js';
 import { createRng } from '../core/rng.js';
 import { sizeOf, type Tensor } from '../core/tensor.js';
 import type { Graph, ParameterSpec } from '../graph/builder.js';
 import { modelGraphs } from '../infer/quantize.js';
+import { type ClipConfig, clipConfigJson, clipNano } from '../models/clip.js';
+import { imageGraph, nativeSize, similarityGraph, textGraph } from '../models/clip-graphs.js';
 import { varyFamily } from '../models/graphs.js';
 import { type SamConfig, samVitB } from '../models/sam.js';
 import { type VaryConfig, varyNano, varyTiny } from '../models/vary.js';
 import { makeDirectoryAtomic, writeFileAtomic } from '../node/atomic.js';
+import { builtinFolder } from '../node/builtin-models.js';
+import { copySideFiles } from '../node/checkpoint-files.js';
 import { charOfByte } from '../text/byte-level.js';
 import { safetensorsChunks } from '../weights/safetensors.js';
 import type { Command } from './command.js';
 
 export const initCommand: Command = {
-  summary: 'write a full-size checkpoint with random weights, to measure without a download',
-  usage: 'varyclip init vary-tiny|vary-nano --out DIR [--seed N]',
+  summary: 'write a full-size checkpoint with random weights, to measure or to train from without a download',
+  usage: 'varyclip init vary-tiny|vary-nano|clip-nano --out DIR [--seed N]',
   options: {
     out: { type: 'string', short: 'o', value: 'DIR', help: 'directory to make' },
     seed: { type: 'string', value: 'N', help: 'of the weights (0)' },
@@ -23,11 +27,12 @@ export const initCommand: Command = {
   run: async (args, io) => {
     const [what] = args.positionals;
     const config = { 'vary-tiny': varyTiny, 'vary-nano': varyNano }[what];
-    if (!config) throw new InputError('init: expected vary-tiny or vary-nano');
+    if (!config && what !== 'clip-nano') throw new InputError('init: expected vary-tiny, vary-nano or clip-nano');
     const out = args.text('out');
     if (out === undefined) throw new InputError('init: name a directory to make: --out DIR');
-    const parameters = await writeRandomCheckpoint(out, config, args.number('seed') ?? 0);
-    io.err(`varyclip: wrote ${parameters.toLocaleString('en')} random parameters to ${out}: it reads nonsense\n`);
+    const seed = args.number('seed') ?? 0;
+    const parameters = await (config ? writeRandomCheckpoint(out, config, seed) : writeRandomClip(out, clipNano, seed));
+    io.err(`varyclip: wrote ${parameters.toLocaleString('en')} random parameters to ${out}: it knows nothing\n`);
     return 0;
   },
 };
@@ -46,6 +51,27 @@ export async function writeRandomCheckpoint(out: string, config: VaryConfig, see
     parameters = tensors.reduce((sum, [, { shape }]) => sum + sizeOf(shape), 0);
   });
   return parameters;
+}
+
+/** The same for two towers, with the built-in model's words. */
+export async function writeRandomClip(out: string, config: ClipConfig, seed: number): Promise<number> {
+  const graphs = [imageGraph(config, nativeSize(config)), textGraph(config), similarityGraph(config)];
+  const tensors = randomTensors(graphs, seed);
+  const { imageSize } = config.vision;
+  await makeDirectoryAtomic(out, async (dir) => {
+    copySideFiles(builtinFolder('clip-nano'), dir);
+    const write = (name: string, value: unknown) =>
+      writeFileSync(join(dir, name), `${JSON.stringify(value, null, 2)}\n`);
+    write('config.json', clipConfigJson(config));
+    write('preprocessor_config.json', {
+      image_processor_type: 'CLIPImageProcessor',
+      size: { shortest_edge: imageSize },
+      crop_size: { height: imageSize, width: imageSize },
+    });
+    rmSync(join(dir, 'README.md'), { force: true });
+    writeFileAtomic(join(dir, 'model.safetensors'), safetensorsChunks(tensors, { format: 'pt' }));
+  });
+  return tensors.reduce((sum, [, { shape }]) => sum + sizeOf(shape), 0);
 }
 
 /** Tensors for every parameter of graphs, drawn as the model says they start. */

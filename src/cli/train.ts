@@ -4,10 +4,12 @@ import { InputError, messageOf } from '../core/errors.js';
 import { asObject } from '../core/json.js';
 import { readJson } from '../node/files.js';
 import { joinMpi, type MpiPeers } from '../node/mpi.js';
+import { parseContrastiveRun } from '../node/training/contrastive-run.js';
 import { type LineRun, parseLineRun, type RunningLines, startLineRun } from '../node/training/line-run.js';
 import { newestRun } from '../node/training/save.js';
 import type { Arguments } from './arguments.js';
 import { type Command, exitInterrupted, type Io } from './command.js';
+import { trainContrastive } from './train-contrastive.js';
 
 export const trainCommand: Command = {
   summary: 'train a model as a run file says; goes on where it stopped',
@@ -25,7 +27,9 @@ async function train(args: Arguments, io: Io): Promise<number> {
   const base = dirname(resolve(path));
   const json = readJson(base, basename(path));
   if (json === undefined) throw new InputError(`${path}: there is no such run file`);
-  const run = parseLineRun(asObject(json, path), { where: path, base });
+  const fields = asObject(json, path);
+  const where = { where: path, base };
+  const run = fields['task'] === 'contrastive' ? parseContrastiveRun(fields, where) : parseLineRun(fields, where);
   const threads = args.count('threads');
   const dry = args.flag('dry-run');
   const { path: newest, damaged } = newestRun(run.out);
@@ -33,7 +37,10 @@ async function train(args: Arguments, io: Io): Promise<number> {
   const peers = joinMpi();
   const group: Group = { ...(peers && { peers }), leads: (peers?.rank ?? 0) === 0 };
   try {
-    const code = await trainTogether(run, { dry, newest, threads, group }, io);
+    const code =
+      run.task === 'contrastive'
+        ? await trainContrastive(run, { dry, newest, threads, peers }, io)
+        : await trainTogether(run, { dry, newest, threads, group }, io);
     peers?.finish();
     return code;
   } catch (error) {
