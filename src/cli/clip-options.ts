@@ -10,7 +10,7 @@ export const clipOptions: OptionSpecs = {
     type: 'string',
     short: 'm',
     value: 'DIR',
-    help: 'checkpoint directory, org/name that was pulled, or a .pt file of OpenAI',
+    help: 'checkpoint directory, org/name that was pulled, or a .pt file of OpenAI (clip-nano, which comes with varyclip)',
   },
   precision: { type: 'string', value: 'float32|int8|int4', help: 'of the weights (float32)' },
   threads: { type: 'string', short: 't', value: 'N', help: 'threads (all cores)' },
@@ -20,8 +20,7 @@ export const clipOptions: OptionSpecs = {
 
 /** Opens the model that the options name. Throws InputError for one that is not of CLIP's family. */
 export async function openClipModel(command: string, args: Arguments): Promise<NodeClipModel> {
-  const dir = args.text('model');
-  if (dir === undefined) throw new InputError(`${command}: name a CLIP checkpoint directory with --model`);
+  const dir = args.text('model') ?? 'clip-nano';
   const model = await loadModel(dir, loadOptionsOf(args));
   if (model.kind === 'clip') return model;
   await model.dispose();

@@ -1,7 +1,7 @@
 /** Models that come with the package. */
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { directoryExists, fileExists } from './files.js';
+import { fileExists } from './files.js';
 
 /** Names that `loadModel` takes beside directories and hub ids. */
 export const builtinModels = ['clip-nano'] as const;
@@ -14,8 +14,8 @@ export function builtinFolder(name: BuiltinModel): string {
   return folders.find((folder) => fileExists(join(folder, 'vocab.json'))) ?? folders[1];
 }
 
-/** The folder of the built-in model of this name; undefined for other names, and where a directory here is called so. */
+/** The folder of the built-in model of this name; undefined for other names. */
 export function findBuiltin(name: string): string | undefined {
   const known = builtinModels.find((each) => each === name);
-  return known === undefined || directoryExists(name) ? undefined : builtinFolder(known);
+  return known && builtinFolder(known);
 }

@@ -6,8 +6,9 @@ import { cutGraph } from '../grad/cut.js';
 import type { Graph, NamedValue } from '../graph/builder.js';
 import type { Runtime, Session } from '../runtime/runtime.js';
 import { type Arenas, viewSlot } from './arena.js';
+import { createCompilations } from './compilations.js';
 import type { JointTask, Piece } from './joint-task.js';
-import type { Peers } from './peers.js';
+import { addSlots, type Ground, type Steps } from './steps.js';
 
 /** A graph whose output's gradient comes from outside. */
 interface CompiledPiece {
@@ -20,45 +21,8 @@ interface CompiledPiece {
   dispose(): Promise<void>;
 }
 
-export interface Ground {
-  readonly runtime: Runtime;
-  readonly arenas: Arenas;
-  readonly peers: Peers | undefined;
-}
-
-export interface JointSteps<Batch> {
-  /** The loss of `parts` together; gradients are in the arena. */
-  accumulate(parts: readonly Batch[]): Promise<number>;
-  dispose(): Promise<void>;
-}
-
-/** Graphs of different extents that stay compiled. */
-const maxCompiled = 6;
-
-/** Compiles when first needed, and keeps the last few. */
-function createCompilations<T extends { dispose(): Promise<void> }>() {
-  const kept = new Map<string, T>();
-  return {
-    get: async (key: string, compile: () => Promise<T>): Promise<T> => {
-      const known = kept.get(key) ?? (await compile());
-      kept.delete(key);
-      kept.set(key, known);
-      if (kept.size > maxCompiled) {
-        const [oldest, { dispose }] = kept.entries().next().value as [string, T];
-        kept.delete(oldest);
-        await dispose();
-      }
-      return known;
-    },
-    dispose: async () => {
-      for (const one of kept.values()) await one.dispose();
-      kept.clear();
-    },
-  };
-}
-
 /** Pieces that one loss is worked out of. */
-export function createJointSteps<Batch>(task: JointTask<Batch>, { runtime, arenas, peers }: Ground): JointSteps<Batch> {
+export function createJointSteps<Batch>(task: JointTask<Batch>, { runtime, arenas, peers }: Ground): Steps<Batch> {
   const compiled = createCompilations<CompiledPiece>();
   let scratch: Float32Array | undefined;
   /** Pieces that are not alone with their key run forward again: what backward needs was overwritten. */
@@ -74,18 +38,20 @@ export function createJointSteps<Batch>(task: JointTask<Batch>, { runtime, arena
       scratch ??= runtime.allocate('float32', arenas.layout.trainableSize);
       arenas.gradients.fill(0);
       const outputs = [];
-      const lastOf = new Map<string, number>();
+      /** The piece that each graph ran last: what backward needs of it is still there. */
+      const lastOf = new Map<CompiledPiece, number>();
       for (const [i, piece] of pieces.entries()) {
-        const output = await (await compiledFor(piece, scratch)).forward(piece.feeds);
+        const graph = await compiledFor(piece, scratch);
+        const output = await graph.forward(piece.feeds);
         outputs.push({ ...output, data: output.data.slice() });
-        lastOf.set(piece.key, i);
+        lastOf.set(graph, i);
       }
       const { loss, gradients, ownGradients } = await task.join(outputs, { parts, arenas, peers });
       // Backwards, so that the last piece of each key still has what it kept.
       for (const [i, piece] of [...pieces.entries()].reverse()) {
         const graph = await compiledFor(piece, scratch);
         if (graph.parameters.length === 0) continue;
-        if (lastOf.get(piece.key) !== i) await graph.forward(piece.feeds);
+        if (lastOf.get(graph) !== i) await graph.forward(piece.feeds);
         await graph.backward(piece.feeds, gradients[i]);
         addSlots(arenas, scratch, graph.parameters);
       }
@@ -106,14 +72,6 @@ function addOwn({ layout, gradients }: Arenas, own: Readonly<Record<string, Tens
     const slot = layout.slots.get(name);
     if (!slot || slot.offset >= layout.trainableSize) continue;
     for (let i = 0; i < slot.length; i++) gradients[slot.offset + i] += share * Number(data[i]);
-  }
-}
-
-function addSlots({ layout, gradients }: Arenas, from: Float32Array, names: readonly string[]): void {
-  for (const name of names) {
-    const slot = layout.slots.get(name);
-    if (!slot) continue;
-    for (let i = slot.offset; i < slot.offset + slot.length; i++) gradients[i] += from[i];
   }
 }
 

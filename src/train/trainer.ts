@@ -7,10 +7,12 @@ import type { Graph, NamedValue } from '../graph/builder.js';
 import type { Runtime, Session } from '../runtime/runtime.js';
 import { type AdamWOptions, createAdamW, defaultAdamW } from './adamw.js';
 import { type Arenas, allocateArenas, type GroupOptions, initialise, layOut, viewSlot } from './arena.js';
+import { createCompilations } from './compilations.js';
 import { createJointSteps, holdLimits } from './joint.js';
 import type { JointTask } from './joint-task.js';
 import type { Peers } from './peers.js';
 import { checkSchedule, learningRateFactor, type Schedule } from './schedule.js';
+import { addSlots, type Ground, type Steps } from './steps.js';
 import type { Task, Work } from './task.js';
 
 export type { Peers } from './peers.js';
@@ -60,8 +62,39 @@ interface Compiled {
   dispose(): Promise<void>;
 }
 
-/** Graphs of different extents that stay compiled. */
-const maxCompiled = 6;
+/** Steps whose loss is the sum of those of their parts. */
+function createSumSteps<Batch>(task: Task<Batch>, { runtime, arenas, peers }: Ground): Steps<Batch> {
+  const compiled = createCompilations<Compiled>();
+  const compiledFor = (work: Work, into: Float32Array) =>
+    compiled.get(`${work.key}${into === arenas.gradients ? '' : ' (scratch)'}`, () =>
+      compileWork(runtime, work, arenas, into),
+    );
+  /** Gradients of the second part on, before they are added. */
+  let scratch: Float32Array | undefined;
+  return {
+    dispose: compiled.dispose,
+    accumulate: async (parts) => {
+      const count = parts.reduce((sum, part) => sum + task.count(part), 0);
+      const totals = Float64Array.of(count, 0);
+      if (peers) await peers.sum(totals);
+      if (!(totals[0] > 0)) throw new InputError('training: a step has no labels to learn from');
+      arenas.gradients.fill(0);
+      for (const [i, part] of parts.entries()) {
+        const work = task.prepare(part, totals[0]);
+        if (i > 0) scratch ??= runtime.allocate('float32', arenas.layout.trainableSize);
+        const into = scratch && i > 0 ? scratch : arenas.gradients;
+        const graph = await compiledFor(work, into);
+        totals[1] += await graph.run(work);
+        if (i > 0) addSlots(arenas, into, graph.parameters);
+      }
+      if (peers) {
+        await peers.sum(arenas.gradients);
+        await peers.sum(totals.subarray(1));
+      }
+      return totals[1];
+    },
+  };
+}
 
 /** Trains what `task` describes. Parameters start as declared; write others into the arenas before the first step. */
 export async function createTrainer<Batch>(
@@ -74,46 +107,13 @@ export async function createTrainer<Batch>(
   const arenas = allocateArenas(runtime, layOut(task.parameters, groups, weightDecay));
   initialise(arenas, createRng(seed));
   const optimizer = await createAdamW(runtime, arenas, { ...defaultAdamW, ...options.adamW });
-  const compiled = new Map<string, Compiled>();
-  const joint = 'join' in task ? createJointSteps(task, { runtime, arenas, peers }) : undefined;
-  /** Gradients of the second part on, before they are added. */
-  let scratch: Float32Array | undefined;
+  const ground = { runtime, arenas, peers };
+  const steps = 'join' in task ? createJointSteps(task, ground) : createSumSteps(task, ground);
   let stepsDone = 0;
-
-  const compiledFor = async (work: Work, into: Float32Array): Promise<Compiled> => {
-    const key = `${work.key}${into === arenas.gradients ? '' : ' (scratch)'}`;
-    const known = compiled.get(key) ?? (await compileWork(runtime, work, arenas, into));
-    compiled.delete(key);
-    compiled.set(key, known);
-    if (compiled.size > maxCompiled) {
-      const [oldest, { dispose }] = compiled.entries().next().value as [string, Compiled];
-      compiled.delete(oldest);
-      await dispose();
-    }
-    return known;
-  };
 
   const accumulate = async (parts: readonly Batch[]): Promise<number> => {
     if (parts.length === 0) throw new InputError('training: a step needs at least one batch');
-    if ('join' in task) return joint?.accumulate(parts) ?? Number.NaN;
-    const count = parts.reduce((sum, part) => sum + task.count(part), 0);
-    const totals = Float64Array.of(count, 0);
-    if (peers) await peers.sum(totals);
-    if (!(totals[0] > 0)) throw new InputError('training: a step has no labels to learn from');
-    arenas.gradients.fill(0);
-    for (const [i, part] of parts.entries()) {
-      const work = task.prepare(part, totals[0]);
-      if (i > 0) scratch ??= runtime.allocate('float32', arenas.layout.trainableSize);
-      const into = scratch && i > 0 ? scratch : arenas.gradients;
-      const graph = await compiledFor(work, into);
-      totals[1] += await graph.run(work);
-      if (i > 0) addSlots(arenas, into, graph.parameters);
-    }
-    if (peers) {
-      await peers.sum(arenas.gradients);
-      await peers.sum(totals.subarray(1));
-    }
-    return totals[1];
+    return steps.accumulate(parts);
   };
 
   return {
@@ -141,9 +141,7 @@ export async function createTrainer<Batch>(
       return { step: stepsDone, loss, gradNorm, learningRate: rate };
     },
     dispose: async () => {
-      for (const graph of compiled.values()) await graph.dispose();
-      compiled.clear();
-      await joint?.dispose();
+      await steps.dispose();
       await optimizer.dispose();
     },
   };
@@ -154,14 +152,6 @@ function norm(values: Float32Array): number {
   let sum = 0;
   for (let i = 0; i < values.length; i++) sum += values[i] * values[i];
   return Math.sqrt(sum);
-}
-
-function addSlots({ layout, gradients }: Arenas, from: Float32Array, names: readonly string[]): void {
-  for (const name of names) {
-    const slot = layout.slots.get(name);
-    if (!slot) continue;
-    for (let i = slot.offset; i < slot.offset + slot.length; i++) gradients[i] += from[i];
-  }
 }
 
 async function compileWork(runtime: Runtime, work: Work, arenas: Arenas, gradients: Float32Array): Promise<Compiled> {
