@@ -1,21 +1,25 @@
 /** Batches of pictures and texts from files of pairs. */
-import { readFileSync } from 'node:fs';
+import { createReadStream, readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { InputError, messageOf } from '../../core/errors.js';
-import { createRng } from '../../core/rng.js';
+import { createRng, type Rng } from '../../core/rng.js';
 import { floats } from '../../core/tensor.js';
 import { createOrder, periodOf } from '../../data/order.js';
 import { labelNumber, type PairFileOptions, type PairRecord, parsePairs } from '../../data/pairs.js';
+import { shuffledSamples } from '../../data/shard-order.js';
+import { readTar } from '../../data/tar.js';
+import { expandBraces, readWebDataset, type StreamedPair } from '../../data/web-dataset.js';
 import type { ClipProcessor } from '../../image/clip-processor.js';
 import { chooseDrawing, drawPicture, type Picture, type PictureAugmentation } from '../../image/picture.js';
 import type { TwoTowerConfig } from '../../models/clip-graphs.js';
 import type { Tokenizer } from '../../text/tokenizer.js';
 import type { ContrastiveBatch } from '../../train/contrastive.js';
 import { decodePicture } from '../images.js';
+import { readParquetPairs } from './parquet-pairs.js';
 
-/** One file of pairs. */
+/** One file of pairs; shards (.tar, .parquet) may be many: `train-{000..011}.tar`. */
 export interface PairSet extends PairFileOptions {
-  /** .jsonl, .csv, .tsv. */
+  /** .jsonl, .csv, .tsv, .tar, .parquet. */
   readonly file: string;
   /** Where its pictures are. Default: beside the file. */
   readonly images?: string;
@@ -35,6 +39,8 @@ export interface PairDataOptions {
   readonly ranks?: number;
   /** Bytes of decoded pictures that are kept. Default 1 GiB. */
   readonly cacheBytes?: number;
+  /** Samples of shards among which the next is drawn. Default 1000. */
+  readonly buffer?: number;
 }
 
 /** What turns rows into tensors. */
@@ -45,9 +51,23 @@ export interface PairEncoder {
 }
 
 export interface PairData {
-  readonly rows: number;
-  /** Batch `index`: a function of the files, the seed and `index` alone. Throws InputError naming a picture that is broken. */
+  /** Undefined where only reading all shards would tell. */
+  readonly rows: number | undefined;
+  /**
+   * Batch `index`: a function of the files, the seed and `index` alone. Shards are read from their start, so that batches of them
+   * are to be taken in order; the first may be any. Throws InputError naming a picture that is broken.
+   */
   batch(index: number): Promise<ContrastiveBatch>;
+}
+
+const isShard = ({ file }: PairSet) => /\.(tar|parquet)$/i.test(file);
+
+/** Opens files of pairs; pictures are decoded when they are drawn. */
+export function openPairData(options: PairDataOptions, encoder: PairEncoder): PairData {
+  const shards = options.sets.filter(isShard);
+  if (shards.length === 0) return openPairFiles(options, encoder);
+  if (shards.length === options.sets.length) return openPairShards(options, encoder);
+  throw new InputError('data: shards (.tar, .parquet) and files of rows cannot be mixed in one run');
 }
 
 /** The rows of a set, pictures as whole paths. */
@@ -64,8 +84,7 @@ export function readPairSet({ file, images = dirname(file), ...options }: PairSe
   }));
 }
 
-/** Opens files of pairs; pictures are decoded when they are first drawn. */
-export function openPairData(options: PairDataOptions, encoder: PairEncoder): PairData {
+function openPairFiles(options: PairDataOptions, encoder: PairEncoder): PairData {
   const { sets, batchSize, views = 1, augment = {}, seed = 0, rank = 0, ranks = 1 } = options;
   const read = sets.map((set) => ({ weight: set.weight ?? 1, records: readPairSet(set) }));
   const order = createOrder(
@@ -76,7 +95,7 @@ export function openPairData(options: PairDataOptions, encoder: PairEncoder): Pa
     })),
     { seed },
   );
-  const pictures = createPictureCache(encoder.config.vision.imageSize, options.cacheBytes);
+  const pictures = createPictureCache(pictureSide(encoder), options.cacheBytes);
   return {
     rows: read.reduce((sum, { records }) => sum + records.length, 0),
     batch: async (index) => {
@@ -90,15 +109,67 @@ export function openPairData(options: PairDataOptions, encoder: PairEncoder): Pa
   };
 }
 
-/** A row as it comes once: some of its pictures, one of its texts. */
-interface DrawnRow {
-  readonly record: PairRecord;
-  readonly images: readonly string[];
-  readonly text: string;
-  readonly rng: ReturnType<typeof createRng>;
+function openPairShards(options: PairDataOptions, encoder: PairEncoder): PairData {
+  const { sets, batchSize, views = 1, augment = {}, seed = 0, rank = 0, ranks = 1, buffer = 1000 } = options;
+  const files = sets.flatMap((set) => expandBraces(set.file).map((file) => ({ ...set, file })));
+  const open = (shard: number) => readShard(files[shard]);
+  const samples = shuffledSamples({ shards: files.length, seed, open, buffer, rank, ranks });
+  const side = pictureSide(encoder);
+  let next = 0;
+  const take = async () => {
+    const { value, done } = await samples.next();
+    if (done) throw new InputError('data: the shards ended');
+    return value;
+  };
+  /** Batches are made one after the other, whoever asks when. */
+  let last: Promise<unknown> = Promise.resolve();
+  const batch = async (index: number): Promise<ContrastiveBatch> => {
+    if (index < next) throw new InputError(`data: batch ${index} of shards was asked for after batch ${next - 1}`);
+    for (; next < index; next++) for (let i = 0; i < batchSize; i++) await take();
+    next++;
+    const rows: DrawnRow<Uint8Array>[] = [];
+    for (let i = 0; i < batchSize; i++) {
+      const { image, ...pair } = await take();
+      const record = { ...pair, images: [image], flip: false };
+      rows.push(drawRow(record, createRng(seed, 0x9a17, (index * ranks + rank) * batchSize + i), views));
+    }
+    return encodeRows(rows, (bytes) => decodePicture(bytes, { side }), encoder, augment);
+  };
+  return {
+    rows: undefined,
+    batch: (index) => {
+      const made = last.then(() => batch(index));
+      last = made.catch(() => undefined);
+      return made;
+    },
+  };
 }
 
-function drawRow(record: PairRecord, rng: DrawnRow['rng'], views: number): DrawnRow {
+async function* readShard({ file, ...columns }: PairSet): AsyncGenerator<StreamedPair> {
+  if (/\.parquet$/i.test(file)) yield* readParquetPairs(file, columns);
+  else yield* readWebDataset(readTar(readStream(file), file), file);
+}
+
+async function* readStream(file: string): AsyncGenerator<Uint8Array> {
+  try {
+    yield* createReadStream(file, { highWaterMark: 1 << 18 }) as AsyncIterable<Uint8Array>;
+  } catch (cause) {
+    throw new InputError(`${file}: cannot be read: ${messageOf(cause)}`, { cause });
+  }
+}
+
+/** What of a row or a sample decides how it comes. */
+type Drawable<Image> = Omit<PairRecord, 'images'> & { readonly images: readonly Image[] };
+
+/** A row as it comes once: some of its pictures, one of its texts. */
+interface DrawnRow<Image> {
+  readonly record: Omit<PairRecord, 'images'>;
+  readonly images: readonly Image[];
+  readonly text: string;
+  readonly rng: Rng;
+}
+
+function drawRow<Image>(record: Drawable<Image>, rng: Rng, views: number): DrawnRow<Image> {
   const text = record.texts[rng.integer(0, record.texts.length)];
   const start = rng.integer(0, record.images.length);
   const step = 1 + rng.integer(0, Math.max(1, record.images.length - 1));
@@ -110,17 +181,17 @@ function drawRow(record: PairRecord, rng: DrawnRow['rng'], views: number): Drawn
   return { record, images, text, rng };
 }
 
-async function encodeRows(
-  rows: readonly DrawnRow[],
-  pictures: (path: string) => Promise<Picture>,
+async function encodeRows<Image>(
+  rows: readonly DrawnRow<Image>[],
+  pictures: (image: Image) => Promise<Picture>,
   { config, processor, tokenizer }: PairEncoder,
   augment: PictureAugmentation,
 ): Promise<ContrastiveBatch> {
   const side = config.vision.imageSize;
-  const all = rows.flatMap((row) => row.images.map((path) => ({ path, row })));
+  const all = rows.flatMap((row) => row.images.map((image) => ({ image, row })));
   const size = 3 * side * side;
   const data = new Float32Array(all.length * size);
-  const opened = await Promise.all(all.map(({ path }) => pictures(path)));
+  const opened = await Promise.all(all.map(({ image }) => pictures(image)));
   all.forEach(({ row }, i) => {
     const drawing = chooseDrawing(row.rng, augment, row.record.flip);
     drawPicture(opened[i], drawing, { side, processor, into: data.subarray(i * size, (i + 1) * size) });
@@ -157,17 +228,20 @@ export function encodeTextRows(
   return { inputIds, attentionMask: rows.map((row) => inputIds[0].map((_, t) => Number(t < row.length))) };
 }
 
-/** Decodes pictures, not much larger than they are drawn; keeps them while there is room. */
+/** Pictures are decoded not much larger than they are drawn. */
+const pictureSide = ({ config }: PairEncoder): number => Math.ceil(config.vision.imageSize * 1.5);
+
+/** Decodes pictures; keeps them while there is room. */
 function createPictureCache(side: number, bytes = 2 ** 30): (path: string) => Promise<Picture> {
   const kept = new Map<string, Promise<Picture>>();
   let left = bytes;
   return async (path) => {
     const known = kept.get(path);
     if (known) return known;
-    const decoding = decodePicture(path, { side: Math.ceil(side * 1.5) });
+    const decoding = decodePicture(path, { side });
     if (left > 0) {
       kept.set(path, decoding);
-      left -= 4 * (side * 1.5) ** 2;
+      left -= 4 * side ** 2;
     }
     return decoding;
   };
