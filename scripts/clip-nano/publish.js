@@ -1,7 +1,7 @@
 // Puts a checkpoint of a run into models/clip-nano, its tensors in float16. usage: node scripts/clip-nano/publish.js CHECKPOINT
 import { copyFileSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { toHalf } from '../../dist/src/core/half.js';
+import { floatToHalf } from '../../dist/src/core/half.js';
 import { writeFileAtomic } from '../../dist/src/node/atomic.js';
 import { openWeights } from '../../dist/src/node/checkpoint-dir.js';
 import { readFloat32 } from '../../dist/src/weights/checkpoint.js';
@@ -13,7 +13,7 @@ const checkpoint = await openWeights(from);
 const tensors = [];
 for (const name of checkpoint.names) {
   const { shape, data } = await readFloat32(checkpoint, name);
-  tensors.push([name, { dtype: 'float16', shape, data: Uint16Array.from(data, toHalf) }]);
+  tensors.push([name, { dtype: 'float16', shape, data: Uint16Array.from(data, floatToHalf) }]);
 }
 checkpoint.dispose();
 writeFileAtomic(join(out, 'model.safetensors'), safetensorsChunks(tensors, { format: 'pt' }));
