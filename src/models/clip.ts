@@ -67,6 +67,35 @@ export const clipVitB32: ClipConfig = {
   logitScale: 2.6592,
 };
 
+/** The built-in small one: pictures of 48 pixels. */
+export const clipNano: ClipConfig = {
+  family: 'clip',
+  text: {
+    width: 128,
+    layers: 2,
+    heads: 4,
+    mlpWidth: 512,
+    activation: 'gelu',
+    epsilon: 1e-5,
+    vocabSize: 3586,
+    maxPositions: 24,
+    endId: 3585,
+  },
+  vision: {
+    width: 128,
+    layers: 4,
+    heads: 4,
+    mlpWidth: 512,
+    activation: 'gelu',
+    epsilon: 1e-5,
+    imageSize: 48,
+    patchSize: 8,
+    channels: 3,
+  },
+  embedWidth: 128,
+  logitScale: 2.6592,
+};
+
 /** What `eos_token_id` is in configs whose end-of-text token has another id (transformers, CLIPTextTransformer). */
 const legacyEndId = 2;
 const endOfText = 49407;
@@ -90,6 +119,44 @@ export function clipConfigFrom(value: unknown, where: string): ClipConfig {
     vision: visionTowerFrom(vision, where, clipVitB32.vision),
     embedWidth: countField(json, 'projection_dim', where, clipVitB32.embedWidth),
     logitScale: numberField(json, 'logit_scale_init_value', where, clipVitB32.logitScale),
+  };
+}
+
+/** The `config.json` that says what `clipConfigFrom` reads. */
+export function clipConfigJson({ text, vision, embedWidth, logitScale }: ClipConfig): JsonObject {
+  const encoder = ({ width, layers, heads, mlpWidth, activation, epsilon }: EncoderConfig) => ({
+    hidden_size: width,
+    num_hidden_layers: layers,
+    num_attention_heads: heads,
+    intermediate_size: mlpWidth,
+    hidden_act: activation,
+    layer_norm_eps: epsilon,
+    projection_dim: embedWidth,
+  });
+  return {
+    architectures: ['CLIPModel'],
+    model_type: 'clip',
+    projection_dim: embedWidth,
+    logit_scale_init_value: logitScale,
+    text_config: {
+      model_type: 'clip_text_model',
+      ...encoder(text),
+      vocab_size: text.vocabSize,
+      max_position_embeddings: text.maxPositions,
+      ...(text.endId !== undefined && {
+        bos_token_id: text.endId - 1,
+        eos_token_id: text.endId,
+        pad_token_id: text.endId,
+      }),
+    },
+    vision_config: {
+      model_type: 'clip_vision_model',
+      ...encoder(vision),
+      image_size: vision.imageSize,
+      patch_size: vision.patchSize,
+      num_channels: vision.channels,
+    },
+    torch_dtype: 'float32',
   };
 }
 
