@@ -30,3 +30,17 @@ export { type PulledModel, type PullOptions, pullModel } from './node/hub/pull.j
 export type { NodeClassifier, NodeClipModel } from './node/load-clip.js';
 export { type LoadOptions, loadModel, type Model, type NodeVaryModel } from './node/load-model.js';
 export { type QuantizedCheckpoint, type QuantizeOptions, quantizeCheckpoint } from './node/quantize.js';
+export {
+  type DuplicateGroup,
+  type DuplicateOptions,
+  type OpenIndexOptions,
+  openIndex,
+  type PictureIndex,
+  type SearchHit,
+  type SearchOptions,
+  type SearchQuery,
+} from './node/search/picture-index.js';
+export type { UpdateOptions, UpdateReport } from './node/search/update-index.js';
+export type { Condition } from './search/conditions.js';
+export { type FuseOptions, fuseRankings } from './search/fuse.js';
+export type { PictureInfo } from './search/picture.js';

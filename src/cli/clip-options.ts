@@ -18,9 +18,15 @@ export const clipOptions: OptionSpecs = {
   truncate: { type: 'boolean', help: 'cut texts that are too long, instead of refusing them' },
 };
 
-/** Opens the model that the options name. Throws InputError for one that is not of CLIP's family. */
-export async function openClipModel(command: string, args: Arguments): Promise<NodeClipModel> {
-  const dir = args.text('model') ?? 'clip-nano';
+/**
+ * Opens the model that the options name, else `other`. Throws InputError for one that is not of CLIP's family.
+ */
+export async function openClipModel(
+  command: string,
+  args: Arguments,
+  other: string | undefined = 'clip-nano',
+): Promise<NodeClipModel> {
+  const dir = args.text('model') ?? other;
   const model = await loadModel(dir, loadOptionsOf(args));
   if (model.kind === 'clip') return model;
   await model.dispose();

@@ -1,15 +1,16 @@
-import { appendFileSync, mkdirSync } from 'node:fs';
-import { basename, dirname, join, resolve } from 'node:path';
+import { basename, dirname, resolve } from 'node:path';
 import { InputError, messageOf } from '../core/errors.js';
 import { asObject } from '../core/json.js';
 import { readJson } from '../node/files.js';
 import { joinMpi, type MpiPeers } from '../node/mpi.js';
-import { parseContrastiveRun } from '../node/training/contrastive-run.js';
-import { type LineRun, parseLineRun, type RunningLines, startLineRun } from '../node/training/line-run.js';
-import { newestRun } from '../node/training/save.js';
+import { loop, type Progress } from '../node/training/loop.js';
+import { type MetricsLog, openMetrics } from '../node/training/metrics-log.js';
+import { parseRun, type Run } from '../node/training/run-file.js';
+import { newestRun, removeLeftovers } from '../node/training/save.js';
+import { type RunningTraining, startRun } from '../node/training/start-run.js';
+import { NotFiniteError } from '../train/trainer.js';
 import type { Arguments } from './arguments.js';
 import { type Command, exitInterrupted, type Io } from './command.js';
-import { trainContrastive } from './train-contrastive.js';
 
 export const trainCommand: Command = {
   summary: 'train a model as a run file says; goes on where it stopped',
@@ -27,20 +28,12 @@ async function train(args: Arguments, io: Io): Promise<number> {
   const base = dirname(resolve(path));
   const json = readJson(base, basename(path));
   if (json === undefined) throw new InputError(`${path}: there is no such run file`);
-  const fields = asObject(json, path);
-  const where = { where: path, base };
-  const run = fields['task'] === 'contrastive' ? parseContrastiveRun(fields, where) : parseLineRun(fields, where);
-  const threads = args.count('threads');
-  const dry = args.flag('dry-run');
-  const { path: newest, damaged } = newestRun(run.out);
-  for (const text of damaged) io.err(`varyclip: passed over ${text}\n`);
+  const run = parseRun(asObject(json, path), { where: path, base });
+  const [threads, dry] = [args.count('threads'), args.flag('dry-run')];
   const peers = joinMpi();
   const group: Group = { ...(peers && { peers }), leads: (peers?.rank ?? 0) === 0 };
   try {
-    const code =
-      run.task === 'contrastive'
-        ? await trainContrastive(run, { dry, newest, threads, peers }, io)
-        : await trainTogether(run, { dry, newest, threads, group }, io);
+    const code = await trainTogether(run, { path, dry, threads, group }, io);
     peers?.finish();
     return code;
   } catch (error) {
@@ -62,72 +55,133 @@ interface Group {
 }
 
 interface Plan {
+  readonly path: string;
   readonly dry: boolean;
-  readonly newest: string | undefined;
   readonly threads: number | undefined;
   readonly group: Group;
 }
 
-async function trainTogether(run: LineRun, { dry, newest, threads, group }: Plan, io: Io): Promise<number> {
-  const work = await startLineRun(run, {
+async function trainTogether(run: Run, { path, dry, threads, group }: Plan, io: Io): Promise<number> {
+  const { path: newest, damaged } = newestRun(run.out);
+  const tell = (text: string) => {
+    if (group.leads) io.err(`varyclip: ${text}\n`);
+  };
+  for (const text of damaged) tell(`passed over ${text}`);
+  const work = await startRun(run, {
     resume: dry ? undefined : newest,
     peers: group.peers,
     ...(threads !== undefined && { threads }),
   });
-  if (newest && !dry && group.leads) io.err(`varyclip: goes on from ${newest}\n`);
-  if (!dry) mkdirSync(run.out, { recursive: true });
   try {
-    return await loop(run, work, { dry, group }, io);
+    if (dry) return await dryRun(run, work, { newest, group }, io);
+    const metrics = group.leads ? openMetrics(run.out, work.stepsDone, `varyclip train ${path}`) : undefined;
+    if (group.leads) removeLeftovers(run.out);
+    if (newest !== undefined) tell(`goes on from ${newest}`);
+    if (metrics?.lostUntil !== undefined) {
+      tell(`steps ${work.stepsDone + 1} to ${metrics.lostUntil} were not saved and are done again`);
+    }
+    return await trainOn(run, work, { metrics, group }, io);
   } finally {
     await work.dispose();
   }
 }
 
-/** Whether any of the processes was interrupted: all stop at the same step. */
-async function isInterrupted({ peers }: Group, io: Io): Promise<boolean> {
-  const flag = Float32Array.of(io.signal.aborted ? 1 : 0);
-  await peers?.sum(flag);
-  return flag[0] > 0;
-}
-
-async function loop(
-  run: LineRun,
-  work: RunningLines,
-  { dry, group }: Pick<Plan, 'dry' | 'group'>,
+/** Says what would happen, and tries one step; nothing is written. */
+async function dryRun(
+  run: Run,
+  work: RunningTraining,
+  { newest, group }: { readonly newest: string | undefined; readonly group: Group },
   io: Io,
 ): Promise<number> {
-  const log = (entry: object) => appendFileSync(join(run.out, 'metrics.jsonl'), `${JSON.stringify(entry)}\n`);
-  const started = performance.now();
-  const first = work.stepsDone;
-  let [smooth, shownAt] = [Number.NaN, 0];
-  const last = dry ? first + 1 : run.steps;
-  while (work.stepsDone < last) {
-    if (await isInterrupted(group, io)) {
-      if (!dry && group.leads) io.err(`\nvaryclip: interrupted; saved ${await work.save()}\n`);
-      return exitInterrupted;
-    }
-    const result = await work.step();
-    if (!group.leads) continue;
-    smooth = Number.isNaN(smooth) ? result.loss : 0.98 * smooth + 0.02 * result.loss;
-    const now = performance.now();
-    const perSecond = (result.step - first) / ((now - started) / 1000);
-    if (!dry && result.step % run.logEvery === 0)
-      log({ ...result, smooth, seconds: (now - started) / 1000, waited: work.waited / 1000 });
-    if (dry || now - shownAt > (io.isTerminal ? 500 : 30_000)) {
-      shownAt = now;
-      const left = Math.round((last - result.step) / perSecond / 60);
-      const line = `step ${result.step}/${run.steps}  loss ${smooth.toFixed(4)}  rate ${result.learningRate.toExponential(2)}  ${(perSecond * run.batchSize).toFixed(0)} lines/s  ${left} min left`;
-      io.err(io.isTerminal ? `\r\u001b[K${line}` : `${line}\n`);
-    }
-    if (!dry && (result.step % run.evaluateEvery === 0 || result.step === last)) {
-      const report = await work.evaluate();
-      log({ step: result.step, ...report });
-      io.err(
-        `${io.isTerminal ? '\n' : ''}step ${result.step}: held-out CER ${(100 * report.cer).toFixed(2)} %  e.g. ${JSON.stringify(report.samples[0])}\n`,
-      );
-    }
-    if (!dry && (result.step % run.saveEvery === 0 || result.step === last)) await work.save();
-  }
-  if (io.isTerminal) io.err('\n');
+  const { loss, gradNorm, skipped, bad } = await work.step();
+  if (!group.leads) return 0;
+  const lines = [
+    `task ${run.task}, from ${run.start}`,
+    ...work.summary,
+    `${work.steps} steps of ${run.accumulate} × ${run.batchSize} samples${group.peers ? ` on each of ${group.peers.size} processes` : ''}`,
+    newest === undefined ? `would begin in ${run.out}` : `would go on from ${newest}`,
+    ...bad.map((problem) => `left out: ${problem}`),
+    skipped
+      ? 'the first batch has no whole sample'
+      : `first step: loss ${loss.toFixed(4)}, gradient norm ${gradNorm.toFixed(3)}`,
+    'nothing was saved',
+  ];
+  io.out(`${lines.join('\n')}\n`);
   return 0;
+}
+
+async function trainOn(
+  run: Run,
+  work: RunningTraining,
+  { metrics, group }: { readonly metrics: MetricsLog | undefined; readonly group: Group },
+  io: Io,
+): Promise<number> {
+  const line = progressLine(io);
+  try {
+    const { ended, saved } = await loop(work, {
+      logEvery: run.logEvery,
+      evaluateEvery: run.evaluateEvery,
+      saveEvery: run.saveEvery,
+      patience: run.earlyStop?.evaluations,
+      signal: io.signal,
+      peers: group.peers,
+      metrics,
+      onStep: (progress) => group.leads && line.show(progress),
+      onBad: (problem) => line.print(`varyclip: left out: ${problem}`),
+      onEvaluation: (step, { figures, samples }) => {
+        const shown = Object.entries(figures).map(([name, value]) => `${name} ${value.toFixed(4)}`);
+        const example = samples.length > 0 ? `  e.g. ${JSON.stringify(samples[0])}` : '';
+        line.print(`step ${step}: held-out ${shown.join(', ')}${example}`);
+      },
+    });
+    if (!group.leads) return ended === 'interrupted' ? exitInterrupted : 0;
+    const reason = { done: 'done', early: 'no longer improves', interrupted: 'interrupted' }[ended];
+    line.print(`varyclip: ${reason}; saved ${saved}`);
+    return ended === 'interrupted' ? exitInterrupted : 0;
+  } catch (error) {
+    line.print('');
+    if (!(error instanceof NotFiniteError)) throw error;
+    metrics?.add({ step: work.stepsDone + 1, error: error.message });
+    metrics?.report();
+    const { path: kept } = newestRun(run.out);
+    const good = kept === undefined ? 'there is no checkpoint yet' : `the last good checkpoint is ${kept}`;
+    throw new NotFiniteError(
+      `${error.message}; ${good}; look at these samples, or take a lower learningRate in a new run from it`,
+      { cause: error },
+    );
+  }
+}
+
+/** One line on a terminal, which each step overwrites; elsewhere a line every half a minute. */
+function progressLine(io: Io) {
+  let [shownAt, open] = [Number.NEGATIVE_INFINITY, false];
+  return {
+    show: (progress: Progress) => {
+      const now = performance.now();
+      if (now - shownAt < (io.isTerminal ? 500 : 30_000) && progress.step < progress.steps) return;
+      shownAt = now;
+      open = io.isTerminal;
+      io.err(io.isTerminal ? `\r\u001b[K${progressText(progress)}` : `${progressText(progress)}\n`);
+    },
+    /** A line of its own. */
+    print: (text: string) => {
+      const before = open ? '\n' : '';
+      open = false;
+      if (before !== '' || text !== '') io.err(`${before}${text === '' ? '' : `${text}\n`}`);
+    },
+  };
+}
+
+function progressText({ step, steps, smooth, learningRate, perSecond, secondsLeft }: Progress): string {
+  const rate = learningRate.toExponential(2);
+  return `step ${step}/${steps}  loss ${smooth.toFixed(4)}  rate ${rate}  ${perSecond.toFixed(0)} labels/s  ${durationText(secondsLeft)} left`;
+}
+
+/** Seconds as a person says them. */
+export function durationText(seconds: number): string {
+  const minutes = Math.round(seconds / 60);
+  if (seconds < 60) return `${Math.ceil(seconds)} s`;
+  if (minutes < 60) return `${minutes} min`;
+  const hours = Math.floor(minutes / 60);
+  return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.round(hours / 24)} days`;
 }

@@ -32,6 +32,11 @@ export function floats(shape: readonly number[], values: ArrayLike<number>): Ten
   return tensor('float32', shape, Float32Array.from(values));
 }
 
+/** A float32 tensor over memory that is there: nothing is copied. */
+export function floatView(shape: readonly number[], data: Float32Array): Tensor<'float32'> {
+  return tensor('float32', shape, data);
+}
+
 /** An int64 tensor from numbers. */
 export function ints(shape: readonly number[], values: ArrayLike<number>): Tensor<'int64'> {
   return tensor('int64', shape, BigInt64Array.from(Array.from(values, BigInt)));

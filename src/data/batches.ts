@@ -92,7 +92,7 @@ function joinSamples(samples: readonly PreparedSample[], padId: number): Omit<Tr
 }
 
 /** Images [3, H, W] of one size as [images, 3, H, W]. Throws InputError where the sizes differ (image mode keep). */
-function stackImages(images: readonly Tensor<'float32'>[]): Tensor<'float32'> | undefined {
+export function stackImages(images: readonly Tensor<'float32'>[]): Tensor<'float32'> | undefined {
   if (images.length === 0) return undefined;
   const [{ shape, data: first }] = images;
   const data = new Float32Array(images.length * first.length);

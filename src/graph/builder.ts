@@ -153,7 +153,22 @@ export function createGraphBuilder(name: string, lowering: Lowering = plainLower
 
 /** Goes on with a finished graph: its values can be used, and outputs added. The graph itself stays as it is. */
 export function extendGraph(graph: Graph): GraphBuilder {
-  const copy: Mutable<Graph> = {
+  return builderOver(copyOf(graph), plainLowering);
+}
+
+/** A graph being written anew: `place` puts a node where it is called, made from other inputs or not. */
+export interface GraphRewriter extends GraphBuilder {
+  place(node: Node): void;
+}
+
+/** Starts from a graph without its nodes, for passes that put them back with others between them; values keep their ids. */
+export function rewriteGraph(graph: Graph): GraphRewriter {
+  const copy = { ...copyOf(graph), nodes: [] as Node[] };
+  return { ...builderOver(copy, plainLowering, freeId(graph)), place: (node) => void copy.nodes.push(node) };
+}
+
+function copyOf(graph: Graph): Mutable<Graph> {
+  return {
     ...graph,
     inputs: [...graph.inputs],
     parameters: [...graph.parameters],
@@ -162,12 +177,19 @@ export function extendGraph(graph: Graph): GraphBuilder {
     outputs: [...graph.outputs],
     states: [...graph.states],
   };
-  return builderOver(copy, plainLowering);
 }
 
-function builderOver(graph: Mutable<Graph>, lowering: Lowering): GraphBuilder {
-  const named = [...graph.inputs, ...graph.parameters, ...graph.constants].map(({ value }) => value.id);
-  let nextId = 1 + Math.max(-1, ...named, ...graph.nodes.flatMap(({ outputs }) => outputs.map(({ id }) => id)));
+/** The first id that no value of a graph has. */
+function freeId(graph: Graph): number {
+  let highest = -1;
+  for (const { value } of [...graph.inputs, ...graph.parameters, ...graph.constants])
+    highest = Math.max(highest, value.id);
+  for (const { outputs } of graph.nodes) for (const { id } of outputs) highest = Math.max(highest, id);
+  return highest + 1;
+}
+
+function builderOver(graph: Mutable<Graph>, lowering: Lowering, firstId = freeId(graph)): GraphBuilder {
+  let nextId = firstId;
   const building: Building = {
     graph,
     lowering,

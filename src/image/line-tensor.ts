@@ -1,8 +1,14 @@
 import { InputError } from '../core/errors.js';
 import type { Tensor } from '../core/tensor.js';
 import type { Gray } from './gray.js';
-import { imageNetMean, imageNetStd } from './high-processor.js';
 import type { Size } from './pixels.js';
+
+/** What full ink becomes; paper is 0, so that a canvas can be filled up with nothing. */
+const inkValue = 2;
+/** Lines with less contrast than this are not stretched to full ink: levels of 0 to 255. */
+const leastContrast = 24;
+/** The share of a line's pixels that are at most as dark as its full ink. */
+const inkQuantile = 0.97;
 
 /** The level most of the border has, nearly: the median of its pixels. */
 function paperLevel({ width, height, data }: Gray): number {
@@ -12,29 +18,46 @@ function paperLevel({ width, height, data }: Gray): number {
   return border.sort((a, b) => a - b)[border.length >> 1];
 }
 
+/** For each level what it becomes: signed distance from paper in units of the line's own ink, dark or light. */
+function levelTable(line: Gray): Float32Array {
+  const counts = new Uint32Array(256);
+  for (const level of line.data) counts[level]++;
+  const paper = paperLevel(line);
+  let lean = 0;
+  counts.forEach((count, level) => {
+    lean += count * (paper - level);
+  });
+  const sign = lean >= 0 ? 1 : -1;
+  let below = inkQuantile * line.data.length;
+  let contrast = 0;
+  // From the level farthest on paper's side of ink to the fullest ink.
+  for (let step = 0; step < 256 && below > 0; step++) {
+    const level = sign > 0 ? 255 - step : step;
+    below -= counts[level];
+    contrast = sign * (paper - level);
+  }
+  const scale = (sign * inkValue) / Math.max(leastContrast, contrast);
+  return Float32Array.from({ length: 256 }, (_, level) => Math.max(-1, Math.min(3, scale * (paper - level))));
+}
+
 /**
- * Lines of text as a tower's input [lines, 3, height, width]: each at the left of its canvas, filled up at the right with its
- * paper, gray in all channels, normalised like Vary's pages. Throws InputError for a line of another height or too wide.
+ * Lines of text as a tower's input [lines, 3, height, width]: each at the left of its canvas, the same in all channels, paper 0
+ * and the line's own ink 2, whatever their levels were and whichever of them was the darker. Throws InputError for a line of
+ * another height or too wide.
  */
 export function lineTensor(lines: readonly Gray[], { width, height }: Size): Tensor<'float32'> {
   const plane = width * height;
   const data = new Float32Array(lines.length * 3 * plane);
-  const scales = imageNetMean.map((mean, channel) => {
-    const std = imageNetStd[channel];
-    return Float32Array.from({ length: 256 }, (_, level) => (level / 255 - mean) / std);
-  });
   lines.forEach((line, i) => {
     if (line.height !== height || line.width > width) {
       throw new InputError(`line ${i}: expected at most ${width}x${height} pixels, got ${line.width}x${line.height}`);
     }
-    const paper = paperLevel(line);
-    scales.forEach((scale, channel) => {
-      const start = (i * 3 + channel) * plane;
-      data.fill(scale[paper], start, start + plane);
-      for (let y = 0; y < height; y++) {
-        for (let x = 0; x < line.width; x++) data[start + y * width + x] = scale[line.data[y * line.width + x]];
-      }
-    });
+    const values = levelTable(line);
+    const start = i * 3 * plane;
+    for (let y = 0; y < height; y++) {
+      for (let x = 0; x < line.width; x++) data[start + y * width + x] = values[line.data[y * line.width + x]];
+    }
+    for (const channel of [1, 2]) data.copyWithin(start + channel * plane, start, start + plane);
   });
   return { dtype: 'float32', shape: [lines.length, 3, height, width], data };
 }

@@ -1,5 +1,5 @@
 import { InputError } from '../core/errors.js';
-import { int32s, intRows, ints, type Tensor } from '../core/tensor.js';
+import { floatView, int32s, intRows, ints, type Tensor } from '../core/tensor.js';
 import { positionRow } from '../models/opt.js';
 import type { CarriedTensors, Session } from '../runtime/runtime.js';
 
@@ -49,16 +49,23 @@ export function createSessionDecoder(session: Session, options: SessionDecoderOp
       const cache = capacityFor(Math.max(...lengths), maxPositions);
       const state = session.createState({ batch: rows.length, cache });
       try {
-        const first = new Map<number, { readonly at: number; readonly logits: Float32Array }>();
-        for (const [at, row] of rows.entries()) {
-          if (first.has(row)) continue;
-          const view = state.rows(at, 1);
-          first.set(row, { at, logits: await prefill(session, prompts[row], view, options, signal) });
+        const fresh = rows.flatMap((row, at) => (rows.indexOf(row) === at ? [at] : []));
+        const logits: Float32Array[] = [];
+        for (const group of prefillGroups(fresh, lengths)) {
+          const view = state.rows(group[0], group.length);
+          const own = await prefill(
+            session,
+            group.map((at) => prompts[rows[at]]),
+            view,
+            options,
+            signal,
+          );
           view.dispose();
+          for (const [i, at] of group.entries()) logits[at] = own[i];
         }
-        state.permuteRows(rows.map((row) => first.get(row)?.at ?? 0));
-        const logits = rows.map((row) => first.get(row)?.logits ?? new Float32Array(0));
-        return { batch: createBatch(session, state, lengths, options), logits: logits.map((row) => row.slice()) };
+        const source = rows.map((row) => rows.indexOf(row));
+        state.permuteRows(source);
+        return { batch: createBatch(session, state, lengths, options), logits: source.map((at) => logits[at].slice()) };
       } catch (error) {
         state.dispose();
         throw error;
@@ -79,28 +86,75 @@ const capacityFor = (length: number, maxPositions: number) =>
 
 const noFeatures = (width: number): Tensor => ({ dtype: 'float32', shape: [0, width], data: new Float32Array(0) });
 
-/** Fills one row of a cache with a prompt; the logits after it. */
+/** Tokens of prompts that are prefilled in one run, at most, unless one prompt alone is longer. */
+const prefillTokens = 2048;
+
+/** Neighbouring rows of equal length, so many as one run takes: without padding, each row's result is its own. */
+function prefillGroups(rows: readonly number[], lengths: readonly number[]): number[][] {
+  const groups: number[][] = [];
+  for (const row of rows) {
+    const group = groups.at(-1);
+    const fits = group && group[group.length - 1] === row - 1 && lengths[group[0]] === lengths[row];
+    if (fits && (group.length + 1) * lengths[row] <= prefillTokens) group.push(row);
+    else groups.push([row]);
+  }
+  return groups;
+}
+
+/** Fills rows of a cache with prompts of one length; the logits after each. */
 async function prefill(
   session: Session,
-  { ids, images }: Prompt,
+  prompts: readonly Prompt[],
   state: CarriedTensors,
   { width, withImages }: SessionDecoderOptions,
   signal?: AbortSignal,
-): Promise<Float32Array> {
-  const places = ids.map((_, i) => i);
+): Promise<Float32Array[]> {
+  const rows = prompts.map(({ ids }) => ids);
+  const length = rows[0].length;
+  const places = rows[0].map((_, i) => positionRow(i));
   const feeds: Record<string, Tensor> = {
-    inputIds: intRows([ids], 'prompt'),
-    positions: intRows([places.map(positionRow)], 'positions'),
-    lastIndex: int32s([1], [ids.length - 1]),
-    totalLength: int32s([1], [ids.length]),
-    outputRows: ints([1], [ids.length - 1]),
+    inputIds: intRows(rows, 'prompt'),
+    positions: intRows(
+      rows.map(() => places),
+      'positions',
+    ),
+    lastIndex: int32s(
+      [rows.length],
+      rows.map(() => length - 1),
+    ),
+    totalLength: int32s([1], [length]),
+    outputRows: ints(
+      [rows.length],
+      rows.map((_, r) => (r + 1) * length - 1),
+    ),
   };
-  if (withImages) {
-    feeds['features'] = images?.features ?? noFeatures(width);
-    feeds['imageSource'] = intRows([images?.source ?? places], 'image source');
-  }
+  if (withImages) Object.assign(feeds, imageFeeds(prompts, length, width));
   const { logits } = await session.run(feeds, { state, ...(signal && { signal }) });
-  return logits.data as Float32Array;
+  const [, vocabulary] = logits.shape;
+  const data = logits.data as Float32Array;
+  return rows.map((_, r) => data.subarray(r * vocabulary, (r + 1) * vocabulary));
+}
+
+/** The features of several prompts one after another, and each row's places among all embeddings and features. */
+function imageFeeds(prompts: readonly Prompt[], length: number, width: number): Record<string, Tensor> {
+  const embeddings = prompts.length * length;
+  let used = 0;
+  const source = prompts.map(({ ids, images }, r) => {
+    const features = embeddings + used - length;
+    used += images?.features.shape[0] ?? 0;
+    return ids.map((_, t) => {
+      const from = images?.source[t] ?? t;
+      return from < length ? r * length + from : features + from;
+    });
+  });
+  const data = new Float32Array(used * width);
+  let at = 0;
+  for (const { images } of prompts) {
+    if (!images) continue;
+    data.set(images.features.data, at);
+    at += images.features.data.length;
+  }
+  return { features: floatView([used, width], data), imageSource: intRows(source, 'image source') };
 }
 
 /** Rows that stand at `lengths` in a state, which the batch owns from here on. */

@@ -1,4 +1,5 @@
 import { AbortedError, InputError } from '../core/errors.js';
+import { logSoftmax } from '../core/logits.js';
 import { createRng } from '../core/rng.js';
 import { beamSearch } from './beam.js';
 import type { CachedDecoder, Prompt } from './decoder.js';
@@ -29,6 +30,8 @@ export interface GenerateOptions extends PenaltyOptions {
   readonly eosId?: number | null;
   /** End a row that has fallen into a loop, with finishReason 'repetition'. */
   readonly stopLoops?: boolean;
+  /** Keep the log probability of each token that is taken, before penalties and sampling. Not with beams. */
+  readonly keepLogProbabilities?: boolean;
   /** Called with each new token of each row; returning true ends that row as 'stop'. */
   readonly onToken?: (row: number, token: number) => boolean | undefined;
   readonly signal?: AbortSignal;
@@ -38,6 +41,8 @@ export interface GenerateOptions extends PenaltyOptions {
 export interface GeneratedRow {
   readonly tokens: readonly number[];
   readonly finishReason: FinishReason;
+  /** One per token where they were asked for. */
+  readonly logProbabilities?: readonly number[];
   /** Of beams: Σ log p / length^lengthPenalty. */
   readonly score?: number;
   /** Which prompt it continues. */
@@ -48,6 +53,7 @@ interface Row {
   readonly prompt: number;
   readonly history: number[];
   readonly tokens: number[];
+  readonly logProbabilities?: number[];
   finishReason?: FinishReason;
 }
 
@@ -81,9 +87,14 @@ export async function generate(
     }
     return rows;
   }
-  const rows: Row[] = prompts.map((_, i) => ({ prompt: i, history: [...histories[i]], tokens: [] }));
+  const rows: Row[] = prompts.map((_, i) => ({
+    prompt: i,
+    history: [...histories[i]],
+    tokens: [],
+    ...(options.keepLogProbabilities && { logProbabilities: [] }),
+  }));
   await decodeRows(decoder, prompts, rows, eos, maxNewTokens, process, options);
-  return rows.map(({ tokens, finishReason = 'length', prompt }) => ({ tokens, finishReason, prompt }));
+  return rows.map(({ history: _, finishReason = 'length', ...row }) => ({ ...row, finishReason }));
 }
 
 async function decodeRows(
@@ -99,8 +110,11 @@ async function decodeRows(
   const rngs = rows.map((_, i) => createRng(sampling.seed ?? 0, i));
   const take = (row: Row, i: number, logits: Float32Array) => {
     if (row.finishReason) return;
+    // Penalties change logits in place: what the model itself thought is worked out before.
+    const logs = row.logProbabilities && logSoftmax(logits);
     process(logits, row.history);
     const token = pickToken(logits, sampling, rngs[i]);
+    if (logs) row.logProbabilities?.push(logs[token]);
     row.tokens.push(token);
     row.history.push(token);
     const stopped = options.onToken?.(i, token) === true;

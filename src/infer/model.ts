@@ -1,5 +1,5 @@
 import { AbortedError, InputError } from '../core/errors.js';
-import type { Tensor } from '../core/tensor.js';
+import { floatView, type Tensor } from '../core/tensor.js';
 import { blipTransform, processHigh, testTransform } from '../image/high-processor.js';
 import type { Pixels } from '../image/pixels.js';
 import type { ForwardInput } from '../models/forward-inputs.js';
@@ -9,13 +9,14 @@ import { spliceSources, type VaryConfig } from '../models/vary.js';
 import type { Runtime, Session, WeightLoader } from '../runtime/runtime.js';
 import type { ImageTokens } from '../text/image-tokens.js';
 import { readPrompt } from '../text/prompt.js';
+import type { PromptStyle } from '../text/prompt-style.js';
 import { createTextStream, type TextStream } from '../text/stream.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import { type CachedDecoder, createSessionDecoder, type Prompt } from './decoder.js';
 import { type ForwardOutput, forward } from './forward.js';
 import { type GeneratedRow, type GenerateOptions, generate } from './generate.js';
 import { type Precision, weightBits } from './quantize.js';
-import { type LineReader, readByLines, warningsOf } from './read-by-lines.js';
+import { type LineReader, promptOptions, readByLines, warningsOf } from './read-by-lines.js';
 import type { ReadOptions, ReadResult } from './reading.js';
 
 /** What a model is made of; the platform supplies it. */
@@ -28,6 +29,8 @@ export interface ModelParts {
   readonly towerSegments?: number;
   readonly tokenizer?: Tokenizer;
   readonly imageTokens?: ImageTokens;
+  /** How the checkpoint was trained to be asked; default: plainly. */
+  readonly promptStyle?: PromptStyle;
   /** Called once when the model is disposed. */
   readonly close: () => void;
 }
@@ -105,27 +108,30 @@ function createBase(parts: ModelParts) {
       withImages: family.kind === 'vary',
     });
   };
-  /** Tower features of images [N, 3, H, W], one at a time: float32 [N·T, C]. */
+  /** Tower features of images [N, 3, H, W]: float32 [N·T, C]. */
   const features = async (pixels: Tensor, signal?: AbortSignal): Promise<Tensor<'float32'>> => {
     expectAlive();
-    const perImage: Float32Array[] = [];
+    const parts: Float32Array[] = [];
     const width = family.decoder.width;
-    const size = pixels.data.length / pixels.shape[0];
-    for (let i = 0; i < pixels.shape[0]; i++) {
-      const one = (pixels.data as Float32Array).subarray(i * size, (i + 1) * size);
-      let x: Tensor = floatView([1, ...pixels.shape.slice(1)], one);
+    const [images, ...shape] = pixels.shape;
+    const size = pixels.data.length / images;
+    // Pages one at a time, for the memory; lines together, since one is little work.
+    const together = Math.max(1, Math.floor(pixelsAtOnce / size));
+    for (let i = 0; i < images; i += together) {
+      const some = (pixels.data as Float32Array).subarray(i * size, Math.min(images, i + together) * size);
+      let x: Tensor = floatView([some.length / size, ...shape], some);
       for (const session of await sessions.tower()) {
         x = (await session.run({ x }, signal && { signal }))['x.out'];
       }
-      perImage.push(x.data as Float32Array);
+      parts.push(x.data as Float32Array);
     }
-    const data = new Float32Array(perImage.reduce((sum, part) => sum + part.length, 0));
+    const data = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
     let at = 0;
-    for (const part of perImage) {
+    for (const part of parts) {
       data.set(part, at);
       at += part.length;
     }
-    return { dtype: 'float32', shape: [data.length / width, width], data };
+    return floatView([data.length / width, width], data);
   };
   const generateRows = async ({ inputIds, attentionMask, pixelValues }: GenerateInput, options?: GenerateOptions) => {
     const mask = attentionMask ?? inputIds.map((row) => row.map(() => 1));
@@ -162,11 +168,8 @@ function createBase(parts: ModelParts) {
   };
 }
 
-const floatView = (shape: readonly number[], data: Float32Array): Tensor<'float32'> => ({
-  dtype: 'float32',
-  shape,
-  data,
-});
+/** Values of images that the tower takes in one run, at most, unless one image alone has more. */
+const pixelsAtOnce = 16 * 3 * 32 * 384;
 
 /** Unpadded rows with the places of their images. */
 async function promptsOf(
@@ -202,7 +205,7 @@ export function createOptModel(parts: ModelParts): OptModel {
 
 /** Reading of a model whose images are single lines: pages are cut for it. */
 function byLines(parts: ModelParts, config: VaryConfig, base: ReturnType<typeof createBase>) {
-  const { tokenizer, imageTokens } = parts;
+  const { tokenizer, imageTokens, promptStyle } = parts;
   const prompts: LineReader['prompts'] = async (ids, pixels, signal) => {
     const features = await base.features(pixels, signal);
     const rows = Array.from({ length: pixels.shape[0] }, () => ids);
@@ -210,7 +213,7 @@ function byLines(parts: ModelParts, config: VaryConfig, base: ReturnType<typeof 
   };
   return async (images: readonly Pixels[], options: ReadOptions): Promise<ReadResult[]> => {
     if (!tokenizer || !imageTokens) throw new InputError('this checkpoint has no tokenizer: it cannot read');
-    const reader: LineReader = { config, tokenizer, imageTokens, prompts, decoder: base.decoder };
+    const reader: LineReader = { config, tokenizer, imageTokens, promptStyle, prompts, decoder: base.decoder };
     const results: ReadResult[] = [];
     for (const image of images) results.push(await readByLines(reader, image, options));
     return results;
@@ -219,7 +222,7 @@ function byLines(parts: ModelParts, config: VaryConfig, base: ReturnType<typeof 
 
 /** A Vary model; throws InputError for an OPT family. */
 export function createVaryModel(parts: ModelParts): VaryModel {
-  const { family, tokenizer, imageTokens } = parts;
+  const { family, tokenizer, imageTokens, promptStyle } = parts;
   if (family.kind !== 'vary') throw new InputError('not a vary checkpoint');
   const { vary } = family;
   const base = createBase(parts);
@@ -232,10 +235,7 @@ export function createVaryModel(parts: ModelParts): VaryModel {
     const started = performance.now();
     const [height, width] = vary.tower.imageSize;
     const processor = (transform === 'blip' ? blipTransform : testTransform)({ width, height });
-    const ids = readPrompt(tokenizer, imageTokens, {
-      ...(prompt !== undefined && { text: prompt }),
-      ...(template && { template }),
-    });
+    const ids = readPrompt(tokenizer, imageTokens, promptOptions(promptStyle, { prompt, template }));
     const prompts: Prompt[] = [];
     let towerDone = started;
     const streams: TextStream[] = [];

@@ -7,6 +7,8 @@ import type { Box, Pixels, Size } from '../image/pixels.js';
 /** One line as it was read: its upright box on the page, and which paragraph and block it belongs to. */
 export interface ReadLine {
   readonly text: string;
+  /** The mean probability of its characters, from 0 to 1. */
+  readonly confidence: number;
   readonly box: Box;
   readonly paragraph: number;
   readonly block: number;
@@ -42,22 +44,48 @@ export function planLines(image: Pixels, size: Size): LinePlan {
   return { page, pieces };
 }
 
-/** The texts of a plan's pieces as lines; a blank line stands between paragraphs. */
-export function joinLines(
-  { page, pieces }: LinePlan,
-  texts: readonly string[],
-): { readonly text: string; readonly lines: readonly ReadLine[] } {
-  const joined = page.lines.map(() => '');
-  pieces.forEach(({ line, spaceBefore }, i) => {
-    joined[line] += joined[line] !== '' && spaceBefore ? ` ${texts[i]}` : texts[i];
-  });
-  const lines = page.lines.map(
-    ({ box, paragraph, block }, i): ReadLine => ({ text: joined[i], box: boxOnPage(box, page), paragraph, block }),
-  );
+/** What was read of one piece, and how sure of it the model was, from 0 to 1. */
+export interface PieceReading {
+  readonly text: string;
+  readonly confidence: number;
+}
+
+/** Puts a page together again while its pieces are read, in their order. */
+export interface PageText {
+  /** The next piece's reading. Returns the text that is complete now and was not before: whole lines. */
+  push(reading: PieceReading): string;
+  /** Lines that are complete. */
+  readonly lines: readonly ReadLine[];
+}
+
+/** Lines of a plan in reading order; a blank line stands between paragraphs. A line is as sure as its characters on average. */
+export function createPageText({ page, pieces }: LinePlan): PageText {
+  const lines: ReadLine[] = [];
+  let read = 0;
   let text = '';
-  lines.forEach((line, i) => {
-    if (i > 0) text += line.paragraph === lines[i - 1].paragraph && line.block === lines[i - 1].block ? '\n' : '\n\n';
-    text += line.text;
-  });
-  return { text, lines };
+  let characters = 0;
+  let sureness = 0;
+  const finishLine = (index: number): string => {
+    const { box, paragraph, block } = page.lines[index];
+    const before = lines.at(-1);
+    const confidence = characters === 0 ? 0 : sureness / characters;
+    lines.push({ text, confidence, box: boxOnPage(box, page), paragraph, block });
+    const separator =
+      before === undefined ? '' : before.paragraph === paragraph && before.block === block ? '\n' : '\n\n';
+    const whole = separator + text;
+    text = '';
+    characters = 0;
+    sureness = 0;
+    return whole;
+  };
+  return {
+    lines,
+    push(reading) {
+      const { line, spaceBefore } = pieces[read++];
+      text += text !== '' && spaceBefore ? ` ${reading.text}` : reading.text;
+      characters += reading.text.length;
+      sureness += reading.text.length * reading.confidence;
+      return pieces[read]?.line === line ? '' : finishLine(line);
+    },
+  };
 }

@@ -5,6 +5,7 @@ import type { ReadLine } from './read-lines.js';
 export interface ReadOptions extends Omit<GenerateOptions, 'beams' | 'onToken'> {
   /** An instruction beside the picture. */
   readonly prompt?: string;
+  /** Default: as the checkpoint was trained, where its config says it (`vary_template`); else plain. */
   readonly template?: PromptTemplate;
   /** Text ends before the first of these. */
   readonly stop?: readonly string[];

@@ -9,9 +9,9 @@ import {
 } from '../graph/builder.js';
 import { sigmoidLoss, symmetricCrossEntropy } from '../nn/contrastive-loss.js';
 import { l2Normalize } from '../nn/normalize.js';
-import { type ClipConfig, clipLogits, clipText, clipVision, type TextInputs } from './clip.js';
+import { type ClipConfig, clipLogits, clipPatches, clipText, clipVision, type TextInputs } from './clip.js';
 import { causalBias } from './opt.js';
-import { type SiglipConfig, siglipLogits, siglipText, siglipVision } from './siglip.js';
+import { type SiglipConfig, siglipLogits, siglipPatches, siglipText, siglipVision } from './siglip.js';
 
 /** Two towers into one space. */
 export type TwoTowerConfig = ClipConfig | SiglipConfig;
@@ -59,6 +59,20 @@ export function imageGraph(config: TwoTowerConfig, [height, width]: ImageSize, o
   const [images] = options.training ?? ['images'];
   const pixels = builder.input('pixelValues', 'float32', [images, config.vision.channels, height, width]);
   builder.output('embeds', imageEmbeds(builder.root, pixels, config));
+  return builder.finish();
+}
+
+/** Pixels [images, 3, H, W] to a unit vector for every patch [images, h·w, E], `embeds`. */
+export function patchGraph(
+  config: TwoTowerConfig,
+  [height, width]: ImageSize,
+  weightBits: Lowering['weightBits'] = 32,
+): Graph {
+  const builder = createGraphBuilder('patches', { ...fusedLowering, weightBits });
+  const { root } = builder;
+  const pixels = builder.input('pixelValues', 'float32', ['images', config.vision.channels, height, width]);
+  const patches = config.family === 'clip' ? clipPatches(root, pixels, config) : siglipPatches(root, pixels, config);
+  builder.output('embeds', l2Normalize(root, patches));
   return builder.finish();
 }
 

@@ -37,8 +37,8 @@ export const varyTiny: VaryConfig = {
 };
 
 /**
- * The built-in reader's sizes: one line of text, 32 pixels high, becomes 48 tokens from left to right. Its vocabulary is the 256
- * bytes.
+ * The built-in reader's sizes: one line of text, 32 pixels high, is seen in 96 columns and becomes 48 tokens from left to right.
+ * Its vocabulary is the 256 bytes.
  */
 export const varyNano: VaryConfig = {
   decoder: {
@@ -54,7 +54,8 @@ export const varyNano: VaryConfig = {
   tower: {
     ...samVitB,
     imageSize: [32, 384],
-    patchSize: [8, 8],
+    patchSize: [32, 4],
+    stem: [32, 64],
     width: 192,
     depth: 4,
     heads: 6,
@@ -63,8 +64,8 @@ export const varyNano: VaryConfig = {
     neckChannels: 128,
     netChannels: [192, 256],
     netStrides: [
-      [2, 1],
-      [2, 1],
+      [1, 1],
+      [1, 2],
     ],
   },
   imageTokens: { patch: 260, start: 261, end: 262, count: 48 },

@@ -1,4 +1,4 @@
-import nodeFs, { mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import nodeFs, { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { InputError, messageOf, VaryclipError } from '../core/errors.js';
 
@@ -40,7 +40,11 @@ export function writeFileAtomic(path: string, chunks: Iterable<Uint8Array>, fs: 
  * Makes a directory all at once: `write` fills one beside it, which then takes the name. Throws InputError where something is
  * there already; whatever `write` throws leaves nothing behind.
  */
-export async function makeDirectoryAtomic(path: string, write: (dir: string) => Promise<void>): Promise<void> {
+export async function makeDirectoryAtomic(
+  path: string,
+  write: (dir: string) => Promise<void>,
+  fs: WriteCalls = nodeFs,
+): Promise<void> {
   expectNothingAt(path);
   const temporary = `${resolve(path)}.${process.pid}.tmp`;
   try {
@@ -48,13 +52,13 @@ export async function makeDirectoryAtomic(path: string, write: (dir: string) => 
     await write(temporary);
     expectNothingAt(path);
     rmSync(path, { recursive: true, force: true });
-    renameSync(temporary, path);
+    fs.renameSync(temporary, path);
   } catch (cause) {
     quietly(() => rmSync(temporary, { recursive: true, force: true }));
     if (cause instanceof VaryclipError) throw cause;
     throw new InputError(`${path}: could not be written: ${messageOf(cause)}`, { cause });
   }
-  syncDirectory(resolve(path), nodeFs);
+  syncDirectory(resolve(path), fs);
 }
 
 /** Throws InputError unless there is nothing, or an empty directory. */

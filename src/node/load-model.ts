@@ -15,6 +15,7 @@ import { optConfigFrom, renameOptTensor } from '../models/opt.js';
 import { renameVaryTensor, varyConfigFrom } from '../models/vary.js';
 import type { Device } from '../runtime/runtime.js';
 import { imageTokensOf } from '../text/image-tokens.js';
+import { promptStyleFrom } from '../text/prompt-style.js';
 import { checkManifest } from '../weights/manifest.js';
 import { openWeights, readConfig, readTokenizer } from './checkpoint-dir.js';
 import { resolveModel } from './hub/resolve.js';
@@ -101,8 +102,12 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
       ...(towerSegments !== undefined && { towerSegments }),
     };
     if (family.kind === 'opt') return createOptModel(parts);
-    const imageTokens = tokenizer && imageTokensOf(tokenizer, asObject(readConfig(dir), dir));
-    return withImages(createVaryModel({ ...parts, ...(imageTokens && { imageTokens }) }));
+    const json = asObject(readConfig(dir), dir);
+    const imageTokens = tokenizer && imageTokensOf(tokenizer, json);
+    const promptStyle = promptStyleFrom(json, `${dir}/config.json`);
+    return withImages(
+      createVaryModel({ ...parts, ...(imageTokens && { imageTokens }), ...(promptStyle && { promptStyle }) }),
+    );
   } catch (error) {
     checkpoint.dispose();
     throw error;

@@ -56,6 +56,7 @@ export function contrastiveTask(
   return {
     parameters: contrastiveParameters(config),
     limits: { logit_scale: maxLogitScale },
+    count: ({ textLabels }) => textLabels.length,
     pieces: (parts) => [
       ...parts.flatMap((part) => imagePieces(config, part, chunkSize)),
       ...parts.flatMap((part) => textPieces(config, part, chunkSize)),

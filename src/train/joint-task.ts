@@ -32,6 +32,8 @@ export interface JointTask<Batch> {
   readonly parameters: readonly ParameterSpec[];
   /** Parameters that never become larger than this, by name. */
   readonly limits: Readonly<Record<string, number>>;
+  /** Rows that are compared. */
+  count(batch: Batch): number;
   pieces(parts: readonly Batch[]): readonly Piece[];
   join(
     outputs: readonly Tensor<'float32'>[],

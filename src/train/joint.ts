@@ -1,12 +1,12 @@
 /** Steps whose loss compares all rows of all processes: pieces forward, one loss, pieces backward. */
-import { InputError } from '../core/errors.js';
 import type { Tensor } from '../core/tensor.js';
-import { differentiate, gradientName } from '../grad/backward.js';
+import { differentiate } from '../grad/backward.js';
 import { cutGraph } from '../grad/cut.js';
-import type { Graph, NamedValue } from '../graph/builder.js';
+import type { Graph } from '../graph/builder.js';
 import type { Runtime, Session } from '../runtime/runtime.js';
 import { type Arenas, viewSlot } from './arena.js';
 import { createCompilations } from './compilations.js';
+import { bindParameters, compileHalves, parametersAsInputs, trainedOf } from './halves.js';
 import type { JointTask, Piece } from './joint-task.js';
 import { addSlots, type Ground, type Steps } from './steps.js';
 
@@ -56,12 +56,15 @@ export function createJointSteps<Batch>(task: JointTask<Batch>, { runtime, arena
         addSlots(arenas, scratch, graph.parameters);
       }
       addOwn(arenas, ownGradients, 1 / (peers?.size ?? 1));
-      const totals = Float64Array.of(loss);
+      const totals = Float64Array.of(
+        loss,
+        parts.reduce((sum, part) => sum + task.count(part), 0),
+      );
       if (peers) {
         await peers.sum(arenas.gradients);
         await peers.sum(totals);
       }
-      return totals[0];
+      return { loss: totals[0], count: totals[1] };
     },
   };
 }
@@ -77,95 +80,32 @@ function addOwn({ layout, gradients }: Arenas, own: Readonly<Record<string, Tens
 
 async function compilePiece(
   runtime: Runtime,
-  piece: Piece,
+  { graph: build, output }: Piece,
   arenas: Arenas,
   gradients: Float32Array,
 ): Promise<CompiledPiece> {
-  const graph = piece.graph();
-  const { output } = piece;
+  const graph = build();
   const trained = trainedOf(graph, arenas);
-  const parameters = bindParameters(graph, { arenas, gradients, trained });
+  const bindings = bindParameters(graph, { arenas, gradients, trained });
   if (trained.length === 0) {
     const session = await compileForTraining(runtime, graph);
     return {
       parameters: trained,
       dispose: () => session.dispose(),
       forward: async (feeds) =>
-        (await session.run(feeds, { bound: parameters, outputs: [output] }))[output] as Tensor<'float32'>,
+        (await session.run(feeds, { bound: bindings, outputs: [output] }))[output] as Tensor<'float32'>,
       backward: async () => undefined,
     };
   }
   const whole = parametersAsInputs(differentiate(graph, { parameters: trained, output, seed: 'seed' }));
-  const { first, second, crossing } = cutGraph(whole, graph.nodes.length);
-  const bound = { ...parameters, ...allocateCrossing(runtime, crossing) };
-  const [before, after] = [onlyOf(first, bound), onlyOf(second, bound)];
-  const sessions: Session[] = [];
-  for (const half of [first, second]) sessions.push(await compileForTraining(runtime, half));
+  const compile = (half: Graph) => compileForTraining(runtime, half);
+  const halves = await compileHalves(runtime, cutGraph(whole, graph.nodes.length), { bindings, trained, compile });
   return {
     parameters: trained,
-    dispose: async () => {
-      for (const session of sessions) await session.dispose();
-    },
-    forward: async (feeds) => {
-      const outputs = first.outputs.map(({ name }) => name);
-      const results = await sessions[0].run(pick(feeds, first.inputs, before), { bound: before, outputs });
-      return (results[output] ?? before[output]) as Tensor<'float32'>;
-    },
-    backward: async (feeds, gradient) => {
-      await sessions[1].run(pick({ ...feeds, seed: gradient }, second.inputs, after), {
-        bound: after,
-        outputs: trained.map(gradientName),
-      });
-    },
+    dispose: halves.dispose,
+    forward: async (feeds) => (await halves.forward(feeds, output)) as Tensor<'float32'>,
+    backward: halves.backward,
   };
-}
-
-const trainedOf = (graph: Graph, arenas: Arenas): readonly string[] =>
-  graph.parameters.map(({ name }) => name).filter((name) => isTrained(arenas, name));
-
-function isTrained({ layout }: Arenas, name: string): boolean {
-  const slot = layout.slots.get(name);
-  return slot !== undefined && slot.offset < layout.trainableSize;
-}
-
-/** Parameters and gradients in the arenas, by the names that the graph has for them. */
-function bindParameters(
-  graph: Graph,
-  { arenas, gradients, trained }: { arenas: Arenas; gradients: Float32Array; trained: readonly string[] },
-): Record<string, Tensor> {
-  const bindings: Record<string, Tensor> = {};
-  for (const { name } of graph.parameters) {
-    const slot = arenas.layout.slots.get(name);
-    if (!slot) throw new InputError(`training: the task did not declare the parameter ${name}`);
-    bindings[name] = viewSlot(arenas.parameters, slot);
-    if (trained.includes(name)) bindings[gradientName(name)] = viewSlot(gradients, slot);
-  }
-  return bindings;
-}
-
-function allocateCrossing(runtime: Runtime, crossing: readonly NamedValue[]): Record<string, Tensor> {
-  return Object.fromEntries(
-    crossing.map(({ name, value }) => {
-      const shape = value.shape.map(Number);
-      const size = shape.reduce((a, b) => a * b, 1);
-      return [name, { dtype: value.dtype, shape, data: runtime.allocate(value.dtype, size) }];
-    }),
-  );
-}
-
-function onlyOf(graph: Graph, bound: Readonly<Record<string, Tensor>>): Record<string, Tensor> {
-  const names = new Set([...graph.inputs, ...graph.outputs].map(({ name }) => name));
-  return Object.fromEntries(Object.entries(bound).filter(([name]) => names.has(name)));
-}
-
-function pick(feeds: Piece['feeds'], inputs: readonly NamedValue[], bound: object): Record<string, Tensor> {
-  const names = inputs.map(({ name }) => name).filter((name) => !(name in bound));
-  return Object.fromEntries(names.map((name) => [name, feeds[name]]));
-}
-
-/** Weights come with every run: they change between runs. */
-function parametersAsInputs(graph: Graph): Graph {
-  return { ...graph, inputs: [...graph.inputs, ...graph.parameters], parameters: [] };
 }
 
 /** A session whose parameters are inputs. */

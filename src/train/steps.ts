@@ -9,10 +9,16 @@ export interface Ground {
   readonly peers: Peers | undefined;
 }
 
+export interface StepLoss {
+  readonly loss: number;
+  /** What it is the mean of, over all processes. */
+  readonly count: number;
+}
+
 /** Works out losses and gradients; the parameters stay. */
 export interface Steps<Batch> {
-  /** The loss of `parts` together; gradients are in the arena. */
-  accumulate(parts: readonly Batch[]): Promise<number>;
+  /** The loss of `parts` together, of the step `step` from 0; gradients are in the arena. */
+  accumulate(parts: readonly Batch[], step: number): Promise<StepLoss>;
   dispose(): Promise<void>;
 }
 

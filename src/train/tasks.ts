@@ -8,9 +8,10 @@ import { type ForwardInput, prepareForward } from '../models/forward-inputs.js';
 import type { DecoderFamily } from '../models/graphs.js';
 import { samTokens, samTower } from '../models/sam.js';
 import { towerPath, type VaryConfig } from '../models/vary.js';
+import { layerNorm } from '../nn/layer-norm.js';
 import { linear } from '../nn/linear.js';
 import { parameterSpecs } from './arena.js';
-import { ctcLoss } from './ctc.js';
+import { alignedLoss, ctcLoss } from './ctc.js';
 import type { Task } from './task.js';
 
 /** Rows with labels, and their images. */
@@ -49,6 +50,8 @@ export interface TranscribedBatch {
   readonly pixelValues: Tensor<'float32'>;
   /** Token ids of each image's text. */
   readonly targets: readonly (readonly number[])[];
+  /** Where each of them stands, as a share of the image's width: the loss is then that of this alignment alone. */
+  readonly places?: readonly (readonly number[])[];
 }
 
 export interface CtcOptions {
@@ -68,7 +71,9 @@ export function ctcGraph(config: VaryConfig, images: number, { columnsPerToken =
   const { tower, decoder } = config;
   const pixels = builder.input('pixelValues', 'float32', [images, 3, ...tower.imageSize]);
   const tokens = samTower(root.at(towerPath), pixels, tower); // [B, T, C]
-  const logits = linear(root.at(ctcHeadPath), tokens, decoder.vocabSize * columnsPerToken);
+  const head = root.at(ctcHeadPath);
+  const normed = layerNorm(head.at('norm'), tokens, tower);
+  const logits = linear(head, normed, decoder.vocabSize * columnsPerToken);
   builder.output('logits', reshape(root, logits, [images, samTokens(tower) * columnsPerToken, decoder.vocabSize]));
   return builder.finish();
 }
@@ -79,14 +84,18 @@ export function ctcTask(config: VaryConfig, options: CtcOptions): Task<Transcrib
   return {
     parameters: specs,
     count: ({ targets }) => targets.reduce((sum, row) => sum + row.length, 0),
-    prepare: ({ pixelValues, targets }, total) => ({
+    prepare: ({ pixelValues, targets, places }, total) => ({
       key: `${pixelValues.shape[0]} images`,
       graph: () => ctcGraph(config, pixelValues.shape[0], options),
       feeds: { pixelValues },
       hostLoss: {
         output: 'logits',
-        evaluate: (logits) =>
-          ctcLoss(logits as Tensor<'float32'>, targets, { blank: options.blank, weight: 1 / total }),
+        evaluate: (logits) => {
+          const given = { blank: options.blank, weight: 1 / total };
+          return places
+            ? alignedLoss(logits as Tensor<'float32'>, targets, { ...given, places })
+            : ctcLoss(logits as Tensor<'float32'>, targets, given);
+        },
       },
     }),
   };

@@ -1,19 +1,16 @@
 import { InputError } from '../core/errors.js';
 import { createRng } from '../core/rng.js';
-import type { Tensor } from '../core/tensor.js';
-import { differentiate, gradientName } from '../grad/backward.js';
-import { cutGraph } from '../grad/cut.js';
-import type { Graph, NamedValue } from '../graph/builder.js';
-import type { Runtime, Session } from '../runtime/runtime.js';
+import type { Runtime } from '../runtime/runtime.js';
 import { type AdamWOptions, createAdamW, defaultAdamW } from './adamw.js';
-import { type Arenas, allocateArenas, type GroupOptions, initialise, layOut, viewSlot } from './arena.js';
-import { createCompilations } from './compilations.js';
+import { type Arenas, allocateArenas, type GroupOptions, initialise, layOut } from './arena.js';
+import { createCompiledWorks } from './compile-work.js';
+import { checkRates, type DropoutRates, type DropoutSite, drawMask } from './dropout.js';
 import { createJointSteps, holdLimits } from './joint.js';
 import type { JointTask } from './joint-task.js';
 import type { Peers } from './peers.js';
 import { checkSchedule, learningRateFactor, type Schedule } from './schedule.js';
-import { addSlots, type Ground, type Steps } from './steps.js';
-import type { Task, Work } from './task.js';
+import { addSlots, type Ground, type StepLoss, type Steps } from './steps.js';
+import type { Task } from './task.js';
 
 export type { Peers } from './peers.js';
 
@@ -28,6 +25,10 @@ export interface TrainerOptions {
   readonly maxGradNorm?: number | null;
   /** Of the starting values. Default 0. */
   readonly seed?: number;
+  /** Default: none. */
+  readonly dropout?: DropoutRates;
+  /** Keep only what enters each block and work the rest out again: less memory, more time. Default false. */
+  readonly activationCheckpointing?: boolean;
   /** The other processes of a run; default: there are none. */
   readonly peers?: Peers;
 }
@@ -39,6 +40,13 @@ export interface StepResult {
   /** Before clipping. */
   readonly gradNorm: number;
   readonly learningRate: number;
+  /** What the loss is the mean of, over all processes: labels, or target tokens. */
+  readonly count: number;
+}
+
+/** Loss or gradients are not numbers any more; the parameters are as they were before the step. */
+export class NotFiniteError extends InputError {
+  override name = 'NotFiniteError';
 }
 
 export interface Trainer<Batch> {
@@ -47,33 +55,38 @@ export interface Trainer<Batch> {
   readonly stepsDone: number;
   /** Takes the count of steps done from a checkpoint; parameters and moments are in the arenas. */
   resumeAt(step: number): void;
-  /** One update from the gradients of all parts together. Throws InputError where loss or gradients are not finite: nothing is changed then. */
+  /** One update from the gradients of all parts together. Throws NotFiniteError where loss or gradients are not finite: nothing is changed then. */
   step(parts: readonly Batch[]): Promise<StepResult>;
+  /** Counts a step that changes nothing. */
+  skip(): void;
   /** The loss and gradients of `parts`, without an update: the gradients are in the arena. */
   accumulate(parts: readonly Batch[]): Promise<number>;
   dispose(): Promise<void>;
 }
 
-/** One compiled graph, forward and backward, bound to the arenas. */
-interface Compiled {
-  /** Returns the loss; gradients go into the arena's slots, the slots of other parameters stay. */
-  run(work: Work): Promise<number>;
-  readonly parameters: readonly string[];
-  dispose(): Promise<void>;
+/** Sets the random numbers of dropout apart from those of starting values and data. */
+const maskStream = 0xd509;
+
+interface SumOptions extends Ground {
+  readonly dropout: DropoutRates;
+  readonly activationCheckpointing: boolean;
+  readonly seed: number;
 }
 
 /** Steps whose loss is the sum of those of their parts. */
-function createSumSteps<Batch>(task: Task<Batch>, { runtime, arenas, peers }: Ground): Steps<Batch> {
-  const compiled = createCompilations<Compiled>();
-  const compiledFor = (work: Work, into: Float32Array) =>
-    compiled.get(`${work.key}${into === arenas.gradients ? '' : ' (scratch)'}`, () =>
-      compileWork(runtime, work, arenas, into),
-    );
+function createSumSteps<Batch>(task: Task<Batch>, options: SumOptions): Steps<Batch> {
+  const { runtime, arenas, peers, seed, dropout, activationCheckpointing } = options;
+  const compiled = createCompiledWorks(runtime, { arenas, dropout, activationCheckpointing });
   /** Gradients of the second part on, before they are added. */
   let scratch: Float32Array | undefined;
+  /** Masks of a part of a step: a function of seed, step and the part's place among those of all processes. */
+  const drawer = (part: number, step: number) => {
+    const place = part * (peers?.size ?? 1) + (peers?.rank ?? 0);
+    return (site: DropoutSite, i: number) => drawMask(site, createRng(seed, maskStream, step, place, i));
+  };
   return {
     dispose: compiled.dispose,
-    accumulate: async (parts) => {
+    accumulate: async (parts, step) => {
       const count = parts.reduce((sum, part) => sum + task.count(part), 0);
       const totals = Float64Array.of(count, 0);
       if (peers) await peers.sum(totals);
@@ -83,17 +96,28 @@ function createSumSteps<Batch>(task: Task<Batch>, { runtime, arenas, peers }: Gr
         const work = task.prepare(part, totals[0]);
         if (i > 0) scratch ??= runtime.allocate('float32', arenas.layout.trainableSize);
         const into = scratch && i > 0 ? scratch : arenas.gradients;
-        const graph = await compiledFor(work, into);
-        totals[1] += await graph.run(work);
+        const graph = await compiled.get(work, into);
+        totals[1] += await graph.run(work, drawer(i, step));
         if (i > 0) addSlots(arenas, into, graph.parameters);
       }
       if (peers) {
         await peers.sum(arenas.gradients);
         await peers.sum(totals.subarray(1));
       }
-      return totals[1];
+      return { loss: totals[1], count: totals[0] };
     },
   };
+}
+
+function stepsOf<Batch>(task: Task<Batch> | JointTask<Batch>, options: SumOptions): Steps<Batch> {
+  if (!('join' in task)) return createSumSteps(task, options);
+  const { dropout, activationCheckpointing } = options;
+  if (dropout.hidden > 0 || dropout.attention > 0 || activationCheckpointing) {
+    throw new InputError(
+      'training: dropout and activation checkpointing are not for a loss over all rows together; use chunks to save memory',
+    );
+  }
+  return createJointSteps(task, options);
 }
 
 /** Trains what `task` describes. Parameters start as declared; write others into the arenas before the first step. */
@@ -103,18 +127,16 @@ export async function createTrainer<Batch>(
   options: TrainerOptions,
 ): Promise<Trainer<Batch>> {
   const { learningRate, schedule, weightDecay = 0, groups = [], maxGradNorm = 1, seed = 0, peers } = options;
+  const { dropout = { hidden: 0, attention: 0 }, activationCheckpointing = false } = options;
   checkSchedule(schedule, 'training schedule');
+  checkRates(dropout);
   const arenas = allocateArenas(runtime, layOut(task.parameters, groups, weightDecay));
   initialise(arenas, createRng(seed));
   const optimizer = await createAdamW(runtime, arenas, { ...defaultAdamW, ...options.adamW });
-  const ground = { runtime, arenas, peers };
-  const steps = 'join' in task ? createJointSteps(task, ground) : createSumSteps(task, ground);
+  const steps = stepsOf(task, { runtime, arenas, peers, seed, dropout, activationCheckpointing });
   let stepsDone = 0;
 
-  const accumulate = async (parts: readonly Batch[]): Promise<number> => {
-    if (parts.length === 0) throw new InputError('training: a step needs at least one batch');
-    return steps.accumulate(parts);
-  };
+  const accumulate = (parts: readonly Batch[]): Promise<StepLoss> => steps.accumulate(parts, stepsDone);
 
   return {
     arenas,
@@ -124,12 +146,15 @@ export async function createTrainer<Batch>(
     resumeAt: (step) => {
       stepsDone = step;
     },
-    accumulate,
+    skip: () => {
+      stepsDone++;
+    },
+    accumulate: async (parts) => (await accumulate(parts)).loss,
     step: async (parts) => {
-      const loss = await accumulate(parts);
+      const { loss, count } = await accumulate(parts);
       const gradNorm = norm(arenas.gradients);
       if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) {
-        throw new InputError(
+        throw new NotFiniteError(
           `training: step ${stepsDone + 1} has loss ${loss} and gradient norm ${gradNorm}; stopped before it`,
         );
       }
@@ -138,7 +163,7 @@ export async function createTrainer<Batch>(
       await optimizer.update(stepsDone + 1, rate, clip);
       if ('join' in task) holdLimits(arenas, task.limits);
       stepsDone++;
-      return { step: stepsDone, loss, gradNorm, learningRate: rate };
+      return { step: stepsDone, loss, gradNorm, learningRate: rate, count };
     },
     dispose: async () => {
       await steps.dispose();
@@ -152,96 +177,4 @@ function norm(values: Float32Array): number {
   let sum = 0;
   for (let i = 0; i < values.length; i++) sum += values[i] * values[i];
   return Math.sqrt(sum);
-}
-
-async function compileWork(runtime: Runtime, work: Work, arenas: Arenas, gradients: Float32Array): Promise<Compiled> {
-  const forward = work.graph();
-  const trained = forward.parameters.map(({ name }) => name).filter((name) => isTrained(arenas, name));
-  const { hostLoss } = work;
-  const whole = differentiate(forward, {
-    parameters: trained,
-    ...(hostLoss && { output: hostLoss.output, seed: 'seed' }),
-  });
-  const bindings: Record<string, Tensor> = {};
-  for (const { name } of forward.parameters) {
-    const slot = arenas.layout.slots.get(name);
-    if (!slot) throw new InputError(`training: the task did not declare the parameter ${name}`);
-    bindings[name] = viewSlot(arenas.parameters, slot);
-    if (trained.includes(name)) bindings[gradientName(name)] = viewSlot(gradients, slot);
-  }
-  const inputGraph = parametersAsInputs(whole);
-  if (!hostLoss) {
-    const session = await compile(runtime, inputGraph);
-    return {
-      parameters: trained,
-      dispose: () => session.dispose(),
-      run: async ({ feeds }) =>
-        Number(
-          (await session.run(feeds, { bound: bindings, outputs: ['loss', ...gradientNames(trained)] }))['loss'].data[0],
-        ),
-    };
-  }
-  return compileHostLoss(runtime, cutGraph(inputGraph, forward.nodes.length), bindings, trained);
-}
-
-const gradientNames = (parameters: readonly string[]) => parameters.map(gradientName);
-
-async function compileHostLoss(
-  runtime: Runtime,
-  { first, second, crossing }: ReturnType<typeof cutGraph>,
-  bindings: Readonly<Record<string, Tensor>>,
-  trained: readonly string[],
-): Promise<Compiled> {
-  const bound: Record<string, Tensor> = { ...bindings };
-  for (const { name, value } of crossing) {
-    const shape = value.shape.map(Number);
-    const data = runtime.allocate(
-      value.dtype,
-      shape.reduce((a, b) => a * b, 1),
-    );
-    bound[name] = { dtype: value.dtype, shape, data };
-  }
-  const only = (graph: Graph) => {
-    const names = new Set([...graph.inputs, ...graph.outputs].map(({ name }) => name));
-    return Object.fromEntries(Object.entries(bound).filter(([name]) => names.has(name)));
-  };
-  const [before, after] = [only(first), only(second)];
-  const sessions: Session[] = [];
-  for (const graph of [first, second]) sessions.push(await compile(runtime, graph));
-  return {
-    parameters: trained,
-    dispose: async () => {
-      for (const session of sessions) await session.dispose();
-    },
-    run: async ({ feeds, hostLoss }) => {
-      if (!hostLoss) throw new InputError('training: works with one key must agree on where the loss is worked out');
-      const outputs = first.outputs.map(({ name }) => name);
-      const results = await sessions[0].run(pick(feeds, first.inputs, before), { bound: before, outputs });
-      const { loss, gradient } = hostLoss.evaluate(results[hostLoss.output] ?? before[hostLoss.output]);
-      await sessions[1].run(pick({ ...feeds, seed: gradient }, second.inputs, after), {
-        bound: after,
-        outputs: gradientNames(trained),
-      });
-      return loss;
-    },
-  };
-}
-
-function pick(feeds: Work['feeds'], inputs: readonly NamedValue[], bound: object): Record<string, Tensor> {
-  const names = inputs.map(({ name }) => name).filter((name) => !(name in bound));
-  return Object.fromEntries(names.map((name) => [name, feeds[name]]));
-}
-
-function isTrained({ layout }: Arenas, name: string): boolean {
-  const slot = layout.slots.get(name);
-  return slot !== undefined && slot.offset < layout.trainableSize;
-}
-
-/** Weights come with every run: they change between runs. */
-function parametersAsInputs(graph: Graph): Graph {
-  return { ...graph, inputs: [...graph.inputs, ...graph.parameters], parameters: [] };
-}
-
-function compile(runtime: Runtime, graph: Graph): Promise<Session> {
-  return runtime.compile(graph, { weights: () => undefined });
 }

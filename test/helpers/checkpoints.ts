@@ -2,11 +2,11 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after } from 'node:test';
-import { randomTensors } from '../../src/cli/init.js';
 import type { Tensor } from '../../src/core/tensor.js';
 import { modelGraphs } from '../../src/infer/quantize.js';
 import { optFamily } from '../../src/models/graphs.js';
 import { optConfigFrom } from '../../src/models/opt.js';
+import { randomTensors } from '../../src/node/init-vary.js';
 import { writeSafetensors } from '../../src/weights/safetensors.js';
 
 /** A directory that is removed when the test file ends. */

@@ -3,9 +3,9 @@ import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } f
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
-import { writeRandomCheckpoint } from '../../src/cli/init.js';
 import type { Tensor } from '../../src/core/tensor.js';
 import { varyConfigFrom } from '../../src/models/vary.js';
+import { writeRandomCheckpoint } from '../../src/node/init-vary.js';
 import { openSafetensors, writeSafetensors } from '../../src/weights/safetensors.js';
 import { memorySource } from '../../src/weights/source.js';
 import { scratchDir, writeOptCheckpoint } from '../helpers/checkpoints.js';

@@ -1,26 +1,20 @@
 import assert from 'node:assert/strict';
-import { appendFileSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { writeRandomCheckpoint } from '../../src/cli/init.js';
 import { InputError } from '../../src/core/errors.js';
 import type { JsonObject } from '../../src/core/json.js';
-import { type VaryConfig, varyNano } from '../../src/models/vary.js';
+import { writeRandomCheckpoint } from '../../src/node/init-vary.js';
 import { loadModel } from '../../src/node/load-model.js';
-import { parseLineRun, type RunningLines, startLineRun } from '../../src/node/training/line-run.js';
+import { parseRun } from '../../src/node/training/run-file.js';
 import { newestRun } from '../../src/node/training/save.js';
+import { losses, startIn, tensorsAt, tinyNano } from '../helpers/training.js';
 
 const base = mkdtempSync(join(tmpdir(), 'varyclip-train-'));
 after(() => rmSync(base, { recursive: true, force: true }));
 
-/** vary-nano with less of everything. */
-const tiny: VaryConfig = {
-  ...varyNano,
-  decoder: { ...varyNano.decoder, width: 32, embedWidth: 32, layers: 1, heads: 2, mlpWidth: 64 },
-  tower: { ...varyNano.tower, width: 32, depth: 1, heads: 2, neckChannels: 16, netChannels: [16, 32] },
-};
-await writeRandomCheckpoint(join(base, 'start'), tiny, 3);
+await writeRandomCheckpoint(join(base, 'start'), tinyNano, 3);
 
 const common = {
   start: 'start',
@@ -29,61 +23,61 @@ const common = {
   warmupSteps: 1,
   stages: [{ fromBatch: 0, maxWords: 2, maxChars: 12 }],
 };
-const parse = (json: JsonObject) => parseLineRun({ ...common, ...json }, { where: 'run.json', base });
-const start = (json: JsonObject, resume?: string) => startLineRun(parse(json), { resume, threads: 2 });
-
-async function steps(work: RunningLines, count: number): Promise<number[]> {
-  const losses: number[] = [];
-  for (let i = 0; i < count; i++) losses.push((await work.step()).loss);
-  return losses;
-}
-
-async function tensorsAt(dir: string): Promise<string> {
-  const { createHash } = await import('node:crypto');
-  const { readFileSync } = await import('node:fs');
-  const hash = createHash('sha256');
-  for (const name of ['model.safetensors', 'trainer.safetensors']) hash.update(readFileSync(join(dir, name)));
-  return hash.digest('hex');
-}
+const parse = (json: JsonObject) => parseRun({ ...common, ...json }, { where: 'run.json', base });
+const start = (json: JsonObject, resume?: string) => startIn(base, { ...common, ...json }, resume);
 
 for (const task of ['ctc', 'read']) {
   test(`${task}: a run that stopped goes on to the same bits as one that did not`, async () => {
     const whole = await start({ task, out: `${task}-whole` });
-    const losses = await steps(whole, 4);
-    const wanted = await tensorsAt(await whole.save());
+    const found = await losses(whole, 4);
+    const wanted = tensorsAt(await whole.save());
     await whole.dispose();
 
     const first = await start({ task, out: `${task}-parts` });
-    const before = await steps(first, 2);
+    const before = await losses(first, 2);
     const saved = await first.save();
     await first.dispose();
     const second = await start({ task, out: `${task}-parts` }, saved);
     assert.equal(second.stepsDone, 2);
-    assert.deepEqual([...before, ...(await steps(second, 2))], losses);
-    assert.equal(await tensorsAt(await second.save()), wanted);
+    assert.deepEqual([...before, ...(await losses(second, 2))], found);
+    assert.equal(tensorsAt(await second.save()), wanted);
     await second.dispose();
   });
 }
 
 test('a saved checkpoint is a model that loads, and the loss falls', async () => {
   const work = await start({ task: 'read', out: 'falls', steps: 30, learningRate: 5e-3, schedule: 'constant' });
-  const losses = await steps(work, 30);
+  const found = await losses(work, 30);
   const mean = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / values.length;
-  assert.ok(mean(losses.slice(-5)) < mean(losses.slice(0, 5)) - 0.5, `${losses[0]} to ${losses.at(-1)}`);
+  assert.ok(mean(found.slice(-5)) < mean(found.slice(0, 5)) - 0.5, `${found[0]} to ${found.at(-1)}`);
   const dir = await work.save();
-  const { cer } = await work.evaluate();
-  assert.ok(cer > 0);
+  const report = await work.evaluate();
+  assert.ok(report && report.figures['cer'] > 0);
   await work.dispose();
   const model = await loadModel(dir, { threads: 2 });
   assert.equal(model.kind, 'vary');
   await model.dispose();
 });
 
+test('runs of before go on: the settings of a run without newer fields stay as they were', async () => {
+  const work = await start({ task: 'ctc', out: 'settings' });
+  const { settings } = JSON.parse(readFileSync(join(await work.save(), 'trainer.json'), 'utf8')) as {
+    settings: unknown;
+  };
+  await work.dispose();
+  assert.equal(
+    JSON.stringify(settings),
+    '{"task":"ctc","seed":1,"steps":4,"batchSize":3,"stages":[{"fromBatch":0,"maxWords":2,"maxChars":12}],' +
+      '"optimizer":{"learningRate":0.001,"schedule":{"kind":"cosine","warmupSteps":1,"totalSteps":4},"weightDecay":0.01,' +
+      '"maxGradNorm":1,"adamW":{"beta1":0.9,"beta2":0.98,"epsilon":1e-8}},"processes":1}',
+  );
+});
+
 test('a damaged checkpoint is named and passed over for the one before it; other settings are refused', async () => {
   const work = await start({ task: 'ctc', out: 'damaged' });
-  await steps(work, 1);
+  await losses(work, 1);
   const good = await work.save();
-  await steps(work, 1);
+  await losses(work, 1);
   const bad = await work.save();
   await work.dispose();
   appendFileSync(join(bad, 'model.safetensors'), 'x');
@@ -96,7 +90,7 @@ test('a damaged checkpoint is named and passed over for the one before it; other
 test('only the last two checkpoints stay', async () => {
   const work = await start({ task: 'ctc', out: 'few' });
   for (let i = 0; i < 3; i++) {
-    await steps(work, 1);
+    await losses(work, 1);
     await work.save();
   }
   await work.dispose();

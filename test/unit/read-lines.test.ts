@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { joinLines, planLines } from '../../src/infer/read-lines.js';
+import { createPageText, planLines } from '../../src/infer/read-lines.js';
 import { createTextRenderer } from '../../src/node/rendered/renderer.js';
 
 const renderer = await createTextRenderer();
@@ -26,12 +26,16 @@ test('pieces fit the input, in reading order, and every line of the page is ther
   );
 });
 
-test('texts are joined with spaces, lines and paragraphs', () => {
+test('texts are joined with spaces, lines and paragraphs, each line as soon as its last piece is there', () => {
   const plan = planLines(page, size);
-  const { text, lines } = joinLines(
-    plan,
-    plan.pieces.map((_, i) => `p${i}`),
-  );
+  const joined = createPageText(plan);
+  const { lines } = joined;
+  let text = '';
+  plan.pieces.forEach(({ line }, i) => {
+    const added = joined.push({ text: `p${i}`, confidence: i % 2 });
+    assert.equal(added !== '', plan.pieces[i + 1]?.line !== line);
+    text += added;
+  });
   assert.equal(lines.length, plan.page.lines.length);
   assert.deepEqual(
     text.split(/\n+/),
@@ -40,11 +44,16 @@ test('texts are joined with spaces, lines and paragraphs', () => {
   assert.deepEqual(text.split(/\s+/).join(''), plan.pieces.map((_, i) => `p${i}`).join(''));
   const paragraphs = new Set(lines.map(({ block, paragraph }) => `${block} ${paragraph}`)).size;
   assert.equal(text.split('\n\n').length, paragraphs);
+  for (const { text: own, confidence } of lines) {
+    const pieces = own.split(' ');
+    const sure = pieces.filter((piece) => Number(piece.slice(1)) % 2 === 1).join('').length;
+    assert.ok(Math.abs(confidence - sure / pieces.join('').length) < 1e-12, own);
+  }
   for (const { box } of lines) assert.ok(box.left >= 0 && box.top >= 0 && box.left + box.width <= page.width + 1);
 });
 
 test('a blank page has no lines and no text', () => {
   const blank = { ...page, data: new Uint8Array(data.length).fill(255) };
   const plan = planLines(blank, size);
-  assert.deepEqual(joinLines(plan, []), { text: '', lines: [] });
+  assert.deepEqual([plan.pieces, createPageText(plan).lines], [[], []]);
 });

@@ -16,6 +16,8 @@ export interface LineOptions {
   readonly height?: number;
   /** Black on white without noise, blur, skew or neighbours. */
   readonly clean?: boolean;
+  /** The share of lines that are clean where `clean` does not say it of all. Default 0. */
+  readonly cleanShare?: number;
   readonly split?: Split;
 }
 
@@ -28,6 +30,8 @@ export interface RenderedLine {
   readonly pixels: Uint8Array;
   readonly text: string;
   readonly box: Box;
+  /** The place across, in pixels, of the middle of each character of `text`. */
+  readonly centres: Float32Array;
   /** Id of the font. */
   readonly face: string;
 }
@@ -68,9 +72,10 @@ const between = (rng: Rng, low: number, high: number) => low + rng.next() * (hig
 /** Decides a line. The same stream gives the same plan. */
 export function planLine(
   rng: Rng,
-  { minWords = 1, maxWords = 8, maxChars = 80, clean = false }: LineOptions,
+  { minWords = 1, maxWords = 8, maxChars = 80, clean: allClean = false, cleanShare = 0 }: LineOptions,
   { lexicon, faces }: { lexicon: Lexicon; faces: readonly LoadedFace[] },
 ): LinePlan {
+  const clean = allClean || (cleanShare > 0 && chance(rng, cleanShare));
   const face = pick(rng, faces);
   const size = 13 * (44 / 13) ** rng.next();
   const write = (words: number, chars = maxChars) =>

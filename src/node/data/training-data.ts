@@ -35,6 +35,8 @@ export interface TrainingDataOptions extends Omit<SamplePlan, 'seed'> {
 
 export interface TrainingData extends BatchSource {
   readonly samples: number;
+  /** Samples of one time through the files as they are, weights counted: a list that repeats itself counts as often. */
+  readonly samplesPerEpoch: number;
   dispose(): Promise<void>;
 }
 
@@ -85,7 +87,11 @@ export async function openTrainingData(options: TrainingDataOptions): Promise<Tr
     nameOf: (set, index) => recordAt(set, index).where,
   });
   const samples = read.reduce((sum, { records }) => sum + records.length, 0);
-  return { ...source, samples, dispose: pool.dispose };
+  const samplesPerEpoch = read.reduce(
+    (sum, { records, weight = 1 }) => sum + Math.max(1, Math.round(records.length * weight)),
+    0,
+  );
+  return { ...source, samples, samplesPerEpoch, dispose: pool.dispose };
 }
 
 /** What makes two records the same sample. */

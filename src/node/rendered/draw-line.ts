@@ -89,12 +89,30 @@ function fit(context: SKRSContext2D, plan: LinePlan, maxAspect: number) {
   }
 }
 
+/** Where the middle of each character of `text` is on its base line, in pixels from its start. */
+function characterCentres(context: SKRSContext2D, text: string): Float32Array {
+  const characters = [...text];
+  let before = '';
+  let start = 0;
+  return Float32Array.from(characters, (character) => {
+    before += character;
+    const end = context.measureText(before).width;
+    const centre = (start + end) / 2;
+    start = end;
+    return centre;
+  });
+}
+
+/** What `drawLine` gives: `centres` has the place across of each character's middle. */
+export interface DrawnLine {
+  readonly coverage: Gray;
+  readonly text: string;
+  readonly box: Box;
+  readonly centres: Float32Array;
+}
+
 /** Draws a planned line: its coverage, the text that fitted and the box of its ink within it. */
-export function drawLine(
-  sheet: Sheet,
-  plan: LinePlan & { readonly face: CanvasFace },
-  maxAspect: number,
-): { coverage: Gray; text: string; box: Box } {
+export function drawLine(sheet: Sheet, plan: LinePlan & { readonly face: CanvasFace }, maxAspect: number): DrawnLine {
   const { context } = sheet;
   setFont(context, plan.face, plan);
   const { text, ink, crop, angle } = fit(context, plan, maxAspect);
@@ -120,5 +138,7 @@ export function drawLine(
     width: Math.min(width, Math.ceil(ink.right - x)) - left,
     height: Math.min(height, Math.ceil(ink.bottom - y)) - top,
   };
-  return { coverage: readCoverage(sheet, width, height), text, box };
+  const across = Math.cos(angle) * plan.stretch;
+  const centres = characterCentres(context, text).map((centre) => centre * across - x);
+  return { coverage: readCoverage(sheet, width, height), text, box, centres };
 }

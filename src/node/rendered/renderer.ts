@@ -4,8 +4,7 @@ import type { Lexicon, Split } from '../../data/rendered/lexicon.js';
 import { type LineOptions, planLine, type RenderedLine } from '../../data/rendered/line.js';
 import { type PageOptions, pickFamily, planPage, type RenderedPage } from '../../data/rendered/page.js';
 import { type Gray, resizeGray } from '../../image/gray.js';
-import type { Box } from '../../image/pixels.js';
-import { drawLine, type Sheet } from './draw-line.js';
+import { type DrawnLine, drawLine, type Sheet } from './draw-line.js';
 import { drawPage, measureWith } from './draw-page.js';
 import { type CanvasFace, canvasFaces } from './fonts.js';
 import { loadLexicon } from './words.js';
@@ -18,13 +17,16 @@ export interface TextRenderer {
   faces(split: Split): readonly CanvasFace[];
 }
 
-function scaled(gray: Gray, box: Box, height: number): { gray: Gray; box: Box } {
+type Placed = Pick<DrawnLine, 'box' | 'centres'> & { gray: Gray };
+
+function scaled({ gray, box, centres }: Placed, height: number): Placed {
   const factor = height / gray.height;
   const width = Math.max(1, Math.round(gray.width * factor));
   const left = Math.floor(box.left * factor);
   const top = Math.floor(box.top * factor);
   return {
     gray: resizeGray(gray, { width, height }),
+    centres: centres.map((centre) => centre * factor),
     box: {
       left,
       top,
@@ -61,11 +63,12 @@ export async function createTextRenderer(): Promise<TextRenderer> {
       const { lexicon, faces } = supplies(split);
       const plan = planLine(createRng(seed, index, streams.plan), options, { lexicon, faces });
       const face = plan.face as CanvasFace;
-      const { coverage, text, box } = drawLine(sheet, { ...plan, face }, maxAspect);
+      const { coverage, text, ...places } = drawLine(sheet, { ...plan, face }, maxAspect);
       const gray = applyEffects(coverage, plan.effects, createRng(seed, index, streams.effects));
-      const sized = options.height ? scaled(gray, box, options.height) : { gray, box };
+      const sized = options.height ? scaled({ gray, ...places }, options.height) : { gray, ...places };
       const { width, height, data } = sized.gray;
-      return { seed, index, width, height, pixels: data, text, box: sized.box, face: face.id };
+      const { box, centres } = sized;
+      return { seed, index, width, height, pixels: data, text, box, centres, face: face.id };
     },
     renderPage(options) {
       const { seed, index, split = 'train' } = options;

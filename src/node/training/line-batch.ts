@@ -32,13 +32,24 @@ export function linePixels(lines: readonly RenderedLine[], { tower }: VaryConfig
   );
 }
 
-/** For CTC: the text's token ids. */
+/** For CTC: the text's token ids, and where they stand where the loss is to be that of one alignment. */
 export function transcribedBatch(
   lines: readonly RenderedLine[],
   config: VaryConfig,
-  tokenizer: Tokenizer,
+  { tokenizer, aligned = false }: { readonly tokenizer: Tokenizer; readonly aligned?: boolean },
 ): TranscribedBatch {
-  return { pixelValues: linePixels(lines, config), targets: lines.map(({ text }) => textIds(tokenizer, text)) };
+  const [, width] = config.tower.imageSize;
+  return {
+    pixelValues: linePixels(lines, config),
+    targets: lines.map(({ text }) => textIds(tokenizer, text)),
+    ...(aligned && { places: lines.map((line) => placesOf(line, tokenizer, width)) }),
+  };
+}
+
+/** For each id of a line's text the place of its character, as a share of the canvas. */
+function placesOf({ text, centres, width: own }: RenderedLine, tokenizer: Tokenizer, width: number): number[] {
+  const narrowed = Math.max(own, width);
+  return [...text].flatMap((character, i) => textIds(tokenizer, character).map(() => centres[i] / narrowed));
 }
 
 /** For reading: prompt, text, end; labels on text and end. Rows are padded to a multiple of `step`, so that few shapes occur. */

@@ -1,17 +1,18 @@
 /** A run's checkpoints: the published layout beside the trainer's own state, never half there. */
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import nodeFs, { closeSync, existsSync, openSync, readdirSync, readFileSync, readSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { InputError, messageOf } from '../../core/errors.js';
-import { asObject, indexField } from '../../core/json.js';
+import { asObject, indexField, type JsonObject } from '../../core/json.js';
 import type { Tensor } from '../../core/tensor.js';
 import { viewSlot } from '../../train/arena.js';
 import type { Trainer } from '../../train/trainer.js';
 import { readFloat32 } from '../../weights/checkpoint.js';
 import { openSafetensors, safetensorsChunks } from '../../weights/safetensors.js';
-import { memorySource } from '../../weights/source.js';
-import { makeDirectoryAtomic, writeFileAtomic } from '../atomic.js';
-import { copySideFiles } from '../checkpoint-files.js';
+import { makeDirectoryAtomic, type WriteCalls, writeFileAtomic } from '../atomic.js';
+import { copySideFiles, tokenizerFiles } from '../checkpoint-files.js';
+import { fileSource, readJson } from '../files.js';
 
 const stateFile = 'trainer.safetensors';
 const progressFile = 'trainer.json';
@@ -26,36 +27,78 @@ export interface RunState {
   isPublished(name: string): boolean;
   /** Config and tokenizer files are copied from here. */
   readonly filesFrom: string;
+  /** What config.json says otherwise. */
+  readonly configChanges?: JsonObject;
   /** Compared when a run goes on: hyperparameters, data. */
   readonly settings: unknown;
+  /** What else a run needs to go on. */
+  readonly notes?: () => JsonObject;
 }
 
-const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
+export interface SaveOptions {
+  /** Checkpoints that are kept. Default 2. */
+  readonly keep?: number;
+  /** Tests inject faults here. */
+  readonly fs?: WriteCalls;
+}
+
+/** A file's checksum, read piece by piece: checkpoints are larger than one buffer may be. */
+function sha256(path: string): string {
+  const hash = createHash('sha256');
+  const piece = Buffer.allocUnsafe(1 << 22);
+  const handle = openSync(path, 'r');
+  try {
+    for (let got = readSync(handle, piece); got > 0; got = readSync(handle, piece)) hash.update(piece.subarray(0, got));
+  } finally {
+    closeSync(handle);
+  }
+  return hash.digest('hex');
+}
 
 /** Writes `dir/checkpoint-<step>` unless it is there whole; the ones before the last `keep` are removed then. */
-export async function saveRun<B>(dir: string, trainer: Trainer<B>, state: RunState, keep = 2): Promise<string> {
+export async function saveRun<B>(
+  dir: string,
+  trainer: Trainer<B>,
+  state: RunState,
+  { keep = 2, fs = nodeFs }: SaveOptions = {},
+): Promise<string> {
   const { stepsDone } = trainer;
   const final = join(dir, `checkpoint-${stepsDone}`);
   if (damage(final) !== undefined) {
-    try {
-      rmSync(final, { recursive: true, force: true });
-      await makeDirectoryAtomic(final, async (temporary) => writeRun(temporary, trainer, state));
-    } catch (cause) {
-      throw new InputError(`${final}: could not be saved: ${messageOf(cause)}; the checkpoints before it are kept`, {
-        cause,
-      });
-    }
+    rmSync(final, { recursive: true, force: true });
+    await saveCheckpoint(final, trainer, state, fs);
   }
-  const old = savedSteps(dir)
-    .filter((step) => step < stepsDone)
-    .slice(0, -(keep - 1) || undefined);
+  const before = savedSteps(dir).filter((step) => step < stepsDone);
+  const old = before.slice(0, Math.max(0, before.length - (keep - 1)));
   for (const step of old) rmSync(join(dir, `checkpoint-${step}`), { recursive: true, force: true });
   return final;
 }
 
+/** Makes the directory `path`, all at once: the published layout and the trainer's state. Throws InputError where it cannot. */
+export async function saveCheckpoint<B>(
+  path: string,
+  trainer: Trainer<B>,
+  state: RunState,
+  fs: WriteCalls = nodeFs,
+): Promise<void> {
+  try {
+    await makeDirectoryAtomic(path, async (temporary) => writeRun(temporary, trainer, state, fs), fs);
+  } catch (cause) {
+    throw new InputError(
+      `${path}: could not be saved: ${messageOf(cause)}; free space or name another place and start the run again: it goes on from the checkpoint before`,
+      { cause },
+    );
+  }
+}
+
 /** Fills an empty directory; the manifest comes last. */
-function writeRun<B>(dir: string, { arenas, stepsDone }: Trainer<B>, state: RunState): void {
+function writeRun<B>(dir: string, { arenas, stepsDone }: Trainer<B>, state: RunState, fs: WriteCalls): void {
+  const writeJson = (name: string, value: unknown) =>
+    writeFileAtomic(join(dir, name), [Buffer.from(`${JSON.stringify(value, null, 2)}\n`)], fs);
   copySideFiles(state.filesFrom, dir);
+  const config = asObject(readJson(dir, 'config.json') ?? {}, 'config.json');
+  const changed = { ...config, ...dtypeChanges(config), ...state.configChanges };
+  if (JSON.stringify(changed) !== JSON.stringify(config)) writeJson('config.json', changed);
   const published = new Map(state.untouched);
   const heads: [string, Tensor][] = [];
   for (const slot of arenas.layout.slots.values()) {
@@ -68,15 +111,15 @@ function writeRun<B>(dir: string, { arenas, stepsDone }: Trainer<B>, state: RunS
     ['first_moments', flat(arenas.firstMoments)],
     ['second_moments', flat(arenas.secondMoments)],
   ];
-  const writeJson = (name: string, value: unknown) =>
-    writeFileAtomic(join(dir, name), [Buffer.from(`${JSON.stringify(value, null, 2)}\n`)]);
-  writeFileAtomic(join(dir, 'model.safetensors'), safetensorsChunks([...published], { format: 'pt' }));
-  writeFileAtomic(join(dir, stateFile), safetensorsChunks([...moments, ...heads]));
-  writeJson(progressFile, { step: stepsDone, settings: state.settings });
-  writeJson(
-    manifestFile,
-    Object.fromEntries(readdirSync(dir).map((name) => [name, sha256(readFileSync(join(dir, name)))])),
-  );
+  writeFileAtomic(join(dir, 'model.safetensors'), safetensorsChunks([...published], { format: 'pt' }), fs);
+  writeFileAtomic(join(dir, stateFile), safetensorsChunks([...moments, ...heads]), fs);
+  writeJson(progressFile, { step: stepsDone, settings: state.settings, ...state.notes?.() });
+  writeJson(manifestFile, Object.fromEntries(readdirSync(dir).map((name) => [name, sha256(join(dir, name))])));
+}
+
+/** Tensors are saved as float32, whatever the start had. */
+function dtypeChanges(config: JsonObject): JsonObject {
+  return Object.fromEntries(['torch_dtype', 'dtype'].filter((name) => name in config).map((name) => [name, 'float32']));
 }
 
 /** Steps with a checkpoint, in order. */
@@ -92,7 +135,7 @@ function savedSteps(dir: string): number[] {
 function damage(dir: string): string | undefined {
   try {
     const manifest = asObject(JSON.parse(readFileSync(join(dir, manifestFile), 'utf8')), manifestFile);
-    const wrong = Object.entries(manifest).find(([name, hash]) => sha256(readFileSync(join(dir, name))) !== hash);
+    const wrong = Object.entries(manifest).find(([name, hash]) => sha256(join(dir, name)) !== hash);
     return wrong && `${wrong[0]} does not fit its checksum`;
   } catch (error) {
     return messageOf(error);
@@ -111,25 +154,78 @@ export function newestRun(dir: string): { readonly path: string | undefined; rea
   return { path: undefined, damaged };
 }
 
-/** Puts a checkpoint's parameters, moments and step into a trainer. Throws InputError where the settings are others. */
-export async function resumeRun<B>(path: string, trainer: Trainer<B>, state: RunState): Promise<void> {
-  const progress = asObject(JSON.parse(readFileSync(join(path, progressFile), 'utf8')), progressFile);
-  if (JSON.stringify(progress['settings']) !== JSON.stringify(state.settings)) {
+/** Removes what saves that were killed left behind, but not what another live process is writing. */
+export function removeLeftovers(dir: string): void {
+  if (!existsSync(dir)) return;
+  for (const name of readdirSync(dir)) {
+    const owner = /^checkpoint-\d+\.(\d+)\.tmp$/.exec(name)?.[1];
+    if (owner === undefined || (Number(owner) !== process.pid && isAlive(Number(owner)))) continue;
+    rmSync(join(dir, name), { recursive: true, force: true });
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
+
+/**
+ * Puts a checkpoint's parameters, moments and step into a trainer; returns trainer.json. Throws InputError where the settings or
+ * the tokenizer are others, or the checkpoint is damaged.
+ */
+export async function resumeRun<B>(path: string, trainer: Trainer<B>, state: RunState): Promise<JsonObject> {
+  const wrong = damage(path);
+  if (wrong !== undefined) throw new InputError(`${path}: is damaged: ${wrong}; take the checkpoint before it`);
+  const progress = asObject(readJson(path, progressFile), progressFile);
+  // As the file would have them: the order of fields does not count.
+  const settings: unknown = JSON.parse(JSON.stringify(state.settings));
+  if (!isDeepStrictEqual(progress['settings'], settings)) {
     throw new InputError(
-      `${path}: was trained with other settings; start a new run (another "out") from its model instead`,
+      `${path}: was trained with other settings${differenceOf(progress['settings'], settings)}; start a new run (another "out") from its model instead`,
     );
   }
+  expectSameTokenizer(path, state.filesFrom);
   const { arenas } = trainer;
-  const [model, own] = ['model.safetensors', stateFile].map((name) => join(path, name));
-  const weights = await openSafetensors(memorySource(model, readFileSync(model)));
-  const rest = await openSafetensors(memorySource(own, readFileSync(own)));
-  for (const slot of arenas.layout.slots.values()) {
-    const stored = state.isPublished(slot.name)
-      ? await readFloat32(weights, slot.name)
-      : await readFloat32(rest, `head.${slot.name}`);
-    viewSlot(arenas.parameters, slot).data.set(stored.data);
+  const weights = await openSafetensors(fileSource(join(path, 'model.safetensors')));
+  const rest = await openSafetensors(fileSource(join(path, stateFile)));
+  try {
+    for (const slot of arenas.layout.slots.values()) {
+      const stored = state.isPublished(slot.name)
+        ? await readFloat32(weights, slot.name)
+        : await readFloat32(rest, `head.${slot.name}`);
+      viewSlot(arenas.parameters, slot).data.set(stored.data);
+    }
+    arenas.firstMoments.set((await readFloat32(rest, 'first_moments')).data);
+    arenas.secondMoments.set((await readFloat32(rest, 'second_moments')).data);
+  } finally {
+    weights.dispose();
+    rest.dispose();
   }
-  arenas.firstMoments.set((await readFloat32(rest, 'first_moments')).data);
-  arenas.secondMoments.set((await readFloat32(rest, 'second_moments')).data);
   trainer.resumeAt(indexField(progress, 'step', progressFile));
+  return progress;
+}
+
+/** Names the first setting that differs. */
+function differenceOf(then: unknown, now: unknown): string {
+  const [a, b] = [then, now].map((value) => (typeof value === 'object' && value !== null ? (value as JsonObject) : {}));
+  const name = [...new Set([...Object.keys(a), ...Object.keys(b)])].find((key) => !isDeepStrictEqual(a[key], b[key]));
+  if (name === undefined) return '';
+  return ` (${name} was ${JSON.stringify(a[name])}, is ${JSON.stringify(b[name])})`;
+}
+
+/** Throws InputError where two directories' tokenizer files differ: ids would mean other texts. */
+function expectSameTokenizer(path: string, start: string): void {
+  const content = (dir: string, name: string) => {
+    const file = join(dir, name);
+    return existsSync(file) ? readFileSync(file, 'utf8') : undefined;
+  };
+  const other = tokenizerFiles.find((name) => content(path, name) !== content(start, name));
+  if (other === undefined) return;
+  throw new InputError(
+    `${path}: its ${other} is not that of ${start}, from which the run starts; restore the file, or start a new run from this checkpoint`,
+  );
 }

@@ -1,0 +1,105 @@
+// The built-in reader on held-out lines and pages: node dist/bench/reading.js FOLDER [MODEL]
+// Writes the pages as FOLDER/pages/*.png with their texts, so that other readers can be measured on the same pages:
+//   for p in FOLDER/pages/*.png; do tesseract "$p" "FOLDER/tesseract/$(basename "$p" .png)"; done
+//   npx varyclip evaluate FOLDER/pages --readings FOLDER/tesseract
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import sharp from 'sharp';
+import { InputError } from '../src/core/errors.js';
+import type { Gray } from '../src/image/gray.js';
+import type { Pixels } from '../src/image/pixels.js';
+import { loadModel, type NodeVaryModel } from '../src/node/load-model.js';
+import { createTextRenderer } from '../src/node/rendered/renderer.js';
+import { linePixels } from '../src/node/training/line-batch.js';
+import { imageTokensOf } from '../src/text/image-tokens.js';
+import { editDistance } from '../src/text/metrics.js';
+import { readPrompt } from '../src/text/prompt.js';
+
+const [folder, dir = 'vary-nano'] = process.argv.slice(2);
+if (folder === undefined) throw new InputError('usage: node dist/bench/reading.js FOLDER [MODEL]');
+/** Fonts and words that training never has; no seed of a run file. */
+const seed = 20_260;
+const split = 'heldOut';
+const renderer = await createTextRenderer();
+const model = await loadModel(dir);
+if (model.kind !== 'vary' || !model.tokenizer) throw new InputError(`${dir}: expected a reader with a tokenizer`);
+const { tokenizer, config } = model;
+const imageTokens = imageTokensOf(tokenizer, { image_token_len: config.imageTokens.count });
+const reader: NodeVaryModel = model;
+
+/** Character error rate over all texts, and how many are exact. */
+function score(pairs: readonly (readonly [truth: string, read: string])[]): string {
+  const errors = pairs.reduce((sum, [truth, read]) => sum + editDistance([...truth], [...read]), 0);
+  const characters = pairs.reduce((sum, [truth]) => sum + [...truth].length, 0);
+  const exact = pairs.filter(([truth, read]) => truth === read).length;
+  return `CER ${((100 * errors) / characters).toFixed(2)} %, ${exact} of ${pairs.length} exact`;
+}
+
+async function readHeldOutLines(clean: boolean): Promise<string> {
+  const [height, width] = config.tower.imageSize;
+  const options = {
+    seed,
+    minWords: 2,
+    maxWords: 9,
+    maxChars: 44,
+    height,
+    maxAspect: width / height,
+    clean,
+    split,
+  } as const;
+  const lines = Array.from({ length: 500 }, (_, index) => renderer.renderLine({ ...options, index }));
+  const prompt = readPrompt(tokenizer, imageTokens);
+  const pairs: [string, string][] = [];
+  for (let at = 0; at < lines.length; at += 50) {
+    const some = lines.slice(at, at + 50);
+    const inputIds = some.map(() => prompt);
+    const rows = await reader.generateRows({ inputIds, pixelValues: linePixels(some, config) });
+    for (const [i, { text }] of some.entries()) {
+      pairs.push([text, tokenizer.decode(rows[i].tokens, { skipSpecialTokens: true })]);
+    }
+  }
+  return score(pairs);
+}
+
+const rgb = ({ width, height, data: gray }: Gray): Pixels => {
+  const data = new Uint8Array(width * height * 3);
+  for (let i = 0; i < gray.length; i++) data.fill(gray[i], 3 * i, 3 * i + 3);
+  return { width, height, channels: 3, data };
+};
+
+/** White space counts as one space: line ends are compared by the boxes, not by the error rate. */
+const flat = (text: string) => text.replace(/\s+/g, ' ').trim();
+
+async function readHeldOutPages(): Promise<string> {
+  mkdirSync(join(folder, 'pages'), { recursive: true });
+  const pairs: [string, string][] = [];
+  let seconds = 0;
+  for (let index = 0; index < 20; index++) {
+    const page = renderer.renderPage({
+      seed,
+      index,
+      split,
+      families: ['nunito-sans', 'crimson-pro'],
+      columns: index % 2 === 0 ? 1 : 2,
+      pt: 10 + (index % 5),
+      dpi: index % 4 < 2 ? 150 : 200,
+    });
+    const name = join(folder, 'pages', `page-${String(index).padStart(2, '0')}`);
+    const { width, height, data } = page.image;
+    await sharp(data, { raw: { width, height, channels: 1 } })
+      .png()
+      .toFile(`${name}.png`);
+    writeFileSync(`${name}.txt`, page.text);
+    const began = performance.now();
+    const { text, lines } = await reader.read(rgb(page.image));
+    seconds += (performance.now() - began) / 1000;
+    pairs.push([flat(page.text), flat(text)]);
+    console.error(`${name}: ${score(pairs.slice(-1))}, ${lines?.length} of ${page.lines.length} lines`);
+  }
+  return `${score(pairs)}, ${(seconds / 20).toFixed(2)} s a page`;
+}
+
+console.log(`500 held-out lines as training has them: ${await readHeldOutLines(false)}`);
+console.log(`500 held-out lines, clean:               ${await readHeldOutLines(true)}`);
+console.log(`20 held-out pages:                       ${await readHeldOutPages()}`);
+await model.dispose();

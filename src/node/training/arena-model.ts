@@ -1,0 +1,17 @@
+import { createVaryModel, type VaryModel } from '../../infer/model.js';
+import { varyFamily } from '../../models/graphs.js';
+import { type Arenas, arenaLoader } from '../../train/arena.js';
+import type { Start } from './kind.js';
+
+/** A model of the parameters as they are now: each of its graphs takes a copy when it is first needed. Dispose of it. */
+export function arenaModel({ config, runtime, tokenizer, imageTokens }: Start, arenas: Arenas): VaryModel {
+  return createVaryModel({
+    family: varyFamily(config),
+    runtime,
+    weights: arenaLoader(arenas),
+    precision: 'float32',
+    tokenizer,
+    imageTokens,
+    close: () => undefined,
+  });
+}

@@ -1,0 +1,149 @@
+/** Runs on rendered lines: the tower by CTC, or the whole reader. */
+import { InputError } from '../../core/errors.js';
+import type { Tensor } from '../../core/tensor.js';
+import type { RenderedLine } from '../../data/rendered/line.js';
+import { varyFamily } from '../../models/graphs.js';
+import { editDistance } from '../../text/metrics.js';
+import { readPrompt } from '../../text/prompt.js';
+import type { Tokenizer } from '../../text/tokenizer.js';
+import { type Arenas, arenaLoader } from '../../train/arena.js';
+import { ctcGreedy } from '../../train/ctc.js';
+import type { Task } from '../../train/task.js';
+import {
+  ctcGraph,
+  ctcHeadPath,
+  ctcTask,
+  type ReadingBatch,
+  readingTask,
+  type TranscribedBatch,
+} from '../../train/tasks.js';
+import type { LineStage } from '../rendered/line-batches.js';
+import { createLineSource } from '../rendered/line-source.js';
+import { createTextRenderer } from '../rendered/renderer.js';
+import { arenaModel } from './arena-model.js';
+import type { Evaluation, Kind, Place, Start } from './kind.js';
+import { linePixels, readingBatch, textIds, transcribedBatch } from './line-batch.js';
+import type { LineRun } from './run-file.js';
+
+/** What of a line task depends on the task. */
+interface LineTask<Batch> {
+  readonly task: Task<Batch>;
+  /** `step` counts from 0. */
+  batch(lines: readonly RenderedLine[], step: number): Batch;
+  /** The texts of lines, by the parameters as they are now. */
+  read(arenas: Arenas, lines: readonly RenderedLine[]): Promise<string[]>;
+}
+
+const columnsPerToken = 2;
+
+/** The tower by CTC. */
+export function ctcKind(run: LineRun, start: Start, place: Place): Kind<TranscribedBatch> {
+  const { config, tokenizer, runtime } = start;
+  const options = { blank: config.decoder.padId, columnsPerToken };
+  return lineKind(run, start, place, {
+    task: ctcTask(config, options),
+    batch: (lines, step) => transcribedBatch(lines, config, { tokenizer, aligned: step < run.alignedSteps }),
+    read: async (arenas, lines) => {
+      const session = await runtime.compile(ctcGraph(config, lines.length, options), { weights: arenaLoader(arenas) });
+      const { logits } = await session.run({ pixelValues: linePixels(lines, config) });
+      await session.dispose();
+      return ctcGreedy(logits as Tensor<'float32'>, options.blank).map((ids) => tokenizer.decode(ids));
+    },
+  });
+}
+
+/** The whole reader by next tokens, asked with the plain prompt. */
+export function readingKind(run: LineRun, start: Start, place: Place): Kind<ReadingBatch> {
+  const { config, tokenizer, imageTokens } = start;
+  return lineKind(run, start, place, {
+    task: readingTask(varyFamily(config)),
+    batch: (lines) => readingBatch(lines, config, { tokenizer, imageTokens }),
+    read: async (arenas, lines) => {
+      const model = arenaModel(start, arenas);
+      const prompt = readPrompt(tokenizer, imageTokens);
+      const rows = await model.generateRows(
+        { inputIds: lines.map(() => prompt), pixelValues: linePixels(lines, config) },
+        { maxNewTokens: config.decoder.maxPositions - prompt.length },
+      );
+      await model.dispose();
+      return rows.map(({ tokens }) => tokenizer.decode(tokens, { skipSpecialTokens: true }));
+    },
+  });
+}
+
+/** Seed of the lines that runs are evaluated on: fonts and words that training never has. */
+const heldOutSeed = 977;
+
+function lineKind<Batch>(run: LineRun, start: Start, place: Place, line: LineTask<Batch>): Kind<Batch> {
+  const { config, tokenizer } = start;
+  if (config.input !== 'line') {
+    throw new InputError(
+      `start: ${start.dir}: its images are pages; task ${run.task} trains on lines (vary_input: line), task conversations on pages`,
+    );
+  }
+  const [height, width] = config.tower.imageSize;
+  const stages = run.stages.map((stage) => ({
+    ...stage,
+    height,
+    maxAspect: Math.min(stage.maxAspect ?? width / height, width / height),
+    split: 'train' as const,
+  }));
+  let held: readonly RenderedLine[] | undefined;
+  return {
+    task: line.task,
+    steps: run.steps,
+    isPublished: (name) => !name.startsWith(ctcHeadPath),
+    settings: { stages: run.stages, ...(run.alignedSteps > 0 && { alignedSteps: run.alignedSteps }) },
+    configChanges: run.task === 'read' ? { vary_template: 'plain' } : {},
+    summary: [`rendered lines without end, ${stages.length} stage(s); ${run.evaluationLines} held-out lines`],
+    open: async (first) => {
+      const source = createLineSource({
+        seed: run.seed,
+        workers: run.workers,
+        batchSize: run.batchSize,
+        stages,
+        start: first * place.size + place.rank,
+        stride: place.size,
+      });
+      let taken = first;
+      return {
+        get waited() {
+          return source.waited;
+        },
+        next: async () => {
+          const { lines } = await source.next();
+          const step = Math.floor(taken++ / run.accumulate);
+          const fitting = lines.filter(({ text }) => fits(text, start, tokenizer));
+          const bad = lines.filter((each) => !fitting.includes(each)).map(({ index }) => `line ${index}: too long`);
+          const names = fitting.map(({ index, text }) => `line ${index} (${JSON.stringify(text)})`);
+          return { batch: fitting.length > 0 ? line.batch(fitting, step) : undefined, names, bad };
+        },
+        dispose: () => source.dispose(),
+      };
+    },
+    evaluate: async (arenas): Promise<Evaluation> => {
+      held ??= await heldOutLines(run, stages[stages.length - 1]);
+      const read = await line.read(arenas, held);
+      const errors = held.reduce((sum, { text }, i) => sum + editDistance([...text], [...read[i]]), 0);
+      const characters = held.reduce((sum, { text }) => sum + [...text].length, 0);
+      return {
+        figures: { cer: errors / characters },
+        samples: held.slice(0, 6).map(({ text }, i) => ({ truth: text, read: read[i] })),
+      };
+    },
+    dispose: async () => undefined,
+  };
+}
+
+/** A text longer than the model's positions cannot be learnt. */
+function fits(text: string, { config: { decoder, imageTokens } }: Start, tokenizer: Tokenizer): boolean {
+  return textIds(tokenizer, text).length + imageTokens.count + 4 <= decoder.maxPositions;
+}
+
+async function heldOutLines(run: LineRun, stage: LineStage): Promise<readonly RenderedLine[]> {
+  const renderer = await createTextRenderer();
+  const { fromBatch: _, ...options } = stage;
+  return Array.from({ length: run.evaluationLines }, (_, index) =>
+    renderer.renderLine({ ...options, seed: heldOutSeed, index, split: 'heldOut' }),
+  );
+}
