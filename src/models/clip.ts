@@ -218,13 +218,18 @@ export interface TextInputs {
   readonly bias: Value;
 }
 
+const projection = ({ width }: EncoderConfig) => ({ bias: false, init: normalInit(width ** -0.5) });
+
 /** Texts in the common space, not yet of unit length: [B, embedWidth]. */
 export function clipText(root: Scope, { ids, positions, ends, bias }: TextInputs, config: ClipConfig): Value {
   const s = root.at('text_model');
   const hidden = encoderLayers(s, embedText(s, ids, positions, config.text), config.text, bias);
   const last = s.tap('last_hidden_state', layerNorm(s.at('final_layer_norm'), hidden, config.text));
   const pooled = pickRows(s, last, ends); // [B, C]
-  return root.tap('text_features', linear(root.at('text_projection'), pooled, config.embedWidth, { bias: false }));
+  return root.tap(
+    'text_features',
+    linear(root.at('text_projection'), pooled, config.embedWidth, projection(config.text)),
+  );
 }
 
 /** Images [B, 3, H, W] in the common space, not yet of unit length: [B, embedWidth]. */
@@ -235,7 +240,10 @@ export function clipVision(root: Scope, pixels: Value, config: ClipConfig): Valu
   const last = s.tap('last_hidden_state', encoderLayers(s, x, config.vision));
   const classRow = reshape(s, slice(s, last, 1, 0, 1), [last.shape[0], width]);
   const pooled = layerNorm(s.at('post_layernorm'), classRow, { epsilon });
-  return root.tap('image_features', linear(root.at('visual_projection'), pooled, config.embedWidth, { bias: false }));
+  return root.tap(
+    'image_features',
+    linear(root.at('visual_projection'), pooled, config.embedWidth, projection(config.vision)),
+  );
 }
 
 /** Every patch of images [B, 3, H, W] by itself in the common space, not yet of unit length: [B, h·w, embedWidth]. */
@@ -253,7 +261,7 @@ export function clipPatches(root: Scope, pixels: Value, config: ClipConfig): Val
 function embedPatches(s: Scope, pixels: Value, config: VisionTowerConfig): Value {
   const { width, patchSize, imageSize } = config;
   const side = Math.floor(imageSize / patchSize);
-  const table = s.at('position_embedding').parameter('weight', [side * side + 1, width], normalInit(0.02));
+  const table = s.at('position_embedding').parameter('weight', [side * side + 1, width], normalInit(width ** -0.5));
   const patches = patchEmbed(s, s.at('patch_embedding'), pixels, {
     width,
     patchSize: [patchSize, patchSize],
@@ -262,7 +270,7 @@ function embedPatches(s: Scope, pixels: Value, config: VisionTowerConfig): Value
   const [B, h, w] = patches.shape;
   const grid = gridPositions(s, slice(s, table, 0, 1, side * side + 1), side, [Number(h), Number(w)]);
   const placed = add(s, reshape(s, patches, [B, Number(h) * Number(w), width]), grid);
-  const classRow = reshape(s, s.parameter('class_embedding', [width], normalInit(0.02)), [1, width]);
+  const classRow = reshape(s, s.parameter('class_embedding', [width], normalInit(width ** -0.5)), [1, width]);
   const first = reshape(s, add(s, classRow, slice(s, table, 0, 0, 1)), [1, 1, width]);
   return concat(s, [broadcastBatch(s, first, placed), placed], 1);
 }

@@ -207,7 +207,7 @@ test('what is wrong with a run file or its data is said by name', async () => {
   await rejects({ start: 'pictures' }, /start: .*pictures: expected a checkpoint directory with config\.json/);
   await rejects({ groups: [{ match: '^no such', frozen: true }] }, /groups\[0\]: no parameter is left/);
   await rejects({ data: [] }, /run\.json: data: expected a list of at least 1/);
-  await rejects({ data: [{ file: 'none.jsonl' }] }, /none\.jsonl: there is no such file/);
+  await rejects({ data: [{ file: 'none.jsonl' }] }, /none\.jsonl: cannot be read/);
   await rejects({ data: [{ file: 'none.tar' }] }, /none\.tar: cannot be read/);
   await rejects({ data: [{ file: 'rows.jsonl' }, { file: 'part-0.tar' }] }, /cannot be mixed/);
   await rejects(

@@ -54,6 +54,7 @@ test('a run of two towers: defaults, paths of its data and of what it is examine
     keep: 2,
     steps: 10,
     views: 1,
+    buffer: 1000,
     imageWeight: 0,
     data: [
       { file: '/base/rows.tsv', images: '/base/pictures', separator: ';', weight: 1 },

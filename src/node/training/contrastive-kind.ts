@@ -27,12 +27,8 @@ export async function contrastiveKind(
   { rank, size }: Place,
 ): Promise<Kind<ContrastiveBatch>> {
   const encoder = await openEncoder(run.start);
-  const { seed, batchSize, views, augment, imageWeight, chunkSize, accumulate } = run;
-  for (const { file } of run.data)
-    if (!isShard(file) && !fileExists(file)) {
-      throw new InputError(`data: ${file}: there is no such file`);
-    }
-  const data = openPairData({ sets: run.data, batchSize, views, augment, seed, rank, ranks: size }, encoder);
+  const { seed, batchSize, views, augment, buffer, imageWeight, chunkSize, accumulate } = run;
+  const data = openPairData({ sets: run.data, batchSize, views, augment, buffer, seed, rank, ranks: size }, encoder);
   const names = Object.keys(run.evaluation);
   return {
     task: contrastiveTask(encoder.config, runtime, { imageWeight, ...(chunkSize !== undefined && { chunkSize }) }),
@@ -48,6 +44,7 @@ export async function contrastiveKind(
     settings: {
       data: run.data.map(identityOf),
       views,
+      ...(data.rows === undefined && { buffer }),
       augment: { ...augment },
       imageWeight,
       ...(chunkSize !== undefined && { chunkSize }),

@@ -127,6 +127,8 @@ export interface ContrastiveRun extends CommonRun {
   readonly steps: number;
   /** Pictures drawn of each row. */
   readonly views: number;
+  /** Samples of shards among which the next is drawn. */
+  readonly buffer: number;
   readonly chunkSize?: number;
   readonly imageWeight: number;
   readonly data: readonly PairSet[];
@@ -293,6 +295,7 @@ const contrastiveFields = {
   weightDecay: described('Of matrices; biases and gains have none.', withDefault(numberField(0), 0.1)),
   steps: countField,
   views: described('Pictures drawn of each row.', withDefault(countField, 1)),
+  buffer: described('Samples of shards among which the next is drawn.', withDefault(countField, 1000)),
   chunkSize: described(
     'Most pictures, and most texts, that a tower takes at once; each further chunk runs forward twice. All.',
     optional(countField),
