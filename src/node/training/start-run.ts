@@ -25,6 +25,7 @@ import { ctcKind, readingKind } from './line-kinds.js';
 import type { Run } from './run-file.js';
 import { type RunState, resumeRun, saveRun } from './save.js';
 import { loadStart } from './start-weights.js';
+import { expectTemplate } from './template.js';
 
 export interface StartOptions {
   /** A checkpoint of the same run. */
@@ -99,21 +100,11 @@ function openStart(run: Run, runtime: Runtime): Start {
       `start: ${dir}: its tokenizer has ${tokenizer.size} tokens, its model ${config.decoder.vocabSize}; take both from one checkpoint`,
     );
   }
-  expectTemplate(run, json, where);
+  if (run.task !== 'ctc') {
+    const plain = { template: 'plain', turnSignal: '' } as const;
+    expectTemplate(run.task === 'conversations' ? run : plain, promptStyleFrom(json, where), where);
+  }
   return { dir, json, config, tokenizer, imageTokens: imageTokensOf(tokenizer, json), runtime };
-}
-
-/** A checkpoint that was trained with one template is not trained on with another. */
-function expectTemplate(run: Run, json: JsonObject, where: string): void {
-  const style = promptStyleFrom(json, where);
-  if (!style || run.task === 'ctc') return;
-  const { template, turnSignal } = run.task === 'conversations' ? run : { template: 'plain', turnSignal: '' };
-  if (template === style.template && turnSignal === style.turnSignal) return;
-  const shown = (of: { template: string; turnSignal: string }) =>
-    `template ${of.template}${of.turnSignal === '' ? '' : ` with turnSignal ${JSON.stringify(of.turnSignal)}`}`;
-  throw new InputError(
-    `${where}: was trained with ${shown(style)}, the run has ${shown({ template, turnSignal })}; set it in the run file, or take vary_template out of config.json to teach another`,
-  );
 }
 
 function trainerOptions(run: Run, steps: number): TrainerOptions {
