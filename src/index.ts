@@ -32,12 +32,26 @@ export { type LoadOptions, loadModel, type Model, type NodeOptModel, type NodeVa
 export { joinMpi, type MpiPeers } from './node/mpi.js';
 export { type QuantizedCheckpoint, type QuantizeOptions, quantizeCheckpoint } from './node/quantize.js';
 export {
+  type DuplicateGroup,
+  type DuplicateOptions,
+  type OpenIndexOptions,
+  openIndex,
+  type PictureIndex,
+  type SearchHit,
+  type SearchOptions,
+  type SearchQuery,
+} from './node/search/picture-index.js';
+export type { UpdateOptions, UpdateReport } from './node/search/update-index.js';
+export {
   createModelTrainer as createTrainer,
   type ModelTrainer,
   type ModelTrainerOptions,
   type TrainingDataset,
   type TrainRunOptions,
 } from './node/training/model-trainer.js';
+export type { Condition } from './search/conditions.js';
+export { type FuseOptions, fuseRankings } from './search/fuse.js';
+export type { PictureInfo } from './search/picture.js';
 export type { PromptStyle } from './text/prompt-style.js';
 export type { ReadingBatch } from './train/tasks.js';
 export { NotFiniteError, type StepResult } from './train/trainer.js';

@@ -1,7 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { InputError, messageOf } from '../core/errors.js';
+import { drawHeatMap } from '../image/heat-map.js';
 import { type Classification, defaultTemplate } from '../infer/labels.js';
 import { templateSets } from '../infer/template-sets.js';
+import { writePng } from '../node/write-png.js';
 import type { Arguments } from './arguments.js';
 import { clipOptions, openClipModel } from './clip-options.js';
 import { type Command, type Io, statusLine } from './command.js';
@@ -26,6 +28,11 @@ export const classifyCommand: Command = {
       help: 'a set of such texts, averaged',
     },
     top: { type: 'string', value: 'N', help: 'labels to print per image (5)' },
+    where: {
+      type: 'string',
+      value: 'FILE',
+      help: 'draw where in the image its best label is, as a PNG; for one image',
+    },
     json: { type: 'boolean', help: 'one JSON document per image, a line each' },
   },
   run: classify,
@@ -62,6 +69,8 @@ async function classify(args: Arguments, io: Io): Promise<number> {
   const labels = labelsOf(args);
   const template = templatesOf(args);
   const top = args.count('top') ?? 5;
+  const where = args.text('where');
+  if (where !== undefined && args.positionals.length > 1) throw new InputError('--where: name one image');
   const status = statusLine(io);
   status('loading');
   const model = await openClipModel('classify', args);
@@ -74,6 +83,10 @@ async function classify(args: Arguments, io: Io): Promise<number> {
       const ranked = await classifier.classify(image.pixels, { signal: io.signal });
       status('');
       print(image.name, ranked.slice(0, top), args, io);
+      if (where === undefined) continue;
+      const texts = template.map((text) => text.replaceAll('{}', () => ranked[0].label));
+      const { similarities, region } = await model.locate(image.pixels, texts, options);
+      await writePng(where, drawHeatMap(image.pixels, similarities, region));
     }
     return images.failed() > 0 ? 3 : 0;
   } finally {

@@ -18,9 +18,12 @@ export const clipOptions: OptionSpecs = {
   truncate: { type: 'boolean', help: 'cut texts that are too long, instead of refusing them' },
 };
 
-/** Opens the model that the options name. Throws InputError for one that is not of CLIP's family. */
-export async function openClipModel(command: string, args: Arguments): Promise<NodeClipModel> {
-  const dir = args.text('model');
+/**
+ * Opens the model that the options name, else `other`. Throws InputError where neither names one, and for one that is not of CLIP's
+ * family.
+ */
+export async function openClipModel(command: string, args: Arguments, other?: string): Promise<NodeClipModel> {
+  const dir = args.text('model') ?? other;
   if (dir === undefined) throw new InputError(`${command}: name a CLIP checkpoint directory with --model`);
   const model = await loadModel(dir, loadOptionsOf(args));
   if (model.kind === 'clip') return model;

@@ -8,17 +8,21 @@ import { dataCommand } from './data.js';
 import { doctorCommand } from './doctor.js';
 import { embedCommand } from './embed.js';
 import { evaluateCommand } from './evaluate.js';
+import { indexCommand } from './index-pictures.js';
 import { initCommand } from './init.js';
 import { inspectCommand } from './inspect.js';
 import { pullCommand } from './pull.js';
 import { quantizeCommand } from './quantize.js';
 import { readCommand } from './read.js';
+import { searchCommand } from './search.js';
 import { trainCommand } from './train.js';
 
 const commands: Readonly<Record<string, Command>> = {
   read: readCommand,
   classify: classifyCommand,
   embed: embedCommand,
+  index: indexCommand,
+  search: searchCommand,
   evaluate: evaluateCommand,
   data: dataCommand,
   train: trainCommand,

@@ -9,7 +9,7 @@ import {
   numberField,
 } from '../core/json.js';
 import type { Tensor } from '../core/tensor.js';
-import { black, crop, type Pixels, pad, type Size } from './pixels.js';
+import { type Box, black, crop, type Pixels, pad, type Size } from './pixels.js';
 import { type PillowFilter, pillowFilters, resizePillow } from './resize-pillow.js';
 
 /** One number per colour channel. */
@@ -122,6 +122,15 @@ function cropRange(length: number, wanted: number, canvas: number): readonly [nu
   const begin = Math.ceil((canvas - length) / 2);
   const start = length >= wanted ? Math.floor((length - wanted) / 2) : Math.trunc((length - wanted) / 2);
   return [Math.max(0, start + begin), Math.min(canvas, start + begin + wanted), begin];
+}
+
+/** The part of an image that the tower sees, in the image's own pixels; it may reach beyond it where it is padded. */
+export function seenRegion(image: Pixels, processor: ClipProcessor): Box {
+  const resized = targetSize(image, processor.resize) ?? image;
+  const seen = processor.crop ?? resized;
+  const [x, y] = [image.width / resized.width, image.height / resized.height];
+  const [left, top] = [(resized.width - seen.width) / 2, (resized.height - seen.height) / 2];
+  return { left: left * x, top: top * y, width: seen.width * x, height: seen.height * y };
 }
 
 /** An image as CLIP's tower takes it: float32 [3, H, W]. */

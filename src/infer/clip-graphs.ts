@@ -7,9 +7,9 @@ import {
   type Scope,
   type Value,
 } from '../graph/builder.js';
-import { type ClipConfig, clipLogits, clipText, clipVision, type TextInputs } from '../models/clip.js';
+import { type ClipConfig, clipLogits, clipPatches, clipText, clipVision, type TextInputs } from '../models/clip.js';
 import { causalBias } from '../models/opt.js';
-import { type SiglipConfig, siglipLogits, siglipText, siglipVision } from '../models/siglip.js';
+import { type SiglipConfig, siglipLogits, siglipPatches, siglipText, siglipVision } from '../models/siglip.js';
 import { sigmoidLoss, symmetricCrossEntropy } from '../nn/contrastive-loss.js';
 import { l2Normalize } from '../nn/normalize.js';
 
@@ -52,6 +52,20 @@ export function imageGraph(
   const builder = createGraphBuilder('image', { ...fusedLowering, weightBits });
   const pixels = builder.input('pixelValues', 'float32', ['images', config.vision.channels, height, width]);
   builder.output('embeds', imageEmbeds(builder.root, pixels, config));
+  return builder.finish();
+}
+
+/** Pixels [images, 3, H, W] to a unit vector for every patch [images, h·w, E], `embeds`. */
+export function patchGraph(
+  config: TwoTowerConfig,
+  [height, width]: ImageSize,
+  weightBits: Lowering['weightBits'] = 32,
+): Graph {
+  const builder = createGraphBuilder('patches', { ...fusedLowering, weightBits });
+  const { root } = builder;
+  const pixels = builder.input('pixelValues', 'float32', ['images', config.vision.channels, height, width]);
+  const patches = config.family === 'clip' ? clipPatches(root, pixels, config) : siglipPatches(root, pixels, config);
+  builder.output('embeds', l2Normalize(root, patches));
   return builder.finish();
 }
 

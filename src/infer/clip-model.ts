@@ -1,13 +1,13 @@
 import { InputError } from '../core/errors.js';
 import type { Tensor } from '../core/tensor.js';
-import { type ClipProcessor, processClip } from '../image/clip-processor.js';
-import type { Pixels } from '../image/pixels.js';
+import { type ClipProcessor, processClip, seenRegion } from '../image/clip-processor.js';
+import type { Box, Pixels } from '../image/pixels.js';
 import type { Runtime, Session, WeightLoader } from '../runtime/runtime.js';
 import { padRows } from '../text/collate.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import { type ClipForwardInput, type ClipForwardOutput, checkPixels, clipForward, textFeeds } from './clip-forward.js';
-import { imageGraph, similarityGraph, type TwoTowerConfig, textGraph } from './clip-graphs.js';
-import { type Classification, type LabelOptions, rankLabels, writeLabels } from './labels.js';
+import { imageGraph, patchGraph, similarityGraph, type TwoTowerConfig, textGraph } from './clip-graphs.js';
+import { averageGroups, type Classification, type LabelOptions, rankLabels, writeLabels } from './labels.js';
 import { type Precision, weightBits } from './quantize.js';
 
 /** What a two-tower model is made of; the platform supplies it. */
@@ -37,6 +37,14 @@ export interface RunSignal {
   readonly signal?: AbortSignal;
 }
 
+/** How like a text the patches of an image are. */
+export interface Located {
+  /** Cosines, float32 [rows, columns] of patches. */
+  readonly similarities: Tensor<'float32'>;
+  /** The part of the image that the patches cover, in its pixels. */
+  readonly region: Box;
+}
+
 /** Labels embedded once, for many images. */
 export interface Classifier {
   readonly labels: readonly string[];
@@ -48,15 +56,21 @@ export interface ClipModel {
   readonly kind: 'clip';
   readonly config: TwoTowerConfig;
   readonly tokenizer: Tokenizer | undefined;
+  readonly processor: ClipProcessor;
+  readonly precision: Precision;
   /** Unit vectors float32 [images, E]. */
   embedImages(images: readonly Pixels[], options?: RunSignal): Promise<Tensor<'float32'>>;
   /** The same for pixels that are prepared: float32 [images, 3, H, W]. */
   embedPixels(pixelValues: Tensor, options?: RunSignal): Promise<Tensor<'float32'>>;
+  /** A unit vector for every patch of prepared pixels: float32 [images, h·w, E]. */
+  embedPatches(pixelValues: Tensor, options?: RunSignal): Promise<Tensor<'float32'>>;
   embedTexts(texts: readonly string[], options?: TextOptions & RunSignal): Promise<TextEmbeds>;
   /** Scaled similarities of unit vectors: [images, texts]. */
   similarities(images: Tensor, texts: Tensor): Promise<Tensor<'float32'>>;
   createClassifier(labels: readonly string[], options?: LabelOptions & RunSignal): Promise<Classifier>;
   classify(image: Pixels, labels: readonly string[], options?: LabelOptions & RunSignal): Promise<Classification[]>;
+  /** Where in an image a text is: how like it each patch is. Several texts are averaged. */
+  locate(image: Pixels, text: string | readonly string[], options?: TextOptions & RunSignal): Promise<Located>;
   forward(input: ClipForwardInput): Promise<ClipForwardOutput>;
   dispose(): Promise<void>;
 }
@@ -79,6 +93,8 @@ function createSessions({ config, runtime, weights, precision }: ClipParts) {
   return {
     image: (size: readonly [number, number]) =>
       get('image', size.join('×'), () => runtime.compile(imageGraph(config, size, bits), { weights })),
+    patches: (size: readonly [number, number]) =>
+      get('patches', size.join('×'), () => runtime.compile(patchGraph(config, size, bits), { weights })),
     text: () => get('text', '', () => runtime.compile(textGraph(config, bits), { weights })),
     similarity: () => get('similarity', '', () => runtime.compile(similarityGraph(config), { weights })),
     dispose: async () => {
@@ -157,6 +173,8 @@ function paddedFeeds(config: TwoTowerConfig, rows: readonly (readonly number[])[
   );
 }
 
+type ImageSession = (size: readonly [number, number]) => Promise<Session>;
+
 /** The towers, run one batch after the other. */
 function createTowers(parts: ClipParts) {
   const { config, processor, tokenizer } = parts;
@@ -168,18 +186,21 @@ function createTowers(parts: ClipParts) {
     if (disposed) throw new InputError('this model was disposed');
   };
 
-  const embedPixels: ClipModel['embedPixels'] = async (pixels, options = {}) => {
+  const embedWith = async (pixels: Tensor, open: ImageSession, options: RunSignal): Promise<Tensor<'float32'>> => {
     expectAlive();
     const size = checkPixels(config, pixels);
     const count = pixels.shape[0];
     const embeds: Tensor[] = [];
     for (let at = 0; at < count; at += batchSize) {
       const pixelValues = rowsOf(pixels, at, Math.min(count, at + batchSize));
-      const run = async () => (await sessions.image(size)).run({ pixelValues }, options);
+      const run = async () => (await open(size)).run({ pixelValues }, options);
       embeds.push((await enqueue(run))['embeds']);
     }
-    return stack(embeds, [count, embedWidth]);
+    return stack(embeds, [count, ...embeds[0].shape.slice(1)]);
   };
+  const embedPixels: ClipModel['embedPixels'] = (pixels, options = {}) => embedWith(pixels, sessions.image, options);
+  const embedPatches: ClipModel['embedPatches'] = (pixels, options = {}) =>
+    embedWith(pixels, sessions.patches, options);
 
   const embedImages: ClipModel['embedImages'] = async (images, options) => {
     if (images.length === 0) throw new InputError('images: expected at least one');
@@ -222,12 +243,12 @@ function createTowers(parts: ClipParts) {
     await enqueue(sessions.dispose);
     parts.close();
   };
-  return { embedPixels, embedImages, embedTexts, similarities, expectAlive, dispose };
+  return { embedPixels, embedPatches, embedImages, embedTexts, similarities, expectAlive, dispose };
 }
 
 /** A CLIP or SigLIP model. */
 export function createClipModel(parts: ClipParts): ClipModel {
-  const { config, runtime, weights, tokenizer } = parts;
+  const { config, runtime, weights, tokenizer, processor, precision } = parts;
   const { expectAlive, ...towers } = createTowers(parts);
   const { embedImages, embedTexts, similarities } = towers;
 
@@ -243,12 +264,29 @@ export function createClipModel(parts: ClipParts): ClipModel {
     };
   };
 
+  const locate: ClipModel['locate'] = async (image, text, options = {}) => {
+    const texts = typeof text === 'string' ? [text] : text;
+    const { data: words } = averageGroups(await embedTexts(texts, options), texts.length);
+    const pixels = processClip(image, processor);
+    const { patchSize } = config.vision;
+    const [rows, columns] = pixels.shape.slice(1).map((side) => Math.floor(side / patchSize));
+    const { data: patches } = await towers.embedPatches({ ...pixels, shape: [1, ...pixels.shape] }, options);
+    const cosines = Float32Array.from({ length: rows * columns }, (_, patch) =>
+      words.reduce((sum, x, i) => sum + x * patches[patch * words.length + i], 0),
+    );
+    const similarities: Tensor<'float32'> = { dtype: 'float32', shape: [rows, columns], data: cosines };
+    return { similarities, region: seenRegion(image, processor) };
+  };
+
   return {
     kind: 'clip',
     config,
     tokenizer,
+    processor,
+    precision,
     ...towers,
     createClassifier,
+    locate,
     classify: async (image, labels, options) => (await createClassifier(labels, options)).classify(image, options),
     forward: (input) => {
       expectAlive();

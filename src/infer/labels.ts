@@ -45,7 +45,7 @@ export function writeLabels(
 }
 
 /** The unit vector of the mean of every `size` rows (openai/CLIP, notebook on prompt engineering). */
-function averageGroups({ shape: [rows, width], data }: Tensor<'float32'>, size: number): Tensor<'float32'> {
+export function averageGroups({ shape: [rows, width], data }: Tensor<'float32'>, size: number): Tensor<'float32'> {
   const count = rows / size;
   const out = new Float32Array(count * width);
   for (let group = 0; group < count; group++) {

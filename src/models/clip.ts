@@ -12,7 +12,7 @@ import { interpolateGrid } from '../nn/interpolate.js';
 import { layerNorm } from '../nn/layer-norm.js';
 import { linear } from '../nn/linear.js';
 import { patchEmbed } from '../nn/patch-embed.js';
-import { type EncoderConfig, encoderConfigFrom, encoderLayers } from './transformer-encoder.js';
+import { type EncoderConfig, encoderConfigFrom, encoderLayers, encoderLayersInPlace } from './transformer-encoder.js';
 
 export interface TextTowerConfig extends EncoderConfig {
   readonly vocabSize: number;
@@ -169,6 +169,17 @@ export function clipVision(root: Scope, pixels: Value, config: ClipConfig): Valu
   const classRow = reshape(s, slice(s, last, 1, 0, 1), [last.shape[0], width]);
   const pooled = layerNorm(s.at('post_layernorm'), classRow, { epsilon });
   return root.tap('image_features', linear(root.at('visual_projection'), pooled, config.embedWidth, { bias: false }));
+}
+
+/** Every patch of images [B, 3, H, W] by itself in the common space, not yet of unit length: [B, h·w, embedWidth]. */
+export function clipPatches(root: Scope, pixels: Value, config: ClipConfig): Value {
+  const s = root.at('vision_model');
+  const { epsilon } = config.vision;
+  const x = layerNorm(s.at('pre_layrnorm'), embedPatches(s.at('embeddings'), pixels, config.vision), { epsilon });
+  const last = encoderLayersInPlace(s, x, config.vision);
+  const patches = slice(s, last, 1, 1, Number(last.shape[1])); // without the class row
+  const placed = layerNorm(s.at('post_layernorm'), patches, { epsilon });
+  return linear(root.at('visual_projection'), placed, config.embedWidth, { bias: false });
 }
 
 /** The class row, then the patches, with their positions: [B, 1 + h·w, C]. */

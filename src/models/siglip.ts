@@ -85,6 +85,20 @@ export function siglipVision(root: Scope, pixels: Value, config: SiglipConfig): 
   return root.tap('image_features', poolingHead(s.at('head'), last, config.vision));
 }
 
+/**
+ * Every patch of images [B, 3, H, W] by itself in the common space, not yet of unit length: [B, h·w, C]. It is what the head gives
+ * for one patch alone.
+ */
+export function siglipPatches(root: Scope, pixels: Value, config: SiglipConfig): Value {
+  const s = root.at('vision_model');
+  const hidden = encoderLayers(s, embedPatches(s.at('embeddings'), pixels, config.vision), config.vision);
+  const last = layerNorm(s.at('post_layernorm'), hidden, config.vision);
+  const [head, at] = [s.at('head'), s.at('head').at('attention')];
+  const { weights, biases } = headProjections(at, config.vision.width);
+  // One key: the softmax is 1, and attention gives its value.
+  return headOutput(head, linearWith(at, last, weights[2], biases[2]), config.vision);
+}
+
 function embedPatches(s: Scope, pixels: Value, { width, patchSize, imageSize }: VisionTowerConfig): Value {
   const patches = patchEmbed(s, s.at('patch_embedding'), pixels, {
     width,
@@ -101,19 +115,26 @@ function embedPatches(s: Scope, pixels: Value, { width, patchSize, imageSize }: 
 function poolingHead(s: Scope, x: Value, config: VisionTowerConfig): Value {
   const { width, heads } = config;
   const at = s.at('attention');
-  const weights = split(
-    at,
-    at.parameter('in_proj_weight', [3 * width, width], normalInit(0.02)),
-    [width, width, width],
-    0,
-  );
-  const biases = split(at, at.parameter('in_proj_bias', [3 * width], zerosInit), [width, width, width], 0);
+  const { weights, biases } = headProjections(at, width);
   const probe = broadcastBatch(s, s.parameter('probe', [1, 1, width], normalInit(0.02)), x); // [B, 1, C]
   const [q, k, v] = [probe, x, x].map((input, i) => linearWith(at, input, weights[i], biases[i]));
-  const mixed = attention(at, q, k, v, { heads, scale: (width / heads) ** -0.5 });
-  const pooled = linear(at.at('out_proj'), mixed, width); // [B, 1, C]
-  const out = add(s, pooled, encoderMlp(s.at('mlp'), layerNorm(s.at('layernorm'), pooled, config), config));
-  return reshape(s, out, [x.shape[0], width]);
+  const mixed = attention(at, q, k, v, { heads, scale: (width / heads) ** -0.5 }); // [B, 1, C]
+  return reshape(s, headOutput(s, mixed, config), [x.shape[0], width]);
+}
+
+/** The projections to q, k and v, which are stored as one. */
+function headProjections(at: Scope, width: number) {
+  const thirds = [width, width, width];
+  return {
+    weights: split(at, at.parameter('in_proj_weight', [3 * width, width], normalInit(0.02)), thirds, 0),
+    biases: split(at, at.parameter('in_proj_bias', [3 * width], zerosInit), thirds, 0),
+  };
+}
+
+/** What follows the head's attention. Shape of `mixed`. */
+function headOutput(s: Scope, mixed: Value, config: VisionTowerConfig): Value {
+  const pooled = linear(s.at('attention').at('out_proj'), mixed, config.width);
+  return add(s, pooled, encoderMlp(s.at('mlp'), layerNorm(s.at('layernorm'), pooled, config), config));
 }
 
 /** Similarities of unit vectors [N, E] and [M, E], scaled and shifted: [N, M]. */

@@ -46,8 +46,24 @@ export function encoderLayers(tower: Scope, x: Value, config: EncoderConfig, bia
   return h;
 }
 
-function encoderLayer(s: Scope, x: Value, config: EncoderConfig, bias: Value | undefined): Value {
-  const h = add(s, x, selfAttention(s.at('self_attn'), layerNorm(s.at('layer_norm1'), x, config), config, bias));
+/**
+ * The same with a last layer where every position attends to itself alone: what stands in a place stays there (MaskCLIP, arXiv
+ * 2112.01071, section 3.2).
+ */
+export function encoderLayersInPlace(tower: Scope, x: Value, config: EncoderConfig): Value {
+  const last = config.layers - 1;
+  const h = encoderLayers(tower, x, { ...config, layers: last });
+  return encoderLayer(tower.at('encoder').at('layers').at(last), h, config, undefined, ownValue);
+}
+
+function encoderLayer(
+  s: Scope,
+  x: Value,
+  config: EncoderConfig,
+  bias: Value | undefined,
+  attend: typeof selfAttention = selfAttention,
+): Value {
+  const h = add(s, x, attend(s.at('self_attn'), layerNorm(s.at('layer_norm1'), x, config), config, bias));
   return add(s, h, encoderMlp(s.at('mlp'), layerNorm(s.at('layer_norm2'), h, config), config));
 }
 
@@ -55,6 +71,11 @@ function selfAttention(s: Scope, x: Value, { width, heads }: EncoderConfig, bias
   const [q, k, v] = ['q_proj', 'k_proj', 'v_proj'].map((name) => linear(s.at(name), x, width)); // [B, T, C] each
   const mixed = attention(s, q, k, v, { heads, scale: (width / heads) ** -0.5, ...(bias && { bias }) });
   return linear(s.at('out_proj'), mixed, width);
+}
+
+/** Attention of each position to itself alone. Shape of x. */
+function ownValue(s: Scope, x: Value, { width }: EncoderConfig): Value {
+  return linear(s.at('out_proj'), linear(s.at('v_proj'), x, width), width);
 }
 
 /** `fc1`, activation, `fc2`. Shape of x. */

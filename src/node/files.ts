@@ -29,7 +29,7 @@ export function fileSource(path: string): ByteSource {
 }
 
 /** As many of the bytes as there are; one system call reads at most 2 GiB. */
-function readRange(handle: number, offset: number, length: number): Uint8Array {
+export function readRange(handle: number, offset: number, length: number): Uint8Array {
   const bytes = new Uint8Array(length);
   let done = 0;
   while (done < length) {

@@ -1,9 +1,16 @@
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { InputError } from '../core/errors.js';
 import { asObject, isObject } from '../core/json.js';
 import { type ClipProcessor, clipProcessorFrom } from '../image/clip-processor.js';
 import { imageGraph, nativeSize, similarityGraph, type TwoTowerConfig, textGraph } from '../infer/clip-graphs.js';
-import { type ClipModel, type ClipParts, createClipModel, type RunSignal } from '../infer/clip-model.js';
+import {
+  type ClipModel,
+  type ClipParts,
+  createClipModel,
+  type Located,
+  type RunSignal,
+  type TextOptions,
+} from '../infer/clip-model.js';
 import type { Classification, LabelOptions } from '../infer/labels.js';
 import { type Precision, weightBits } from '../infer/quantize.js';
 import { checkpointLoader, type NamedWeights, nameWeights, requiredTensors } from '../infer/weights.js';
@@ -16,6 +23,7 @@ import type { Checkpoint } from '../weights/checkpoint.js';
 import { checkManifest } from '../weights/manifest.js';
 import { openWeights, readSiglipTokenizer, readTokenizer } from './checkpoint-dir.js';
 import { fileExists, readJson } from './files.js';
+import { hashTensors } from './hash-tensors.js';
 import { decodeImage, type ImageInput, type ImageLimits } from './images.js';
 
 type WithLimits = { readonly limits?: ImageLimits };
@@ -27,7 +35,13 @@ export interface NodeClassifier {
 }
 
 /** A CLIP model that takes images as paths, bytes or pixels. */
-export interface NodeClipModel extends Omit<ClipModel, 'embedImages' | 'createClassifier' | 'classify'> {
+export interface NodeClipModel extends Omit<ClipModel, 'embedImages' | 'createClassifier' | 'classify' | 'locate'> {
+  /** Where it was loaded from: an absolute path. */
+  readonly source: string;
+  /** Where its vectors are multiplied and compared. */
+  readonly runtime: Runtime;
+  /** SHA-256 of the weights, whatever files they are in. Reads all of them. */
+  hashWeights(): Promise<string>;
   embedImages(images: readonly ImageInput[], options?: RunSignal & WithLimits): ReturnType<ClipModel['embedImages']>;
   createClassifier(labels: readonly string[], options?: LabelOptions & RunSignal): Promise<NodeClassifier>;
   classify(
@@ -35,6 +49,11 @@ export interface NodeClipModel extends Omit<ClipModel, 'embedImages' | 'createCl
     labels: readonly string[],
     options?: LabelOptions & RunSignal & WithLimits,
   ): Promise<Classification[]>;
+  locate(
+    image: ImageInput,
+    text: string | readonly string[],
+    options?: TextOptions & RunSignal & WithLimits,
+  ): Promise<Located>;
 }
 
 /** A two-tower checkpoint: where its parts are. */
@@ -134,14 +153,20 @@ export async function loadClip(path: string, runtime: Runtime, precision: Precis
       close: () => checkpoint.dispose(),
       ...(tokenizer && { tokenizer }),
     };
-    return withImages(createClipModel(parts));
+    return withImages(createClipModel(parts), {
+      source: resolve(path),
+      runtime,
+      hashWeights: () => hashTensors(checkpoint),
+    });
   } catch (error) {
     checkpoint.dispose();
     throw error;
   }
 }
 
-function withImages(model: ClipModel): NodeClipModel {
+type Origin = Pick<NodeClipModel, 'source' | 'runtime' | 'hashWeights'>;
+
+function withImages(model: ClipModel, origin: Origin): NodeClipModel {
   const createClassifier: NodeClipModel['createClassifier'] = async (labels, options) => {
     const classifier = await model.createClassifier(labels, options);
     return {
@@ -151,12 +176,15 @@ function withImages(model: ClipModel): NodeClipModel {
   };
   return {
     ...model,
+    ...origin,
     createClassifier,
     embedImages: async (images, { limits, ...options } = {}) => {
       const pixels = [];
       for (const image of images) pixels.push(await decodeImage(image, limits));
       return model.embedImages(pixels, options);
     },
+    locate: async (image, text, { limits, ...options } = {}) =>
+      model.locate(await decodeImage(image, limits), text, options),
     classify: async (image, labels, { limits, ...options } = {}) =>
       model.classify(await decodeImage(image, limits), labels, options),
   };

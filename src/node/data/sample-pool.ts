@@ -1,9 +1,9 @@
-import { Worker } from 'node:worker_threads';
-import { InputError, VaryclipError } from '../../core/errors.js';
+import { InputError } from '../../core/errors.js';
 import type { ConversationRecord } from '../../data/conversations.js';
 import { type PreparedSample, prepareSample } from '../../data/sample.js';
+import { createWorkerPool } from '../worker-pool.js';
 import { openSampleOptions, type SamplePlan } from './sample-options.js';
-import type { SampleJob, SampleResult } from './sample-worker.js';
+import type { SampleJob } from './sample-worker.js';
 
 /** Prepares samples, in this thread or in others. */
 export interface SamplePool {
@@ -13,11 +13,8 @@ export interface SamplePool {
   dispose(): Promise<void>;
 }
 
-interface Waiting {
-  readonly job: SampleJob;
-  readonly resolve: (sample: PreparedSample) => void;
-  readonly reject: (error: Error) => void;
-}
+/** Samples a thread works on at once: one is decoded, outside of JavaScript, while another is resized. */
+const jobsPerThread = 2;
 
 /** A pool of `workers` threads; with 0 samples are prepared in this one. The results do not depend on the number. */
 export function createSamplePool(plan: SamplePlan, workers: number): SamplePool {
@@ -30,65 +27,12 @@ export function createSamplePool(plan: SamplePlan, workers: number): SamplePool 
   if (workers === 0) {
     return { padId, prepare: (record, index) => prepareSample(record, index, options), dispose: async () => undefined };
   }
-  return { padId, ...createThreads(plan, workers) };
-}
-
-/** Samples a thread works on at once: one is decoded, outside of JavaScript, while another is resized. */
-const jobsPerThread = 2;
-
-function createThreads(plan: SamplePlan, count: number): Omit<SamplePool, 'padId'> {
-  const queue: Waiting[] = [];
-  const running = new Map<number, Waiting>();
-  /** A thread stands here once for every job it could take. */
-  const free: Worker[] = [];
-  let nextId = 0;
-  let broken: Error | undefined;
-  const feed = () => {
-    while (queue.length > 0 && free.length > 0) {
-      const [worker, waiting] = [free.shift() as Worker, queue.shift() as Waiting];
-      running.set(waiting.job.id, waiting);
-      worker.ref();
-      worker.postMessage(waiting.job);
-    }
-  };
-  const fail = (error: Error) => {
-    broken ??= error;
-    for (const { reject } of [...queue.splice(0), ...running.values()]) reject(broken);
-    running.clear();
-  };
-  const threads = Array.from({ length: count }, () => {
-    const worker = new Worker(new URL('./sample-worker.js', import.meta.url), { workerData: plan });
-    worker.on('message', (result: SampleResult) => {
-      const waiting = running.get(result.id);
-      running.delete(result.id);
-      free.push(worker);
-      // An idle thread does not keep the process alive.
-      if (free.filter((other) => other === worker).length === jobsPerThread) worker.unref();
-      if (waiting) settle(waiting, result);
-      feed();
-    });
-    worker.on('error', (cause: unknown) => fail(new VaryclipError('data: a worker thread failed', { cause })));
-    worker.on('exit', () => fail(new VaryclipError('data: a worker thread ended')));
-    worker.unref();
-    return worker;
+  const { run, dispose } = createWorkerPool<SampleJob, PreparedSample>({
+    module: new URL('./sample-worker.js', import.meta.url),
+    data: plan,
+    threads: workers,
+    jobsPerThread,
+    name: 'data',
   });
-  for (let job = 0; job < jobsPerThread; job++) free.push(...threads);
-  return {
-    prepare: (record, globalIndex) =>
-      new Promise((resolve, reject) => {
-        if (broken) return reject(broken);
-        queue.push({ job: { id: nextId++, record, globalIndex }, resolve, reject });
-        feed();
-      }),
-    dispose: async () => {
-      broken ??= new InputError('data: this source was disposed');
-      await Promise.all(threads.map((worker) => worker.terminate()));
-    },
-  };
-}
-
-function settle({ resolve, reject }: Waiting, result: SampleResult): void {
-  if ('sample' in result) resolve(result.sample);
-  else if ('problem' in result) reject(new InputError(result.problem));
-  else reject(new VaryclipError(`data: ${result.failure}`));
+  return { padId, prepare: (record, globalIndex) => run({ record, globalIndex }), dispose };
 }

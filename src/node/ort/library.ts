@@ -70,8 +70,10 @@ export interface OrtLibrary {
   readonly call: OrtFunctions;
   /** Calls a function whose last argument receives a handle, and returns the handle. */
   create(name: keyof typeof functions, ...args: unknown[]): Pointer;
-  /** RunWithBinding on a thread of libuv's pool. */
-  runAsync(session: Pointer, options: Pointer, binding: Pointer): Promise<void>;
+  /** A call on a thread of libuv's pool: what takes long. Arguments must stay alive until it is settled. */
+  callAsync(name: keyof typeof functions, ...args: unknown[]): Promise<void>;
+  /** The same for a function whose last argument receives a handle. */
+  createAsync(name: keyof typeof functions, ...args: unknown[]): Promise<Pointer>;
   /** The execution providers the library was built with, in its own names; their own libraries may be missing. */
   readonly providers: readonly string[];
   readString(pointer: Pointer): string;
@@ -127,10 +129,10 @@ function bindLibrary(path: string): OrtLibrary {
     throw new Error(`ONNX Runtime ${name}: ${message}`);
   };
   const call: Record<string, Call> = {};
-  let run: KoffiFunc<Call> | undefined;
+  const bound = new Map<string, KoffiFunc<Call>>();
   for (const [name, [index, args]] of Object.entries(functions)) {
     const fn = native(index, 'void*', args);
-    if (name === 'RunWithBinding') run = fn;
+    bound.set(name, fn);
     call[name] = (...given) => check(name, fn(...given));
   }
   for (const [name, index] of Object.entries(releases)) {
@@ -141,6 +143,18 @@ function bindLibrary(path: string): OrtLibrary {
     call[name](...args, out);
     return out[0];
   };
+  const callAsync: OrtLibrary['callAsync'] = (name, ...args) =>
+    new Promise((resolve, reject) => {
+      bound.get(name)?.async(...args, (error: unknown, status: unknown) => {
+        try {
+          if (error) throw error;
+          check(name, status);
+          resolve();
+        } catch (cause) {
+          reject(cause as Error);
+        }
+      });
+    });
   return {
     path,
     version,
@@ -148,18 +162,12 @@ function bindLibrary(path: string): OrtLibrary {
     create,
     providers: availableProviders(native, check),
     readString: (pointer) => koffi.decode.string(pointer),
-    runAsync: (session, options, binding) =>
-      new Promise((resolve, reject) => {
-        run?.async(session, options, binding, (error: unknown, status: unknown) => {
-          try {
-            if (error) throw error;
-            check('Run', status);
-            resolve();
-          } catch (cause) {
-            reject(cause as Error);
-          }
-        });
-      }),
+    callAsync,
+    createAsync: async (name, ...args) => {
+      const out = [null] as unknown as [Pointer];
+      await callAsync(name, ...args, out);
+      return out[0];
+    },
   };
 }
 

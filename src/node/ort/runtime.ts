@@ -117,7 +117,7 @@ async function compile(graph: Graph, options: CompileOptions, device: Device, th
       );
     }
     const model = emitModel(graph);
-    const native = ort.create('CreateSessionFromArray', env.handle, model, model.length, sessionOptions);
+    const native = await ort.createAsync('CreateSessionFromArray', env.handle, model, model.length, sessionOptions);
     return wrapSession(graph, native, env.queue, () => {
       if (options.profilePath !== undefined) endProfiling(native);
     });

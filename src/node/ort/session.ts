@@ -199,7 +199,7 @@ async function runStoppable(session: Pointer, binding: Pointer, signal: AbortSig
   const stop = () => ort.call.RunOptionsSetTerminate(options);
   signal?.addEventListener('abort', stop, { once: true });
   try {
-    await ort.runAsync(session, options, binding);
+    await ort.callAsync('RunWithBinding', session, options, binding);
   } catch (error) {
     throwIfAborted(signal);
     throw error;

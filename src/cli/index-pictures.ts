@@ -1,0 +1,68 @@
+import { InputError } from '../core/errors.js';
+import { parseStore } from '../node/search/open-store.js';
+import { modelOfIndex, openIndex } from '../node/search/picture-index.js';
+import type { Arguments } from './arguments.js';
+import { clipOptions, openClipModel } from './clip-options.js';
+import { type Command, type Io, statusLine } from './command.js';
+import { apiKeyOf, storeOptions } from './store-options.js';
+
+const { truncate: _, ...modelOptions } = clipOptions;
+
+export const indexCommand: Command = {
+  summary: 'make pictures of a folder searchable, or bring an index up to date',
+  usage: 'varyclip index FOLDER --out INDEX --model DIR [options]      (again: only what is new or changed is read)',
+  options: {
+    ...modelOptions,
+    out: { type: 'string', short: 'o', value: 'INDEX', help: 'directory of the index' },
+    workers: { type: 'string', value: 'N', help: 'threads that decode pictures (all cores, at most 4)' },
+    store: {
+      type: 'string',
+      value: 'KIND',
+      help: 'of a new index: flat (files), lancedb, or http://host:6333/COLLECTION of a Qdrant server (flat)',
+    },
+    ...storeOptions,
+    json: { type: 'boolean', help: 'one JSON document' },
+  },
+  run: indexPictures,
+};
+
+async function indexPictures(args: Arguments, io: Io): Promise<number> {
+  const [folder, ...rest] = args.positionals;
+  if (folder === undefined || rest.length > 0) throw new InputError('index: name one folder of pictures');
+  const out = args.text('out');
+  if (out === undefined) throw new InputError('index: say where the index is to be: --out INDEX');
+  const [workers, store] = [args.count('workers'), args.text('store')];
+  const status = statusLine(io);
+  status('loading');
+  const model = await openClipModel('index', args, modelOfIndex(out));
+  try {
+    const index = await openIndex(out, {
+      model,
+      root: folder,
+      ...(store !== undefined && { store: parseStore(store) }),
+      ...apiKeyOf(args),
+    });
+    try {
+      const report = await index.update({
+        signal: io.signal,
+        ...(workers !== undefined && { workers }),
+        onProgress: ({ done, total, failed }) =>
+          status(`${done} of ${total} pictures${failed > 0 ? `, ${failed} failed` : ''}`),
+      });
+      status('');
+      for (const { reason } of report.failed) io.err(`varyclip: ${reason}\n`);
+      const { added, changed, removed, unchanged, failed } = report;
+      if (args.flag('json')) io.out(`${JSON.stringify(report)}\n`);
+      else
+        io.out(
+          `${added} added, ${changed} changed, ${removed} removed, ${unchanged} unchanged, ${failed.length} failed\n`,
+        );
+      return failed.length > 0 ? 3 : 0;
+    } finally {
+      await index.dispose();
+    }
+  } finally {
+    status('');
+    await model.dispose();
+  }
+}

@@ -1,0 +1,149 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { InputError, messageOf } from '../core/errors.js';
+import { modelOfIndex, openIndex, type PictureIndex, type SearchHit } from '../node/search/picture-index.js';
+import { thumbnailUri } from '../node/thumbnail.js';
+import { contactSheetHtml, type SheetPicture, type SheetSection } from '../output/contact-sheet.js';
+import type { Arguments } from './arguments.js';
+import { clipOptions, openClipModel } from './clip-options.js';
+import { type Command, type Io, statusLine } from './command.js';
+import { apiKeyOf, storeOptions } from './store-options.js';
+
+export const searchCommand: Command = {
+  summary: 'find pictures of an index by words, by a picture, or those that are alike',
+  usage: 'varyclip search INDEX "WORDS" [options]      varyclip search INDEX --duplicates',
+  options: {
+    ...clipOptions,
+    model: { ...clipOptions['model'], help: 'the model of the index, where it is no longer where it was' },
+    image: { type: 'string', short: 'i', value: 'FILE', multiple: true, help: 'a picture like those wanted' },
+    text: { type: 'string', value: 'TEXT', multiple: true, help: 'words beside the others; may be repeated' },
+    minus: { type: 'string', value: 'TEXT', multiple: true, help: 'words that are taken away; may be repeated' },
+    top: { type: 'string', value: 'N', help: 'pictures to print (10)' },
+    where: {
+      type: 'string',
+      value: 'TEXT',
+      multiple: true,
+      help: 'size>10000, width>=640, modified>2024-05-31, path~*.png …, with "and" between',
+    },
+    exact: { type: 'boolean', help: 'look at every picture, also of a large index' },
+    duplicates: { type: 'boolean', help: 'groups of pictures that are alike' },
+    threshold: { type: 'string', value: 'X', help: 'cosine from which on they are alike (0.95)' },
+    json: { type: 'boolean', help: 'one JSON document per picture or group, a line each' },
+    ...storeOptions,
+    html: { type: 'string', value: 'FILE', help: 'write a page with thumbnails' },
+  },
+  run: search,
+};
+
+async function search(args: Arguments, io: Io): Promise<number> {
+  const [dir, ...words] = args.positionals;
+  if (dir === undefined) throw new InputError('search: name an index and what to look for');
+  if (words.length > 1) throw new InputError('search: put the words in quotes');
+  const duplicates = args.flag('duplicates');
+  const texts = [...words, ...args.texts('text')];
+  const isQuery = texts.length + args.texts('image').length + args.texts('minus').length > 0;
+  if (duplicates === isQuery) {
+    throw new InputError('search: give words, --image FILE or --text TEXT to look for, or --duplicates');
+  }
+  if (modelOfIndex(dir) === undefined) {
+    throw new InputError(`${dir}: there is no index; make one: varyclip index FOLDER --out ${dir}`);
+  }
+  return duplicates ? findDuplicates(dir, args, io) : findPictures(dir, texts, args, io);
+}
+
+async function findPictures(dir: string, texts: readonly string[], args: Arguments, io: Io): Promise<number> {
+  const query = { text: texts, image: args.texts('image'), minus: args.texts('minus') };
+  const top = args.count('top');
+  const options = { where: whereOf(args), exact: args.flag('exact'), truncate: args.flag('truncate') };
+  const status = statusLine(io);
+  status('loading');
+  const model = await openClipModel('search', args, modelOfIndex(dir));
+  let index: PictureIndex | undefined;
+  try {
+    index = await openIndex(dir, { model, ...apiKeyOf(args) });
+    const hits = await index.search(query, { ...options, signal: io.signal, ...(top !== undefined && { top }) });
+    status('');
+    for (const hit of hits) printHit(hit, args, io);
+    const html = args.text('html');
+    if (html === undefined) return 0;
+    const notes = ({ score, width, height }: SearchHit) => [`${score.toFixed(4)}, ${width} × ${height}`];
+    const shown = hits.map((hit) => ({ name: hit.path, file: hit.file, notes: notes(hit) }));
+    const title = [...texts, ...query.image, ...query.minus.map((text) => `without ${text}`)].join(', ');
+    return await writeSheet(html, title, [{ heading: '', pictures: shown }], io);
+  } finally {
+    status('');
+    await index?.dispose();
+    await model.dispose();
+  }
+}
+
+const whereOf = (args: Arguments): string | readonly [] => {
+  const given = args.texts('where');
+  return given.length === 0 ? [] : given.join(' and ');
+};
+
+function printHit(hit: SearchHit, args: Arguments, io: Io): void {
+  if (args.flag('json')) io.out(`${JSON.stringify({ ...hit, modified: new Date(hit.modified).toISOString() })}\n`);
+  else io.out(`${hit.score.toFixed(4)}\t${hit.file}\n`);
+}
+
+async function findDuplicates(dir: string, args: Arguments, io: Io): Promise<number> {
+  const threshold = args.number('threshold');
+  const index = await openIndex(dir, apiKeyOf(args));
+  const status = statusLine(io);
+  try {
+    const groups = await index.duplicates({
+      where: whereOf(args),
+      ...(threshold !== undefined && { threshold }),
+      onProgress: (done) => status(`comparing, ${done} pictures done`),
+    });
+    status('');
+    for (const { similarity, pictures } of groups) {
+      const files = pictures.map(({ path }) => join(index.root, path));
+      if (args.flag('json')) io.out(`${JSON.stringify({ similarity, files })}\n`);
+      else io.out(`${similarity.toFixed(4)}\t${files.join('\t')}\n`);
+    }
+    const html = args.text('html');
+    if (html === undefined) return 0;
+    const sections = groups.map(({ similarity, pictures }) => ({
+      heading: `${pictures.length} pictures, similarity from ${similarity.toFixed(4)}`,
+      pictures: pictures.map(({ path, width, height, size }) => ({
+        name: path,
+        file: join(index.root, path),
+        notes: [`${width} × ${height}, ${size} bytes`],
+      })),
+    }));
+    return await writeSheet(html, 'Pictures that are alike', sections, io);
+  } finally {
+    status('');
+    await index.dispose();
+  }
+}
+
+type Listed = Omit<SheetPicture, 'thumbnail'> & { readonly file: string };
+
+/** A contact sheet; pictures that cannot be read any more are reported and left out. Returns the exit code. */
+async function writeSheet(
+  path: string,
+  title: string,
+  sections: readonly { readonly heading: string; readonly pictures: readonly Listed[] }[],
+  io: Io,
+): Promise<number> {
+  let failed = 0;
+  const sheet: SheetSection[] = [];
+  for (const { heading, pictures } of sections) {
+    const shown: SheetPicture[] = [];
+    for (const { name, file, notes } of pictures) {
+      try {
+        shown.push({ name, notes, thumbnail: await thumbnailUri(file) });
+      } catch (error) {
+        if (!(error instanceof InputError)) throw error;
+        failed++;
+        io.err(`varyclip: ${messageOf(error)}\n`);
+      }
+    }
+    sheet.push({ heading, pictures: shown });
+  }
+  await writeFile(path, contactSheetHtml(title, sheet));
+  return failed > 0 ? 3 : 0;
+}

@@ -1,0 +1,313 @@
+import { stat } from 'node:fs/promises';
+import { join, relative, resolve, sep } from 'node:path';
+import { InputError, messageOf } from '../../core/errors.js';
+import { type Condition, matcherOf, parseConditions } from '../../search/conditions.js';
+import { groupDuplicates } from '../../search/duplicates.js';
+import { createProductKernel } from '../../search/kernel.js';
+import type { PictureInfo } from '../../search/picture.js';
+import { combineQuery, expectWords, type QueryPart } from '../../search/query.js';
+import type { VectorStore } from '../../search/store.js';
+import { makeDirectoryAtomic } from '../atomic.js';
+import type { ImageInput } from '../images.js';
+import type { NodeClipModel } from '../load-clip.js';
+import { takeLock } from '../lock.js';
+import { createRuntime } from '../ort/runtime.js';
+import { createQueue } from '../ort/session.js';
+import { findPictures } from './find-pictures.js';
+import { expectIdentity, identityOf } from './identity.js';
+import { type IndexManifest, readManifest, writeManifest } from './manifest.js';
+import { openStore, type StoreChoice, type StoreTuning } from './open-store.js';
+import { type UpdateOptions, type UpdateReport, updateStore } from './update-index.js';
+
+export interface OpenIndexOptions extends StoreTuning {
+  /** Embeds pictures and queries. Without it vectors and duplicates can still be searched. */
+  readonly model?: NodeClipModel;
+  /** The folder of the pictures. Makes an index where there is none; for one that is there it must be the same folder. */
+  readonly root?: string;
+  /** What keeps the vectors of a new index. Default: files. */
+  readonly store?: StoreChoice;
+}
+
+/** What to look for: everything in it is added up, what `minus` has is taken away. */
+export interface SearchQuery {
+  readonly text?: string | readonly string[];
+  readonly image?: ImageInput | readonly ImageInput[];
+  readonly minus?: string | readonly string[];
+  /** A unit vector of the model's space. */
+  readonly vector?: Float32Array;
+}
+
+export interface SearchOptions {
+  /** Most hits. Default 10. */
+  readonly top?: number;
+  /** Conditions on metadata, as text (`size>10000 and path~holiday/*`) or parsed. */
+  readonly where?: string | readonly Condition[];
+  /** Looks at every vector also where there are lists. Default false. */
+  readonly exact?: boolean;
+  /** Cut texts that are too long for the model. Default false. */
+  readonly truncate?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+/** A picture found: what is known of it, and where it is. */
+export interface SearchHit extends PictureInfo {
+  /** The cosine of picture and query. */
+  readonly score: number;
+  readonly file: string;
+}
+
+export interface DuplicateOptions {
+  /** The cosine from which on pictures are alike. Default 0.95. */
+  readonly threshold?: number;
+  readonly where?: SearchOptions['where'];
+  readonly onProgress?: (done: number) => void;
+}
+
+/** Pictures that are alike. */
+export interface DuplicateGroup {
+  readonly pictures: readonly PictureInfo[];
+  /** The lowest cosine of the pairs that brought them together. */
+  readonly similarity: number;
+}
+
+/** Pictures of a folder, searched by their vectors. Many processes may search; one may change it, from its first change on. */
+export interface PictureIndex {
+  readonly root: string;
+  pictures(): Promise<readonly PictureInfo[]>;
+  /** Brings all of the folder in, and takes out what is gone from it. */
+  update(options?: UpdateOptions): Promise<UpdateReport>;
+  /** Brings these files of the folder in; paths within it or absolute ones. */
+  add(paths: readonly string[], options?: UpdateOptions): Promise<UpdateReport>;
+  /** Takes pictures out. Returns how many were there. */
+  remove(paths: readonly string[]): Promise<number>;
+  /** Words, or a query of several parts: hits by falling score. */
+  search(query: string | SearchQuery, options?: SearchOptions): Promise<SearchHit[]>;
+  duplicates(options?: DuplicateOptions): Promise<DuplicateGroup[]>;
+  dispose(): Promise<void>;
+}
+
+const lockFile = 'lock';
+
+/** Where the model of an index was loaded from; undefined where there is no index. */
+export const modelOfIndex = (dir: string): string | undefined => readManifest(dir)?.model;
+
+/**
+ * Opens the index in `dir`, or with `root` begins one. Throws InputError where the model or its preprocessing is not that which
+ * the vectors were made with.
+ */
+export async function openIndex(dir: string, options: OpenIndexOptions = {}): Promise<PictureIndex> {
+  const { model, listsFrom, probes, apiKey } = options;
+  const manifest = readManifest(dir) ?? (await createManifest(dir, options));
+  expectRoot(manifest, options, dir);
+  if (model) expectIdentity(manifest.identity, await identityOf(model), dir);
+  const { dimension } = manifest.identity;
+  const runtime = model?.runtime ?? createRuntime();
+  const kernel = createProductKernel(runtime, dimension);
+  const open = (write: boolean) =>
+    openStore(dir, manifest.store, {
+      dimension,
+      kernel,
+      write,
+      ...(listsFrom !== undefined && { listsFrom }),
+      ...(probes !== undefined && { probes }),
+      ...(apiKey !== undefined && { apiKey }),
+    });
+  const holder = createHolder(await open(false), () => open(true), dir);
+  const root = manifest.root;
+  const expectModel = (what: string): NodeClipModel => {
+    if (model) return model;
+    throw new InputError(`${dir}: ${what} needs the model the index was made with: openIndex(dir, { model })`);
+  };
+  const { store } = holder;
+  return {
+    root,
+    pictures: () => store.list(),
+    update: async (update) => {
+      const target = { store, model: expectModel('adding pictures'), root, whole: true };
+      const found = await findPictures(root);
+      await holder.write();
+      return updateStore(target, found, update);
+    },
+    add: async (paths, update) => {
+      const target = { store, model: expectModel('adding pictures'), root, whole: false };
+      const found = await Promise.all(paths.map((path) => pictureOf(root, path)));
+      await holder.write();
+      return updateStore(target, found, update);
+    },
+    remove: async (paths) => {
+      await holder.write();
+      const removed = await store.remove(paths.map((path) => pathWithin(root, path)));
+      await store.optimize();
+      return removed;
+    },
+    search: async (query, { top = 10, where = [], exact = false, ...run } = {}) => {
+      if (!Number.isInteger(top) || top < 1) throw new InputError(`top: expected a whole number above 0, got ${top}`);
+      const conditions = conditionsOf(where);
+      const vector = await embedQuery(query, expectModel, run, dimension);
+      const hits = await store.search(vector, { top, where: conditions, exact });
+      return hits.map(({ score, info }) => ({ ...info, score, file: join(root, info.path) }));
+    },
+    duplicates: async ({ threshold = 0.95, where = [], onProgress } = {}) => {
+      const infos = (await store.list()).filter(matcherOf(conditionsOf(where)));
+      const paths = infos.map(({ path }) => path);
+      const own = createProductKernel(runtime, dimension);
+      try {
+        const rows = {
+          count: paths.length,
+          read: (start: number, end: number) => store.vectors(paths.slice(start, end)),
+        };
+        const groups = await groupDuplicates(own, rows, threshold, onProgress);
+        return groups.map(({ rows: group, similarity }) => ({ similarity, pictures: group.map((row) => infos[row]) }));
+      } finally {
+        await own.dispose();
+      }
+    },
+    dispose: async () => {
+      await holder.dispose();
+      await kernel.dispose();
+    },
+  };
+}
+
+async function createManifest(dir: string, { model, root, store, apiKey }: OpenIndexOptions): Promise<IndexManifest> {
+  if (root === undefined) {
+    throw new InputError(`${dir}: there is no index; make one: varyclip index FOLDER --out ${dir}`);
+  }
+  if (!model) throw new InputError(`${dir}: a new index needs a model`);
+  const facts = await stat(root).catch((cause: unknown) => {
+    throw new InputError(`${root}: expected a folder of pictures: ${messageOf(cause)}`, { cause });
+  });
+  if (!facts.isDirectory()) throw new InputError(`${root}: expected a folder of pictures, got a file`);
+  const manifest: IndexManifest = {
+    identity: await identityOf(model),
+    root: resolve(root),
+    model: model.source,
+    store: store ?? { kind: 'flat' },
+  };
+  await makeDirectoryAtomic(dir, async (made) => {
+    const kernel = createProductKernel(model.runtime, manifest.identity.dimension);
+    const begun = await openStore(made, manifest.store, {
+      dimension: kernel.dimension,
+      kernel,
+      write: true,
+      ...(apiKey !== undefined && { apiKey }),
+    });
+    await begun.dispose();
+    await kernel.dispose();
+    writeManifest(made, manifest);
+  });
+  return manifest;
+}
+
+function expectRoot(manifest: IndexManifest, { root, store }: OpenIndexOptions, dir: string): void {
+  if (root !== undefined && resolve(root) !== manifest.root) {
+    throw new InputError(
+      `${dir}: is an index of ${manifest.root}, not of ${resolve(root)}; name another place with --out`,
+    );
+  }
+  if (store !== undefined && JSON.stringify(store) !== JSON.stringify(manifest.store)) {
+    throw new InputError(
+      `${dir}: keeps its vectors in ${JSON.stringify(manifest.store)}; to use ${JSON.stringify(store)} make another index`,
+    );
+  }
+}
+
+/** One store after the other behind one face: opened for reading, and again for writing at the first change. */
+function createHolder(reading: VectorStore, openForWriting: () => Promise<VectorStore>, dir: string) {
+  const enqueue = createQueue();
+  let current = reading;
+  let release: (() => void) | undefined;
+  /** What stores share, such as memory of a scan, is one call's at a time. */
+  const store: VectorStore = {
+    dimension: reading.dimension,
+    list: () => enqueue(() => current.list()),
+    add: (rows) => enqueue(() => current.add(rows)),
+    remove: (paths) => enqueue(() => current.remove(paths)),
+    vectors: (paths) => enqueue(() => current.vectors(paths)),
+    search: (query, options) => enqueue(() => current.search(query, options)),
+    optimize: () => enqueue(() => current.optimize()),
+    dispose: () => enqueue(() => current.dispose()),
+  };
+  return {
+    store,
+    /** Takes the lock. Throws InputError where another process has it. */
+    write: () =>
+      enqueue(async () => {
+        if (release) return;
+        const path = join(dir, lockFile);
+        const unlock = takeLock(
+          path,
+          (owner) => `${dir}: ${owner} is changing this index; wait for it, or remove ${path} if it is not`,
+        );
+        try {
+          const writing = await openForWriting();
+          await current.dispose();
+          current = writing;
+        } catch (error) {
+          unlock();
+          throw error;
+        }
+        release = unlock;
+      }),
+    dispose: async () => {
+      await store.dispose();
+      release?.();
+    },
+  };
+}
+
+/** A path as the index names it. Throws InputError for one outside of the folder. */
+function pathWithin(root: string, path: string): string {
+  const within = relative(root, resolve(root, path)).split(sep).join('/');
+  if (within === '' || within === '..' || within.startsWith('../')) {
+    throw new InputError(`${path}: is not within ${root}, the folder of this index`);
+  }
+  return within;
+}
+
+async function pictureOf(root: string, given: string) {
+  const path = pathWithin(root, given);
+  const facts = await stat(join(root, path)).catch((cause: unknown) => {
+    throw new InputError(`${join(root, path)}: cannot be read: ${messageOf(cause)}`, { cause });
+  });
+  return { path, size: facts.size, modified: Math.trunc(facts.mtimeMs) };
+}
+
+const conditionsOf = (where: string | readonly Condition[]): readonly Condition[] =>
+  typeof where === 'string' ? parseConditions(where) : where;
+
+const listOf = <T>(value: T | readonly T[] | undefined): readonly T[] =>
+  value === undefined ? [] : Array.isArray(value) ? (value as readonly T[]) : [value as T];
+
+async function embedQuery(
+  query: string | SearchQuery,
+  expectModel: (what: string) => NodeClipModel,
+  { truncate = false, signal }: Pick<SearchOptions, 'truncate' | 'signal'>,
+  dimension: number,
+): Promise<Float32Array> {
+  const { text, image, minus, vector } = typeof query === 'string' ? { text: query } : (query as SearchQuery);
+  const [plus, less, images] = [listOf(text).map((t) => expectWords(t)), listOf(minus), listOf(image)];
+  const words = [...plus, ...less.map((t) => expectWords(t, 'minus'))];
+  const parts: QueryPart[] = [];
+  if (vector) {
+    if (vector.length !== dimension) {
+      throw new InputError(`search: vector: expected ${dimension} numbers, got ${vector.length}`);
+    }
+    parts.push({ vector, sign: 1 });
+  }
+  const run = signal ? { signal } : {};
+  const rows = (data: Float32Array, i: number) => data.subarray(i * dimension, (i + 1) * dimension);
+  if (words.length > 0) {
+    const { data } = await expectModel('searching by words').embedTexts(words, { truncate, ...run });
+    words.forEach((_, i) => {
+      parts.push({ vector: rows(data, i), sign: i < plus.length ? 1 : -1 });
+    });
+  }
+  if (images.length > 0) {
+    const { data } = await expectModel('searching by an image').embedImages(images, run);
+    images.forEach((_, i) => {
+      parts.push({ vector: rows(data, i), sign: 1 });
+    });
+  }
+  return combineQuery(parts);
+}

@@ -1,0 +1,57 @@
+/** The body of a worker thread: reads pictures and makes them what the model's tower takes. */
+import { createHash } from 'node:crypto';
+import { readFile, stat } from 'node:fs/promises';
+import { parentPort, workerData } from 'node:worker_threads';
+import { InputError, messageOf } from '../../core/errors.js';
+import type { Tensor } from '../../core/tensor.js';
+import { type ClipProcessor, processClip } from '../../image/clip-processor.js';
+import { decodeImage, type ImageLimits } from '../images.js';
+import { serveJobs } from '../worker-pool.js';
+
+export interface PicturePlan {
+  readonly processor: ClipProcessor;
+  readonly limits: ImageLimits;
+}
+
+export interface PictureJob {
+  /** A path that can be opened. */
+  readonly file: string;
+  /** SHA-256 of contents whose vectors are known: of these only the hash is wanted. */
+  readonly known: readonly string[];
+}
+
+export interface PreparedPicture {
+  readonly size: number;
+  readonly modified: number;
+  readonly sha256: string;
+  /** Missing where the contents are known. */
+  readonly picture?: { readonly width: number; readonly height: number; readonly pixels: Tensor<'float32'> };
+}
+
+/** One picture: its file's facts, and pixels [3, H, W] for the tower. Throws InputError where it cannot be read. */
+export async function preparePicture({ file, known }: PictureJob, plan: PicturePlan): Promise<PreparedPicture> {
+  const { maxBytes = 1 << 30 } = plan.limits;
+  const facts = await stat(file).catch((cause: unknown) => {
+    throw new InputError(`${file}: cannot be read: ${messageOf(cause)}`, { cause });
+  });
+  if (facts.size > maxBytes) throw new InputError(`${file}: has ${facts.size} bytes, at most ${maxBytes} are allowed`);
+  const bytes = await readFile(file).catch((cause: unknown) => {
+    throw new InputError(`${file}: cannot be read: ${messageOf(cause)}`, { cause });
+  });
+  const sha256 = createHash('sha256').update(bytes).digest('hex');
+  const found = { size: bytes.length, modified: Math.trunc(facts.mtimeMs), sha256 };
+  if (known.includes(sha256)) return found;
+  const image = await decodeImage(bytes, plan.limits).catch((cause: unknown) => {
+    if (!(cause instanceof InputError)) throw cause;
+    throw new InputError(`${file}: ${cause.message.replace(/^image: /, '')}`, { cause });
+  });
+  const pixels = processClip(image, plan.processor);
+  return { ...found, picture: { width: image.width, height: image.height, pixels } };
+}
+
+if (parentPort) {
+  serveJobs<PictureJob, PreparedPicture>(
+    (job) => preparePicture(job, workerData as PicturePlan),
+    ({ picture }) => (picture ? [picture.pixels.data.buffer as ArrayBuffer] : []),
+  );
+}

@@ -1,0 +1,118 @@
+import { parentPort, type Transferable, Worker } from 'node:worker_threads';
+import { InputError, messageOf, VaryclipError } from '../core/errors.js';
+
+/** Threads that do jobs of one kind. */
+export interface WorkerPool<Job, Result> {
+  /** Throws InputError where the job's input is wrong. */
+  run(job: Job): Promise<Result>;
+  dispose(): Promise<void>;
+}
+
+export interface WorkerPoolOptions {
+  /** The module of the threads, which calls `serveJobs`. */
+  readonly module: URL;
+  /** What every thread starts with. */
+  readonly data: unknown;
+  readonly threads: number;
+  /** Jobs a thread works on at once: one may wait for what is done outside of JavaScript while another goes on. */
+  readonly jobsPerThread: number;
+  /** What messages call the whole. */
+  readonly name: string;
+}
+
+interface Waiting<Job, Result> {
+  readonly id: number;
+  readonly job: Job;
+  readonly resolve: (result: Result) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** `problem`: the input is wrong; `failure`: this program is. */
+type Answer<Result> = { readonly id: number } & (
+  | { readonly result: Result }
+  | { readonly problem: string }
+  | { readonly failure: string }
+);
+
+/** Starts the threads. Idle ones do not keep the process alive. */
+export function createWorkerPool<Job, Result>({
+  module,
+  data,
+  threads: count,
+  jobsPerThread,
+  name,
+}: WorkerPoolOptions): WorkerPool<Job, Result> {
+  const queue: Waiting<Job, Result>[] = [];
+  const running = new Map<number, Waiting<Job, Result>>();
+  /** A thread stands here once for every job it could take. */
+  const free: Worker[] = [];
+  let nextId = 0;
+  let broken: Error | undefined;
+  const feed = () => {
+    while (queue.length > 0 && free.length > 0) {
+      const [worker, waiting] = [free.shift() as Worker, queue.shift() as Waiting<Job, Result>];
+      running.set(waiting.id, waiting);
+      worker.ref();
+      worker.postMessage({ id: waiting.id, job: waiting.job });
+    }
+  };
+  const fail = (error: Error) => {
+    broken ??= error;
+    for (const { reject } of [...queue.splice(0), ...running.values()]) reject(broken);
+    running.clear();
+  };
+  const threads = Array.from({ length: count }, () => {
+    const worker = new Worker(module, { workerData: data });
+    worker.on('message', (answer: Answer<Result>) => {
+      const waiting = running.get(answer.id);
+      running.delete(answer.id);
+      free.push(worker);
+      if (free.filter((other) => other === worker).length === jobsPerThread) worker.unref();
+      if (waiting) settle(waiting, answer, name);
+      feed();
+    });
+    worker.on('error', (cause: unknown) => fail(new VaryclipError(`${name}: a worker thread failed`, { cause })));
+    worker.on('exit', () => fail(new VaryclipError(`${name}: a worker thread ended`)));
+    worker.unref();
+    return worker;
+  });
+  for (let job = 0; job < jobsPerThread; job++) free.push(...threads);
+  return {
+    run: (job) =>
+      new Promise((resolve, reject) => {
+        if (broken) return reject(broken);
+        queue.push({ id: nextId++, job, resolve, reject });
+        feed();
+      }),
+    dispose: async () => {
+      broken ??= new InputError(`${name}: was disposed`);
+      await Promise.all(threads.map((worker) => worker.terminate()));
+    },
+  };
+}
+
+function settle<Job, Result>({ resolve, reject }: Waiting<Job, Result>, answer: Answer<Result>, name: string): void {
+  if ('result' in answer) resolve(answer.result);
+  else if ('problem' in answer) reject(new InputError(answer.problem));
+  else reject(new VaryclipError(`${name}: ${answer.failure}`));
+}
+
+/** The body of a thread: does the jobs it is sent. `transfer` names the memory of a result that is handed over, not copied. */
+export function serveJobs<Job, Result>(
+  handle: (job: Job) => Promise<Result>,
+  transfer: (result: Result) => Transferable[] = () => [],
+): void {
+  const port = parentPort;
+  port?.on('message', async ({ id, job }: { readonly id: number; readonly job: Job }) => {
+    try {
+      const result = await handle(job);
+      port.postMessage({ id, result } satisfies Answer<Result>, transfer(result));
+    } catch (error) {
+      const isProblem = error instanceof InputError;
+      port.postMessage({
+        id,
+        [isProblem ? 'problem' : 'failure']: isProblem ? messageOf(error) : String((error as Error).stack ?? error),
+      });
+    }
+  });
+}
