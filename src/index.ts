@@ -28,7 +28,8 @@ export {
 } from './node/data/training-data.js';
 export { type PulledModel, type PullOptions, pullModel } from './node/hub/pull.js';
 export type { NodeClassifier, NodeClipModel } from './node/load-clip.js';
-export { type LoadOptions, loadModel, type Model, type NodeVaryModel } from './node/load-model.js';
+export { type LoadOptions, loadModel, type Model, type NodeOptModel, type NodeVaryModel } from './node/load-model.js';
+export { joinMpi, type MpiPeers } from './node/mpi.js';
 export { type QuantizedCheckpoint, type QuantizeOptions, quantizeCheckpoint } from './node/quantize.js';
 export {
   type DuplicateGroup,
@@ -41,6 +42,16 @@ export {
   type SearchQuery,
 } from './node/search/picture-index.js';
 export type { UpdateOptions, UpdateReport } from './node/search/update-index.js';
+export {
+  createModelTrainer as createTrainer,
+  type ModelTrainer,
+  type ModelTrainerOptions,
+  type TrainingDataset,
+  type TrainRunOptions,
+} from './node/training/model-trainer.js';
 export type { Condition } from './search/conditions.js';
 export { type FuseOptions, fuseRankings } from './search/fuse.js';
 export type { PictureInfo } from './search/picture.js';
+export type { PromptStyle } from './text/prompt-style.js';
+export type { ReadingBatch } from './train/tasks.js';
+export { NotFiniteError, type StepResult } from './train/trainer.js';
