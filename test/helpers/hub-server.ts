@@ -83,7 +83,8 @@ export async function startHub(files: Readonly<Record<string, HubFile>>, id = 'o
     if (faults.silent) return void response.flushHeaders();
     const cut = faults.cutAfter?.shift();
     if (cut === undefined || cut >= body.length) return void response.end(body);
-    response.write(body.subarray(0, cut), () => setTimeout(() => response.destroy(), 20));
+    // Ended, not destroyed: a reset would throw away what the client has not read yet.
+    response.write(body.subarray(0, cut), () => response.socket?.end());
   };
 
   const storage = await listen((request, response) => {
