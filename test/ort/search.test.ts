@@ -170,9 +170,12 @@ test('a process killed in the middle leaves an index that is used and gone on wi
   const index = await open();
   const report = await index.update();
   assert.deepEqual({ ...report }, { added: 260 - there, changed: 0, removed: 0, unchanged: there, failed: [] });
-  const [hit] = await index.search({ image: join(root, '258.png') });
-  assert.equal(hit.path, '258.png');
   await index.dispose();
+  const again = await openIndex(out, { model });
+  assert.equal((await again.pictures()).length, 260);
+  const [hit] = await again.search({ image: join(root, '258.png') });
+  assert.equal(hit.path, '258.png');
+  await again.dispose();
 });
 
 test('an interrupt ends the command with 130; what was in is in, and the next run goes on', async () => {
