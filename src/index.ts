@@ -11,7 +11,7 @@ export type { Tensor } from './core/tensor.js';
 export { prefetch, type TrainingBatch } from './data/batches.js';
 export type { Pixels } from './image/pixels.js';
 export type { ClipForwardInput, ClipForwardOutput } from './infer/clip-forward.js';
-export type { TextEmbeds, TextOptions } from './infer/clip-model.js';
+export type { Located, TextEmbeds, TextOptions } from './infer/clip-model.js';
 export type { ForwardOutput } from './infer/forward.js';
 export type { FinishReason, GenerateOptions } from './infer/generate.js';
 export type { Classification, LabelOptions } from './infer/labels.js';
@@ -31,6 +31,7 @@ export type { NodeClassifier, NodeClipModel } from './node/load-clip.js';
 export { type LoadOptions, loadModel, type Model, type NodeOptModel, type NodeVaryModel } from './node/load-model.js';
 export { joinMpi, type MpiPeers } from './node/mpi.js';
 export { type QuantizedCheckpoint, type QuantizeOptions, quantizeCheckpoint } from './node/quantize.js';
+export type { StoreChoice } from './node/search/open-store.js';
 export {
   type DuplicateGroup,
   type DuplicateOptions,
