@@ -65,25 +65,6 @@ export async function openQdrantStore(
       }
       return removed;
     },
-    ...readings(client, collection, { dimension, name, ask, infoOf }),
-    // The server sees to that itself.
-    optimize: async () => {},
-    dispose: async () => {},
-  };
-}
-
-/** What looks for pictures of a collection. */
-function readings(
-  client: QdrantClient,
-  collection: string,
-  {
-    dimension,
-    name,
-    ask,
-    infoOf,
-  }: Pick<Asking, 'dimension' | 'name' | 'ask'> & { readonly infoOf: (payload: unknown) => PictureInfo },
-): Pick<VectorStore, 'vectors' | 'search'> {
-  return {
     vectors: async (paths) => {
       const out = new Float32Array(paths.length * dimension);
       for (let at = 0; at < paths.length; at += page) {
@@ -102,13 +83,22 @@ function readings(
       const { asked, own } = splitConditions(where);
       const filter = asked.length > 0 ? { filter: filterOf(asked) } : {};
       const fetch = async (limit: number): Promise<Hit[]> => {
-        const vector = Array.from(query);
-        const asking = { query: vector, limit, with_payload: true, params: { exact }, ...filter };
-        const found = await ask(client.query(collection, asking));
+        const found = await ask(
+          client.query(collection, {
+            query: Array.from(query),
+            limit,
+            with_payload: true,
+            params: { exact },
+            ...filter,
+          }),
+        );
         return found.points.map(({ score, payload }) => ({ score, info: pictureInfoFrom(payload, name) }));
       };
       return searchFiltered(fetch, top, own);
     },
+    // The server sees to that itself.
+    optimize: async () => {},
+    dispose: async () => {},
   };
 }
 
