@@ -14,7 +14,8 @@ if (version === '') {
 }
 // Open MPI counts a virtual machine's cores as it likes, and refuses root without being told.
 const options = version.includes('Open MPI') ? ['--allow-run-as-root', '--oversubscribe'] : [];
-for (const program of ['dist/test/mpi/gradients.js', 'dist/test/mpi/train.js']) {
+const programs = ['gradients', 'train', 'contrastive'].map((name) => `dist/test/mpi/${name}.js`);
+for (const program of programs) {
   const { status } = spawnSync('mpirun', [...options, '-np', '2', process.execPath, '--enable-source-maps', program], {
     stdio: 'inherit',
   });

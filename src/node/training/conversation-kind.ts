@@ -1,17 +1,17 @@
 /** Runs on conversation files: the whole reader, from any vary checkpoint. */
-import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { InputError } from '../../core/errors.js';
 import { prefetch, type TrainingBatch } from '../../data/batches.js';
 import { varyFamily } from '../../models/graphs.js';
 import { type ReadingBatch, readingTask } from '../../train/tasks.js';
 import type { SamplePlan } from '../data/sample-options.js';
 import { openTrainingData, type TrainingData, type TrainingDataOptions } from '../data/training-data.js';
+import { hashFile } from '../hash-file.js';
 import { openHeldOut } from './held-out.js';
 import type { Kind, Part, Place, Start } from './kind.js';
 import { readingBatchOf } from './reading-batch.js';
 import type { ConversationRun } from './run-file.js';
 import { styleChanges } from './template.js';
+import { varyKind } from './vary-start.js';
 
 /** Opens the data at once: what is wrong with it is known before the first step. */
 export async function conversationKind(
@@ -43,12 +43,15 @@ export async function conversationKind(
   const data = await openTrainingData(options);
   const perStep = run.batchSize * size * run.accumulate;
   const steps = run.steps ?? Math.max(1, Math.ceil(((run.epochs ?? 1) * data.samplesPerEpoch) / perStep));
+  const vary = varyKind(run, start);
   return {
+    ...vary,
     task: readingTask(varyFamily(start.config)),
     steps,
     isPublished: () => true,
     settings: {
-      data: run.data.map(({ file, weight = 1 }) => ({ sha256: hashOf(file), weight })),
+      ...vary.settings,
+      data: run.data.map(({ file, weight = 1 }) => ({ sha256: hashFile(file), weight })),
       shuffle: run.shuffle,
       augment: run.augment,
       template: run.template,
@@ -91,5 +94,3 @@ function openParts(data: TrainingData, first: number, start: Start) {
     },
   };
 }
-
-const hashOf = (file: string) => createHash('sha256').update(readFileSync(file)).digest('hex');

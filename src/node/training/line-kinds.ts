@@ -24,6 +24,7 @@ import { arenaModel } from './arena-model.js';
 import type { Evaluation, Kind, Place, Start } from './kind.js';
 import { linePixels, readingBatch, textIds, transcribedBatch } from './line-batch.js';
 import type { LineRun } from './run-file.js';
+import { varyKind } from './vary-start.js';
 
 /** What of a line task depends on the task. */
 interface LineTask<Batch> {
@@ -89,11 +90,13 @@ function lineKind<Batch>(run: LineRun, start: Start, place: Place, line: LineTas
     split: 'train' as const,
   }));
   let held: readonly RenderedLine[] | undefined;
+  const vary = varyKind(run, start);
   return {
+    ...vary,
     task: line.task,
     steps: run.steps,
     isPublished: (name) => !name.startsWith(ctcHeadPath),
-    settings: { stages: run.stages, ...(run.alignedSteps > 0 && { alignedSteps: run.alignedSteps }) },
+    settings: { ...vary.settings, stages: run.stages, ...(run.alignedSteps > 0 && { alignedSteps: run.alignedSteps }) },
     configChanges: run.task === 'read' ? { vary_template: 'plain' } : {},
     summary: [`rendered lines without end, ${stages.length} stage(s); ${run.evaluationLines} held-out lines`],
     open: async (first) => {
@@ -128,6 +131,7 @@ function lineKind<Batch>(run: LineRun, start: Start, place: Place, line: LineTas
       const characters = held.reduce((sum, { text }) => sum + [...text].length, 0);
       return {
         figures: { cer: errors / characters },
+        better: 'lower',
         samples: held.slice(0, 6).map(({ text }, i) => ({ truth: text, read: read[i] })),
       };
     },

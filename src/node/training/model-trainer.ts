@@ -10,9 +10,10 @@ import { type PromptStyle, promptStyleFrom } from '../../text/prompt-style.js';
 import { arenaLoader } from '../../train/arena.js';
 import { type ReadingBatch, readingTask } from '../../train/tasks.js';
 import { createTrainer, NotFiniteError, type StepResult, type TrainerOptions } from '../../train/trainer.js';
-import { readConfig } from '../checkpoint-dir.js';
+import { openWeights, readConfig } from '../checkpoint-dir.js';
 import { familyOf, type Model } from '../load-model.js';
 import { createRuntime } from '../ort/runtime.js';
+import type { StartWeights } from './kind.js';
 import { readingBatchOf } from './reading-batch.js';
 import { type RunState, resumeRun, saveCheckpoint } from './save.js';
 import { loadStart } from './start-weights.js';
@@ -77,8 +78,13 @@ export async function createModelTrainer(model: Model, options: ModelTrainerOpti
   };
   const runtime = createRuntime({ threads });
   const trainer = await createTrainer(runtime, readingTask(family), trainerOptions);
-  const untouched = new Map(await loadStart(dir, trainer.arenas, { rename, isPublished: () => true }));
-  if (family.decoder.tiedHead) untouched.delete('lm_head.weight');
+  const start: StartWeights = {
+    dir,
+    open: () => openWeights(dir),
+    // A tied head stored beside the embeddings would be the old one.
+    rename: (name) => (rename(name) === 'lm_head.weight' && family.decoder.tiedHead ? undefined : rename(name)),
+  };
+  const untouched = await loadStart(start, trainer.arenas, () => true);
   const state: RunState = {
     untouched,
     isPublished: () => true,

@@ -2,23 +2,24 @@ import { InputError } from '../../core/errors.js';
 import type { Tensor } from '../../core/tensor.js';
 import { type Arenas, viewSlot } from '../../train/arena.js';
 import { readFloat32 } from '../../weights/checkpoint.js';
-import { openWeights } from '../checkpoint-dir.js';
+import type { StartWeights } from './kind.js';
 
 /**
  * Puts a checkpoint's tensors into the arenas; returns those that are not trained. Throws InputError naming a tensor that is
  * missing or of another shape.
  */
 export async function loadStart(
-  dir: string,
+  { dir, open, rename }: StartWeights,
   arenas: Arenas,
-  { rename, isPublished }: { rename(name: string): string; isPublished(name: string): boolean },
+  isPublished: (name: string) => boolean,
 ): Promise<ReadonlyMap<string, Tensor>> {
-  const checkpoint = await openWeights(dir);
+  const checkpoint = await open();
   const untouched = new Map<string, Tensor>();
   try {
     const seen = new Set<string>();
     for (const name of checkpoint.names) {
       const ours = rename(name);
+      if (ours === undefined) continue;
       const tensor = await readFloat32(checkpoint, name);
       const slot = arenas.layout.slots.get(ours);
       if (!slot) untouched.set(ours, tensor);
