@@ -16,7 +16,7 @@ import { createRuntime } from '../ort/runtime.js';
 import type { StartWeights } from './kind.js';
 import { readingBatchOf } from './reading-batch.js';
 import { type RunState, resumeRun, saveCheckpoint } from './save.js';
-import { loadStart } from './start-weights.js';
+import { decoderStart, loadStart } from './start-weights.js';
 import { expectTemplate, styleChanges } from './template.js';
 
 export interface ModelTrainerOptions extends Partial<Omit<TrainerOptions, 'learningRate'>> {
@@ -78,16 +78,11 @@ export async function createModelTrainer(model: Model, options: ModelTrainerOpti
   };
   const runtime = createRuntime({ threads });
   const trainer = await createTrainer(runtime, readingTask(family), trainerOptions);
-  const start: StartWeights = {
-    dir,
-    open: () => openWeights(dir),
-    // A tied head stored beside the embeddings would be the old one.
-    rename: (name) => (rename(name) === 'lm_head.weight' && family.decoder.tiedHead ? undefined : rename(name)),
-  };
-  const untouched = await loadStart(start, trainer.arenas, () => true);
+  const isPublished = () => true;
+  const untouched = await loadStart(decoderStart(dir, rename, family.decoder), trainer.arenas, isPublished);
   const state: RunState = {
     untouched,
-    isPublished: () => true,
+    isPublished,
     filesFrom: dir,
     configChanges: style ? styleChanges(style) : {},
     settings: settingsOf(trainerOptions),

@@ -6,10 +6,11 @@ import { renameVaryTensor, varyConfigFrom } from '../../models/vary.js';
 import type { Runtime } from '../../runtime/runtime.js';
 import { imageTokensOf } from '../../text/image-tokens.js';
 import { promptStyleFrom } from '../../text/prompt-style.js';
-import { openWeights, readConfig, readTokenizer } from '../checkpoint-dir.js';
+import { readConfig, readTokenizer } from '../checkpoint-dir.js';
 import { directoryExists } from '../files.js';
 import type { Kind, Start } from './kind.js';
 import type { VaryRun } from './run-file.js';
+import { decoderStart } from './start-weights.js';
 import { expectTemplate } from './template.js';
 
 /** Opens the Vary checkpoint that a run starts from. Throws InputError saying what does not fit. */
@@ -44,15 +45,7 @@ export function varyKind(
   { dir, config }: Start,
 ): Pick<Kind<unknown>, 'start' | 'unit' | 'trainerOptions'> & { readonly settings: JsonObject } {
   return {
-    start: {
-      dir,
-      open: () => openWeights(dir),
-      // A tied head stored beside the embeddings would be the old one.
-      rename: (name) => {
-        const ours = renameVaryTensor(name);
-        return ours === 'lm_head.weight' && config.decoder.tiedHead ? undefined : ours;
-      },
-    },
+    start: decoderStart(dir, renameVaryTensor, config.decoder),
     unit: 'tokens',
     trainerOptions: {
       dropout: { hidden: run.dropout, attention: run.attentionDropout },
