@@ -129,12 +129,16 @@ test('an early stop waits for figures that are better when higher', async () => 
   const work = await open({ out: 'watched', earlyStop: { evaluations: 2 }, evaluation: {} });
   assert.deepEqual([await work.evaluate(), work.watch], [undefined, { best: null, since: 0 }]);
   await work.dispose();
-  const watching = await open({ out: 'watched', earlyStop: { evaluations: 2 }, learningRate: 0 });
+  const watching = await open({ out: 'watched', earlyStop: { evaluations: 2 }, steps: 30 });
   const first = await watching.evaluate();
   assert.equal(first?.better, 'higher');
   assert.deepEqual(watching.watch, { best: first?.figures['same top-1'], since: 0 });
   await watching.evaluate();
   assert.equal(watching.watch.since, 1);
+  await steps(watching, 30);
+  const later = await watching.evaluate();
+  assert.ok(Number(later?.figures['same top-1']) > Number(first?.figures['same top-1']));
+  assert.deepEqual(watching.watch, { best: later?.figures['same top-1'], since: 0 });
   await watching.dispose();
 });
 

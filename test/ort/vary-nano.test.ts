@@ -17,10 +17,11 @@ function errorRate(read: string): number {
 }
 
 test('the example page is read, line by line, with places and confidences', async () => {
-  let streamed = '';
-  const { text, lines, finishReason, warnings } = await model.read(page, { onText: (part) => void (streamed += part) });
+  const streamed: string[] = [];
+  const { text, lines, finishReason, warnings } = await model.read(page, { onText: (part) => streamed.push(part) });
   assert.ok(errorRate(text) < 0.02, `character error rate ${errorRate(text)}:\n${text}`);
-  assert.equal(streamed, text);
+  assert.equal(streamed.join(''), text);
+  assert.ok(streamed.length > 10, 'line by line');
   assert.equal(finishReason, 'stop');
   assert.deepEqual(warnings, []);
   const wanted = truth.split('\n').filter((line) => line !== '');

@@ -41,19 +41,9 @@ export async function openQdrantStore(
   const expectWriting = () => {
     if (!write) throw new InputError(`${name}: was opened for reading; open it for writing to change it`);
   };
-  const infoOf = (payload: unknown) => pictureInfoFrom(payload, name);
   return {
     dimension,
-    list: async () => {
-      const infos: PictureInfo[] = [];
-      for (let offset: string | number | undefined; ; ) {
-        const asked = { limit: page, with_payload: true, with_vector: false, ...(offset !== undefined && { offset }) };
-        const { points, next_page_offset: next } = await ask(client.scroll(collection, asked));
-        infos.push(...points.map(({ payload }) => infoOf(payload)));
-        if (typeof next !== 'string' && typeof next !== 'number') return infos;
-        offset = next;
-      }
-    },
+    list: () => listPoints(client, collection, { name, ask }),
     add: async (rows) => {
       expectWriting();
       checkRows(rows, dimension);
@@ -75,25 +65,6 @@ export async function openQdrantStore(
       }
       return removed;
     },
-    ...readings(client, collection, { dimension, name, ask, infoOf }),
-    // The server sees to that itself.
-    optimize: async () => {},
-    dispose: async () => {},
-  };
-}
-
-/** What looks for pictures of a collection. */
-function readings(
-  client: QdrantClient,
-  collection: string,
-  {
-    dimension,
-    name,
-    ask,
-    infoOf,
-  }: Pick<Asking, 'dimension' | 'name' | 'ask'> & { readonly infoOf: (payload: unknown) => PictureInfo },
-): Pick<VectorStore, 'vectors' | 'search'> {
-  return {
     vectors: async (paths) => {
       const out = new Float32Array(paths.length * dimension);
       for (let at = 0; at < paths.length; at += page) {
@@ -112,25 +83,47 @@ function readings(
       const { asked, own } = splitConditions(where);
       const filter = asked.length > 0 ? { filter: filterOf(asked) } : {};
       const fetch = async (limit: number): Promise<Hit[]> => {
-        const vector = Array.from(query);
-        const asking = { query: vector, limit, with_payload: true, params: { exact }, ...filter };
-        const found = await ask(client.query(collection, asking));
-        return found.points.map(({ score, payload }) => ({ score, info: infoOf(payload) }));
+        const found = await ask(
+          client.query(collection, {
+            query: Array.from(query),
+            limit,
+            with_payload: true,
+            params: { exact },
+            ...filter,
+          }),
+        );
+        return found.points.map(({ score, payload }) => ({ score, info: pictureInfoFrom(payload, name) }));
       };
       return searchFiltered(fetch, top, own);
     },
+    // The server sees to that itself.
+    optimize: async () => {},
+    dispose: async () => {},
   };
 }
 
 interface Asking {
-  readonly dimension: number;
-  readonly write: boolean;
   readonly name: string;
+  /** Turns what the client throws into errors of ours. */
   readonly ask: <T>(call: Promise<T>) => Promise<T>;
 }
 
-async function ensureCollection(client: QdrantClient, collection: string, asking: Asking): Promise<void> {
-  const { dimension, write, name, ask } = asking;
+async function listPoints(client: QdrantClient, collection: string, { name, ask }: Asking): Promise<PictureInfo[]> {
+  const infos: PictureInfo[] = [];
+  for (let offset: string | number | undefined; ; ) {
+    const asked = { limit: page, with_payload: true, with_vector: false, ...(offset !== undefined && { offset }) };
+    const { points, next_page_offset: next } = await ask(client.scroll(collection, asked));
+    infos.push(...points.map(({ payload }) => pictureInfoFrom(payload, name)));
+    if (typeof next !== 'string' && typeof next !== 'number') return infos;
+    offset = next;
+  }
+}
+
+async function ensureCollection(
+  client: QdrantClient,
+  collection: string,
+  { dimension, write, name, ask }: Asking & Pick<QdrantOptions, 'dimension' | 'write'>,
+): Promise<void> {
   const { exists } = await ask(client.collectionExists(collection));
   if (!exists) {
     if (!write) throw new InputError(`${name}: is not there; index the pictures again`);

@@ -58,7 +58,7 @@ export function readingKind(run: LineRun, start: Start, place: Place): Kind<Read
   const { config, tokenizer, imageTokens } = start;
   return lineKind(run, start, place, {
     task: readingTask(varyFamily(config)),
-    batch: (lines) => readingBatch(lines, config, { tokenizer, imageTokens }),
+    batch: (lines, step) => readingBatch(lines, config, { tokenizer, imageTokens, guided: step < run.guidedSteps }),
     read: async (arenas, lines) => {
       const model = arenaModel(start, arenas);
       const prompt = readPrompt(tokenizer, imageTokens);
@@ -96,7 +96,12 @@ function lineKind<Batch>(run: LineRun, start: Start, place: Place, line: LineTas
     task: line.task,
     steps: run.steps,
     isPublished: (name) => !name.startsWith(ctcHeadPath),
-    settings: { ...vary.settings, stages: run.stages, ...(run.alignedSteps > 0 && { alignedSteps: run.alignedSteps }) },
+    settings: {
+      ...vary.settings,
+      stages: run.stages,
+      ...(run.alignedSteps > 0 && { alignedSteps: run.alignedSteps }),
+      ...(run.guidedSteps > 0 && { guidedSteps: run.guidedSteps }),
+    },
     configChanges: run.task === 'read' ? { vary_template: 'plain' } : {},
     summary: [`rendered lines without end, ${stages.length} stage(s); ${run.evaluationLines} held-out lines`],
     open: async (first) => {

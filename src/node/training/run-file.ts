@@ -88,6 +88,8 @@ export interface LineRun extends CommonVaryRun {
   readonly stages: readonly LineStage[];
   /** Of a ctc run: so many first steps learn the alignment that the renderer knows, the others the sum over all of them. */
   readonly alignedSteps: number;
+  /** Of a read run: in so many first steps one attention head is shown where each character stands. */
+  readonly guidedSteps: number;
   /** Held-out lines read at each evaluation. */
   readonly evaluationLines: number;
 }
@@ -216,6 +218,10 @@ const lineFields = {
   ),
   alignedSteps: described(
     'Of task ctc: so many first steps learn where each character stands, the others by CTC alone.',
+    withDefault(indexField, 0),
+  ),
+  guidedSteps: described(
+    'Of task read: in so many first steps one attention head is shown where each character stands.',
     withDefault(indexField, 0),
   ),
   evaluationLines: described('Held-out lines read at each evaluation.', withDefault(countField, 64)),

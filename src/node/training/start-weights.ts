@@ -1,8 +1,27 @@
 import { InputError } from '../../core/errors.js';
 import type { Tensor } from '../../core/tensor.js';
+import type { OptConfig } from '../../models/opt.js';
 import { type Arenas, viewSlot } from '../../train/arena.js';
 import { readFloat32 } from '../../weights/checkpoint.js';
+import { openWeights } from '../checkpoint-dir.js';
 import type { StartWeights } from './kind.js';
+
+/** The tensors of a checkpoint with a decoder, by our names. */
+export function decoderStart(
+  dir: string,
+  rename: (name: string) => string,
+  { tiedHead }: Pick<OptConfig, 'tiedHead'>,
+): StartWeights {
+  return {
+    dir,
+    open: () => openWeights(dir),
+    // A tied head stored beside the embeddings would be the old one.
+    rename: (name) => {
+      const ours = rename(name);
+      return ours === 'lm_head.weight' && tiedHead ? undefined : ours;
+    },
+  };
+}
 
 /**
  * Puts a checkpoint's tensors into the arenas; returns those that are not trained. Throws InputError naming a tensor that is

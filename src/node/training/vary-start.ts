@@ -6,10 +6,12 @@ import { renameVaryTensor, varyConfigFrom } from '../../models/vary.js';
 import type { Runtime } from '../../runtime/runtime.js';
 import { imageTokensOf } from '../../text/image-tokens.js';
 import { promptStyleFrom } from '../../text/prompt-style.js';
-import { openWeights, readConfig, readTokenizer } from '../checkpoint-dir.js';
+import { readConfig, readTokenizer } from '../checkpoint-dir.js';
 import { directoryExists } from '../files.js';
 import type { Kind, Start } from './kind.js';
 import type { VaryRun } from './run-file.js';
+import { decoderStart } from './start-weights.js';
+import { expectTemplate } from './template.js';
 
 /** Opens the Vary checkpoint that a run starts from. Throws InputError saying what does not fit. */
 export function openVaryStart(run: VaryRun, runtime: Runtime): Start {
@@ -30,21 +32,11 @@ export function openVaryStart(run: VaryRun, runtime: Runtime): Start {
       `start: ${dir}: its tokenizer has ${tokenizer.size} tokens, its model ${config.decoder.vocabSize}; take both from one checkpoint`,
     );
   }
-  expectTemplate(run, json, where);
+  if (run.task !== 'ctc') {
+    const plain = { template: 'plain', turnSignal: '' } as const;
+    expectTemplate(run.task === 'conversations' ? run : plain, promptStyleFrom(json, where), where);
+  }
   return { dir, json, config, tokenizer, imageTokens: imageTokensOf(tokenizer, json), runtime };
-}
-
-/** A checkpoint that was trained with one template is not trained on with another. */
-function expectTemplate(run: VaryRun, json: JsonObject, where: string): void {
-  const style = promptStyleFrom(json, where);
-  if (!style || run.task === 'ctc') return;
-  const { template, turnSignal } = run.task === 'conversations' ? run : { template: 'plain', turnSignal: '' };
-  if (template === style.template && turnSignal === style.turnSignal) return;
-  const shown = (of: { template: string; turnSignal: string }) =>
-    `template ${of.template}${of.turnSignal === '' ? '' : ` with turnSignal ${JSON.stringify(of.turnSignal)}`}`;
-  throw new InputError(
-    `${where}: was trained with ${shown(style)}, the run has ${shown({ template, turnSignal })}; set it in the run file, or take vary_template out of config.json to teach another`,
-  );
 }
 
 /** What of a kind follows from its being a Vary. */
@@ -53,15 +45,7 @@ export function varyKind(
   { dir, config }: Start,
 ): Pick<Kind<unknown>, 'start' | 'unit' | 'trainerOptions'> & { readonly settings: JsonObject } {
   return {
-    start: {
-      dir,
-      open: () => openWeights(dir),
-      // A tied head stored beside the embeddings would be the old one.
-      rename: (name) => {
-        const ours = renameVaryTensor(name);
-        return ours === 'lm_head.weight' && config.decoder.tiedHead ? undefined : ours;
-      },
-    },
+    start: decoderStart(dir, renameVaryTensor, config.decoder),
     unit: 'tokens',
     trainerOptions: {
       dropout: { hidden: run.dropout, attention: run.attentionDropout },
