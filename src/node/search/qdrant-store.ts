@@ -65,7 +65,7 @@ export async function openQdrantStore(
       }
       return removed;
     },
-    ...readings(client, collection, { dimension, name, ask, infoOf }),
+    ...readings(client, collection, { dimension, name, ask }),
     // The server sees to that itself.
     optimize: async () => {},
     dispose: async () => {},
@@ -76,12 +76,7 @@ export async function openQdrantStore(
 function readings(
   client: QdrantClient,
   collection: string,
-  {
-    dimension,
-    name,
-    ask,
-    infoOf,
-  }: Pick<Asking, 'dimension' | 'name' | 'ask'> & { readonly infoOf: (payload: unknown) => PictureInfo },
+  { dimension, name, ask }: Asking & Pick<QdrantOptions, 'dimension'>,
 ): Pick<VectorStore, 'vectors' | 'search'> {
   return {
     vectors: async (paths) => {
