@@ -1,5 +1,6 @@
 import { InputError, messageOf } from '../core/errors.js';
 import type { ReadResult } from '../infer/reading.js';
+import { defaultReader } from '../node/builtin-models.js';
 import { loadModel, type NodeVaryModel } from '../node/load-model.js';
 import type { Arguments } from './arguments.js';
 import { type Command, exitInterrupted, type Io, statusLine } from './command.js';
@@ -7,9 +8,14 @@ import { loadOptionsOf } from './load-options.js';
 
 export const readCommand: Command = {
   summary: 'turn page images into text',
-  usage: 'varyclip read IMAGE… --model DIR [options]      (IMAGE may be - for standard input)',
+  usage: 'varyclip read IMAGE… [--model DIR] [options]      (IMAGE may be - for standard input)',
   options: {
-    model: { type: 'string', short: 'm', value: 'DIR', help: 'checkpoint directory, or org/name that was pulled' },
+    model: {
+      type: 'string',
+      short: 'm',
+      value: 'DIR',
+      help: 'checkpoint directory, or org/name that was pulled (vary-nano, which comes with varyclip)',
+    },
     json: { type: 'boolean', help: 'one JSON document per image, a line each' },
     precision: { type: 'string', value: 'float32|int8|int4', help: "of the decoder's weights (as stored)" },
     threads: { type: 'string', short: 't', value: 'N', help: 'threads (all cores)' },
@@ -28,8 +34,7 @@ export const readCommand: Command = {
 async function readImages(args: Arguments, io: Io): Promise<number> {
   const images = args.positionals;
   if (images.length === 0) throw new InputError('read: name at least one image, or - for standard input');
-  const dir = args.text('model');
-  if (dir === undefined) throw new InputError('read: name a checkpoint directory: --model examples/tiny-vary');
+  const dir = args.text('model') ?? defaultReader;
   const status = statusLine(io);
   status(`loading ${dir}`);
   const model = await loadModel(dir, loadOptionsOf(args));

@@ -41,6 +41,8 @@ export interface LoadOptions {
 
 /** A Vary model that takes images as paths, bytes or pixels. */
 export interface NodeVaryModel extends Omit<VaryModel, 'read' | 'readAll'> {
+  /** The checkpoint it was loaded from. */
+  readonly directory: string;
   read(image: ImageInput, options?: ReadOptions & { readonly limits?: ImageLimits }): Promise<ReadResult>;
   readAll(
     images: readonly ImageInput[],
@@ -48,7 +50,12 @@ export interface NodeVaryModel extends Omit<VaryModel, 'read' | 'readAll'> {
   ): Promise<ReadResult[]>;
 }
 
-export type Model = NodeVaryModel | OptModel | NodeClipModel;
+export interface NodeOptModel extends OptModel {
+  /** The checkpoint it was loaded from. */
+  readonly directory: string;
+}
+
+export type Model = NodeVaryModel | NodeOptModel | NodeClipModel;
 
 export interface DescribedModel {
   readonly family: DecoderFamily;
@@ -105,12 +112,13 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
       ...(towerSegments !== undefined && { towerSegments }),
       ...(engine && { engine }),
     };
-    if (family.kind === 'opt') return createOptModel(parts);
+    if (family.kind === 'opt') return { ...createOptModel(parts), directory: dir };
     const json = asObject(readConfig(dir), dir);
     const imageTokens = tokenizer && imageTokensOf(tokenizer, json);
     const promptStyle = promptStyleFrom(json, `${dir}/config.json`);
     return withImages(
       createVaryModel({ ...parts, ...(imageTokens && { imageTokens }), ...(promptStyle && { promptStyle }) }),
+      dir,
     );
   } catch (error) {
     checkpoint.dispose();
@@ -118,9 +126,10 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
   }
 }
 
-function withImages(model: VaryModel): NodeVaryModel {
+function withImages(model: VaryModel, directory: string): NodeVaryModel {
   return {
     ...model,
+    directory,
     read: async (image, { limits, ...options } = {}) => model.read(await decodeImage(image, limits), options),
     readAll: async (images, { limits, ...options } = {}) => {
       const pixels = [];
