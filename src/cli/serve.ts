@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { InputError, messageOf } from '../core/errors.js';
+import { defaultReader, defaultTwoTowers } from '../node/builtin-models.js';
 import { type LimitName, limitNames, limitTable } from '../server/limits.js';
 import { createServer } from '../server/server.js';
 import type { Arguments, OptionSpecs } from './arguments.js';
@@ -18,9 +19,15 @@ const limitOptions: OptionSpecs = Object.fromEntries(
 
 export const serveCommand: Command = {
   summary: 'answer over HTTP as an OpenAI-compatible server does',
-  usage: 'varyclip serve --model DIR [--model DIR]… [options]',
+  usage: 'varyclip serve [--model DIR]… [options]      (without --model: the built-in models)',
   options: {
-    model: { type: 'string', short: 'm', value: 'DIR', multiple: true, help: 'a model to serve; may be repeated' },
+    model: {
+      type: 'string',
+      short: 'm',
+      value: 'DIR',
+      multiple: true,
+      help: 'a model to serve; may be repeated (vary-nano, clip-nano)',
+    },
     index: { type: 'string', value: 'INDEX', help: 'an index for POST /v1/search; its model is served too' },
     host: { type: 'string', value: 'HOST', help: 'address to listen on (127.0.0.1)' },
     port: { type: 'string', short: 'p', value: 'N', help: 'port to listen on (8000); 0 takes a free one' },
@@ -39,11 +46,9 @@ export const serveCommand: Command = {
 };
 
 async function serve(args: Arguments, io: Io): Promise<number> {
-  const models = args.texts('model');
+  const named = args.texts('model');
   const [index, slots, imageThreads] = [args.text('index'), args.count('slots'), args.count('image-threads')];
-  if (models.length === 0 && index === undefined) {
-    throw new InputError('serve: name at least one model: --model examples/tiny-vary');
-  }
+  const models = named.length === 0 && index === undefined ? [defaultReader, defaultTwoTowers] : named;
   const apiKey = keyOf(args);
   const server = createServer({
     models,

@@ -176,10 +176,12 @@ async function drain(state: ServerState, http: Server | undefined, loaded: Promi
 function closeHttp(http: Server, seconds: number): Promise<void> {
   return new Promise((resolve) => {
     const late = setTimeout(() => http.closeAllConnections(), 1000 * seconds);
+    // A connection rests when its last answer is out: that may be at any time.
+    const resting = setInterval(() => http.closeIdleConnections(), 50);
     http.close(() => {
       clearTimeout(late);
+      clearInterval(resting);
       resolve();
     });
-    http.closeIdleConnections();
   });
 }
