@@ -1,8 +1,8 @@
-import { binarise, inverted, isDark } from './binarise.js';
+import { binarise, inverted, isDark, isNoise } from './binarise.js';
 import { type Component, findComponents } from './components.js';
 import { type Gray, grayFrom } from './gray.js';
 import { findBlocks, linesOfBlock, sortInk } from './layout.js';
-import type { Box } from './pixels.js';
+import type { Box, Size } from './pixels.js';
 import { estimateSkew, straighten } from './skew.js';
 
 /** A piece of a line that fits the reader, and whether a space stands before it. */
@@ -214,11 +214,13 @@ function prepare(image: Gray, maxSkew: number): { page: Gray; skew: number; dark
 
 /**
  * Finds the printed lines of a page, dark on light or light on dark, turned by a few degrees at most, in one or more columns.
- * Specks, rules and pictures are left out. Lines come in reading order; each is cut into segments for the reader.
+ * Specks, rules and pictures are left out, and noise has no lines. Lines come in reading order; each is cut into segments for the reader.
  */
 export function findLines(image: Gray, { maxAspect = 16, maxSkew = 6 }: FindLinesOptions = {}): PageLines {
   const { page, skew, dark } = prepare(image, maxSkew);
-  const { letter, letters, marks } = sortInk(findComponents(binarise(page)), page);
+  const mask = binarise(page);
+  if (isNoise(mask)) return { page, skew, dark, lines: [] };
+  const { letter, letters, marks } = sortInk(findComponents(mask), page);
   if (letter === 0) return { page, skew, dark, lines: [] };
   const parts: Component[][] = [];
   const blockOf: number[] = [];
@@ -263,7 +265,7 @@ export function cropWithMargin({ width, height, data }: Gray, box: Box, margin =
 }
 
 /** The upright box on the page as it was, round a box on the straightened page. */
-export function boxOnPage(box: Box, { page, skew }: Pick<PageLines, 'page' | 'skew'>): Box {
+export function boxOnPage(box: Box, { page, skew }: { readonly page: Size; readonly skew: number }): Box {
   if (skew === 0) return box;
   const sin = Math.sin((skew * Math.PI) / 180);
   const cos = Math.cos((skew * Math.PI) / 180);

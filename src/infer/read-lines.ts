@@ -1,7 +1,7 @@
 /** A page for a model that reads one line at a time: cut into segments, and put together again from their texts. */
 
 import { type Gray, grayOfPixels, resizeGray } from '../image/gray.js';
-import { boxOnPage, cropWithMargin, findLines, type PageLines } from '../image/lines.js';
+import { boxOnPage, cropWithMargin, findLines, type TextLine } from '../image/lines.js';
 import type { Box, Pixels, Size } from '../image/pixels.js';
 
 /** One line as it was read: its upright box on the page, and which paragraph and block it belongs to. */
@@ -22,7 +22,8 @@ interface Piece {
 }
 
 export interface LinePlan {
-  readonly page: PageLines;
+  /** The size of the straightened page, how far it was turned, and its lines: without its pixels. */
+  readonly page: { readonly page: Size; readonly skew: number; readonly lines: readonly TextLine[] };
   readonly pieces: readonly Piece[];
 }
 
@@ -47,7 +48,8 @@ export function planLines(image: Pixels, size: Size): LinePlan {
       return { line, spaceBefore, image: resizeGray(crop, { width, height: size.height }) };
     }),
   );
-  return { page, pieces };
+  const { skew, lines } = page;
+  return { page: { page: { width: page.page.width, height: page.page.height }, skew, lines }, pieces };
 }
 
 /** What was read of one piece, and how sure of it the model was, from 0 to 1. */
