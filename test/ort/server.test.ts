@@ -218,6 +218,8 @@ test('what is wrong with a request is said as OpenAI says it', async () => {
     ['/v1/embeddings', {}, 400, /input or messages/],
     ['/v1/embeddings', { input: [] }, 400, /at least 1/],
     ['/v1/embeddings', { input: Array(65).fill('a') }, 400, /at most 64/],
+    ['/v1/embeddings', { input: 'a'.repeat(1025) }, 400, /at most 1024 characters/],
+    ['/v1/classify', { image: pageUrl, labels: ['a'.repeat(2000)] }, 400, /at most 1024/],
     ['/v1/embeddings', { input: 'a', dimensions: 3 }, 400, /dimensions/],
     ['/v1/embeddings', { input: 'a', encoding_format: 'hex' }, 400, /encoding_format/],
     ['/v1/classify', { image: pageUrl, labels: [] }, 400, /labels/],
