@@ -35,7 +35,7 @@ export async function receiveBody(request: Request, state: ServerState): Promise
   return { bytes: Buffer.concat(chunks), release };
 }
 
-/** Structure of JSON outside of its texts, at most: what is within takes no time to speak of. */
+/** Characters of JSON outside of its texts, and quotes within them, at most: what is within takes no time to speak of. */
 const maxStructure = 100_000;
 
 /** A body as JSON. Throws HttpError 400 for what is none, and for what only takes time to parse. */

@@ -200,6 +200,9 @@ test('what is wrong with a request is said as OpenAI says it', async () => {
   const url = (address: string) => ({ ...image, image_url: { url: address } });
   const cases: readonly (readonly [path: string, body: unknown, status: number, message: RegExp])[] = [
     ['/v1/chat/completions', '{"model":', 400, /not JSON/],
+    ['/v1/chat/completions', '['.repeat(200_000), 400, /more structure/],
+    ['/v1/chat/completions', `"${'\\"'.repeat(200_000)}"`, 400, /more structure/],
+    ['/v1/chat/completions', `{"messages": "${'x'.repeat(1_000_000)}"}`, 400, /expected a list/],
     ['/v1/chat/completions', '[]', 400, /expected a JSON object/],
     ['/v1/chat/completions', {}, 400, /messages/],
     ['/v1/chat/completions', chat({ model: 'gpt-9' }), 404, /no model gpt-9/],
