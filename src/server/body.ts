@@ -58,11 +58,15 @@ function checkStructure(bytes: Buffer): void {
       do {
         at = bytes.indexOf(quote, at + 1);
         if (at < 0) return;
+        expectLittle(++count);
       } while (isEscaped(bytes, at));
     }
-    if (++count > maxStructure)
-      throw new HttpError(400, 'invalid_json', 'the body has more structure than any request');
+    expectLittle(++count);
   }
+}
+
+function expectLittle(count: number): void {
+  if (count > maxStructure) throw new HttpError(400, 'invalid_json', 'the body has more structure than any request');
 }
 
 function isEscaped(bytes: Buffer, at: number): boolean {
