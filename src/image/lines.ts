@@ -2,7 +2,7 @@ import { binarise, inverted, isDark } from './binarise.js';
 import { type Component, findComponents } from './components.js';
 import { type Gray, grayFrom } from './gray.js';
 import { findBlocks, linesOfBlock, sortInk } from './layout.js';
-import type { Box } from './pixels.js';
+import type { Box, Size } from './pixels.js';
 import { estimateSkew, straighten } from './skew.js';
 
 /** A piece of a line that fits the reader, and whether a space stands before it. */
@@ -263,7 +263,7 @@ export function cropWithMargin({ width, height, data }: Gray, box: Box, margin =
 }
 
 /** The upright box on the page as it was, round a box on the straightened page. */
-export function boxOnPage(box: Box, { page, skew }: Pick<PageLines, 'page' | 'skew'>): Box {
+export function boxOnPage(box: Box, { page, skew }: { readonly page: Size; readonly skew: number }): Box {
   if (skew === 0) return box;
   const sin = Math.sin((skew * Math.PI) / 180);
   const cos = Math.cos((skew * Math.PI) / 180);

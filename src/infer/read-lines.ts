@@ -2,21 +2,15 @@
 
 import { type Gray, grayOfPixels, resizeGray } from '../image/gray.js';
 import { boxOnPage, cropWithMargin, findLines, type PageLines } from '../image/lines.js';
-import type { Box, Pixels, Size } from '../image/pixels.js';
+import type { Pixels, Size } from '../image/pixels.js';
+import type { ReadLine } from '../image/read-line.js';
 
-/** One line as it was read: its upright box on the page, and which paragraph and block it belongs to. */
-export interface ReadLine {
-  readonly text: string;
-  /** The mean probability of its characters, from 0 to 1. */
-  readonly confidence: number;
-  readonly box: Box;
-  readonly paragraph: number;
-  readonly block: number;
-}
-
-interface Piece {
+interface PiecePlace {
   readonly line: number;
   readonly spaceBefore: boolean;
+}
+
+interface Piece extends PiecePlace {
   /** As high as the tower's input, and no wider. */
   readonly image: Gray;
 }
@@ -24,6 +18,12 @@ interface Piece {
 export interface LinePlan {
   readonly page: PageLines;
   readonly pieces: readonly Piece[];
+}
+
+/** What puts a page together again: a plan without its pictures. */
+export interface LineLayout {
+  readonly page: Omit<PageLines, 'page'> & { readonly page: Size };
+  readonly pieces: readonly PiecePlace[];
 }
 
 /** Space left round a line's ink, as a share of its height. */
@@ -59,7 +59,7 @@ export interface PageText {
 }
 
 /** Lines of a plan in reading order; a blank line stands between paragraphs. A line is as sure as its characters on average. */
-export function createPageText({ page, pieces }: LinePlan): PageText {
+export function createPageText({ page, pieces }: LineLayout): PageText {
   const lines: ReadLine[] = [];
   let read = 0;
   let text = '';
