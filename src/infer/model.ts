@@ -1,5 +1,6 @@
 import { AbortedError, InputError } from '../core/errors.js';
 import { floatView, type Tensor } from '../core/tensor.js';
+import type { Gray } from '../image/gray.js';
 import { blipTransform, processHigh, testTransform } from '../image/high-processor.js';
 import type { Pixels } from '../image/pixels.js';
 import type { ForwardInput } from '../models/forward-inputs.js';
@@ -16,7 +17,14 @@ import { type CachedDecoder, createSessionDecoder, type Prompt } from './decoder
 import { type ForwardOutput, forward } from './forward.js';
 import { type GeneratedRow, type GenerateOptions, generate } from './generate.js';
 import { type Precision, weightBits } from './quantize.js';
-import { type LineReader, promptOptions, readByLines, warningsOf } from './read-by-lines.js';
+import {
+  type LineReader,
+  type PieceBatch,
+  promptOptions,
+  readByLines,
+  readPieces,
+  warningsOf,
+} from './read-by-lines.js';
 import type { ReadOptions, ReadResult } from './reading.js';
 
 /** What a model is made of; the platform supplies it. */
@@ -62,6 +70,11 @@ export interface VaryModel extends Omit<OptModel, 'kind' | 'config'> {
   readonly kind: 'vary';
   readonly config: VaryConfig;
   read(image: Pixels, options?: ReadOptions): Promise<ReadResult>;
+  /**
+   * Of a model of lines: pieces of lines, of one page or several, read as one batch (see `planLines`, `createPageText`);
+   * undefined where it was aborted. Throws InputError for a model of pages.
+   */
+  readPieces(images: readonly Gray[], options?: Omit<ReadOptions, 'onText'>): Promise<PieceBatch | undefined>;
   /** Several images decoded together; each result equals that image's own `read`. */
   readAll(images: readonly Pixels[], options?: Omit<ReadOptions, 'onText'>): Promise<ReadResult[]>;
 }
@@ -211,12 +224,17 @@ function byLines(parts: ModelParts, config: VaryConfig, base: ReturnType<typeof 
     const rows = Array.from({ length: pixels.shape[0] }, () => ids);
     return promptsOf(parts, rows, features);
   };
-  return async (images: readonly Pixels[], options: ReadOptions): Promise<ReadResult[]> => {
+  const reader = (): LineReader => {
     if (!tokenizer || !imageTokens) throw new InputError('this checkpoint has no tokenizer: it cannot read');
-    const reader: LineReader = { config, tokenizer, imageTokens, promptStyle, prompts, decoder: base.decoder };
-    const results: ReadResult[] = [];
-    for (const image of images) results.push(await readByLines(reader, image, options));
-    return results;
+    return { config, tokenizer, imageTokens, promptStyle, prompts, decoder: base.decoder };
+  };
+  return {
+    readImages: async (images: readonly Pixels[], options: ReadOptions): Promise<ReadResult[]> => {
+      const results: ReadResult[] = [];
+      for (const image of images) results.push(await readByLines(reader(), image, options));
+      return results;
+    },
+    readPieces: (images: readonly Gray[], options: ReadOptions) => readPieces(reader(), images, options),
   };
 }
 
@@ -279,7 +297,8 @@ export function createVaryModel(parts: ModelParts): VaryModel {
     });
   };
 
-  const readImages = vary.input === 'page' ? readRows : byLines(parts, vary, base);
+  const lines = vary.input === 'line' ? byLines(parts, vary, base) : undefined;
+  const readImages = lines?.readImages ?? readRows;
 
   return {
     kind: 'vary',
@@ -291,5 +310,9 @@ export function createVaryModel(parts: ModelParts): VaryModel {
     dispose: base.dispose,
     read: async (image, options = {}) => (await readImages([image], options))[0],
     readAll: (images, options = {}) => readImages(images, options),
+    readPieces: async (images, options = {}) => {
+      if (!lines) throw new InputError('readPieces: expected a model of lines, this one reads whole pages');
+      return lines.readPieces(images, options);
+    },
   };
 }

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { InputError } from '../core/errors.js';
 import { asObject } from '../core/json.js';
 import { createOptModel, createVaryModel, type ModelParts, type OptModel, type VaryModel } from '../infer/model.js';
@@ -18,6 +19,7 @@ import { imageTokensOf } from '../text/image-tokens.js';
 import { promptStyleFrom } from '../text/prompt-style.js';
 import { checkManifest } from '../weights/manifest.js';
 import { openWeights, readConfig, readTokenizer } from './checkpoint-dir.js';
+import { hashTensors } from './hash-tensors.js';
 import { resolveModel } from './hub/resolve.js';
 import { hubSettings } from './hub/settings.js';
 import { decodeImage, type ImageInput, type ImageLimits } from './images.js';
@@ -38,6 +40,11 @@ export interface LoadOptions {
 
 /** A Vary model that takes images as paths, bytes or pixels. */
 export interface NodeVaryModel extends Omit<VaryModel, 'read' | 'readAll'> {
+  /** Where it was loaded from: an absolute path. */
+  readonly source: string;
+  readonly precision: Precision;
+  /** SHA-256 of the weights, whatever files they are in. Reads all of them. */
+  hashWeights(): Promise<string>;
   read(image: ImageInput, options?: ReadOptions & { readonly limits?: ImageLimits }): Promise<ReadResult>;
   readAll(
     images: readonly ImageInput[],
@@ -105,16 +112,19 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
     const json = asObject(readConfig(dir), dir);
     const imageTokens = tokenizer && imageTokensOf(tokenizer, json);
     const promptStyle = promptStyleFrom(json, `${dir}/config.json`);
-    return withImages(
-      createVaryModel({ ...parts, ...(imageTokens && { imageTokens }), ...(promptStyle && { promptStyle }) }),
-    );
+    const model = createVaryModel({
+      ...parts,
+      ...(imageTokens && { imageTokens }),
+      ...(promptStyle && { promptStyle }),
+    });
+    return { ...withImages(model), source: resolve(dir), precision, hashWeights: () => hashTensors(checkpoint) };
   } catch (error) {
     checkpoint.dispose();
     throw error;
   }
 }
 
-function withImages(model: VaryModel): NodeVaryModel {
+function withImages(model: VaryModel): Omit<NodeVaryModel, 'source' | 'precision' | 'hashWeights'> {
   return {
     ...model,
     read: async (image, { limits, ...options } = {}) => model.read(await decodeImage(image, limits), options),
