@@ -105,7 +105,7 @@ export function createWorkerPool<Job, Result>({
     worker.on('message', (answer: Answer<Result>) => {
       const own = finish(answer.id);
       free.push(worker);
-      if (free.filter((other) => other === worker).length === jobsPerThread) worker.unref();
+      if (isIdle(worker)) worker.unref();
       if (own) settle(own, answer, name);
       feed();
     });
