@@ -30,7 +30,11 @@ function createClusters(seed: number, clusters: number, themes = 300) {
   const around = (centre: Float32Array, random: Rng) => unit(noise(random).map((x, d) => x + centre[d]));
   const themeCentres = Array.from({ length: themes }, () => unit(noise(rng)));
   const centres = Array.from({ length: clusters }, (_, i) => around(themeCentres[i % themes], rng));
-  return (random: Rng): Float32Array => around(centres[random.integer(0, clusters)], random);
+  return {
+    near: (random: Rng): Float32Array => around(centres[random.integer(0, clusters)], random),
+    /** What a text is to pictures: near none of them, a little nearer to those of one theme. */
+    far: (random: Rng): Float32Array => around(themeCentres[random.integer(0, themes)], random),
+  };
 }
 
 /** About normal, of length about 1: the sum of four bytes. */
@@ -90,7 +94,7 @@ try {
   for (let at = 0; at < count; at += 8192) {
     const rows = Array.from({ length: Math.min(8192, count - at) }, (_, i): Row => {
       const info = { path: `${at + i}`, size: 1, modified: 0, sha256: '', width: 1, height: 1 };
-      return { info, vector: draw(rng) };
+      return { info, vector: draw.near(rng) };
     });
     await store.add(rows);
   }
@@ -109,7 +113,7 @@ try {
   say(`opened in ${(Number(seconds(began)) / probes.length).toFixed(2)} s`);
   const faiss = python === '-' ? undefined : await startFaiss(join(dir, 'vectors.0.f32'));
 
-  const queries = Array.from({ length: rounds }, () => draw(rng));
+  const queries = Array.from({ length: rounds }, () => draw.near(rng));
   const figures = new Map<string, { times: number[]; found: number }>();
   const note = (name: string, { ms, ids }: Answer, truth: ReadonlySet<number>) => {
     const figure = figures.get(name) ?? { times: [], found: 0 };
@@ -133,6 +137,14 @@ try {
       if (!faiss) continue;
       note(`faiss IVFFlat, nprobe ${nprobe}`, await faiss.ask('ivf', query, nprobe), truth);
       note(`faiss IVF SQ8, nprobe ${nprobe}`, await faiss.ask('sq8', query, nprobe), truth);
+    }
+  }
+  for (let i = 0; i < rounds; i++) {
+    const query = draw.far(rng);
+    const truth = new Set((await ask(0, query, true)).ids);
+    for (const [p, nprobe] of probes.entries()) {
+      note(`far query: ours, ${nprobe} lists`, await ask(p, query, false), truth);
+      if (faiss) note(`far query: faiss IVFFlat, nprobe ${nprobe}`, await faiss.ask('ivf', query, nprobe), truth);
     }
   }
   faiss?.stop();

@@ -2,9 +2,6 @@
  * One training step (forward, backward, clipping, AdamW) beside PyTorch eager on the same shapes, interleaved:
  * node dist/bench/training.js PYTHON [rounds]
  */
-import { spawn } from 'node:child_process';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { createRng } from '../src/core/rng.js';
 import { optFamily } from '../src/models/graphs.js';
 import { type OptConfig, opt125m } from '../src/models/opt.js';
@@ -12,6 +9,7 @@ import { varyNano } from '../src/models/vary.js';
 import { createRuntime } from '../src/node/ort/runtime.js';
 import { type ReadingBatch, readingTask } from '../src/train/tasks.js';
 import { createTrainer } from '../src/train/trainer.js';
+import { median, startStepReference } from './step-reference.js';
 
 interface Size {
   readonly name: string;
@@ -35,31 +33,14 @@ function randomBatch({ config, rows, length }: Size): ReadingBatch {
   return { inputIds, labels: inputIds };
 }
 
-/** The reference's steps, one for each line asked of it. */
-function startReference({ config, rows, length }: Size) {
-  const script = fileURLToPath(new URL('../../bench/training_reference.py', import.meta.url));
-  const shape = { ...config, rows, length, threads };
-  const child = spawn(python, [script, JSON.stringify(shape)], { stdio: ['pipe', 'pipe', 'inherit'] });
-  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-  return {
-    step: async () => {
-      child.stdin.write('step\n');
-      const { value } = await lines.next();
-      return Number(value);
-    },
-    stop: () => child.kill(),
-  };
-}
-
-const median = (values: readonly number[]) => values.toSorted((a, b) => a - b)[values.length >> 1];
-
 for (const size of sizes) {
   const trainer = await createTrainer(createRuntime({ threads }), readingTask(optFamily(size.config)), {
     learningRate: 1e-4,
     weightDecay: 0.01,
     schedule: { kind: 'constant', warmupSteps: 0, totalSteps: 1000 },
   });
-  const reference = startReference(size);
+  const { config, rows, length } = size;
+  const reference = startStepReference(python, 'training_reference.py', { ...config, rows, length, threads });
   const batch = randomBatch(size);
   const [ours, theirs]: [number[], number[]] = [[], []];
   for (let round = -1; round < Number(rounds); round++) {

@@ -14,7 +14,8 @@ if (version === '') {
 }
 // Open MPI counts a virtual machine's cores as it likes, and refuses root without being told.
 const options = version.includes('Open MPI') ? ['--allow-run-as-root', '--oversubscribe'] : [];
-for (const program of ['dist/test/mpi/gradients.js']) {
+for (const name of ['gradients', 'contrastive', 'train']) {
+  const program = `dist/test/mpi/${name}.js`;
   const { status } = spawnSync('mpirun', [...options, '-np', '2', process.execPath, '--enable-source-maps', program], {
     stdio: 'inherit',
   });

@@ -11,7 +11,7 @@ import { openImages } from './images.js';
 
 export const classifyCommand: Command = {
   summary: 'say which of some labels fits an image best',
-  usage: 'varyclip classify IMAGE… --labels A,B,C --model DIR [options]      (IMAGE may be - for standard input)',
+  usage: 'varyclip classify IMAGE… --labels A,B,C [--model DIR] [options]      (IMAGE may be - for standard input)',
   options: {
     ...clipOptions,
     labels: { type: 'string', short: 'l', value: 'A,B,C', help: 'the labels, with commas between' },

@@ -1,4 +1,5 @@
 import { InputError } from '../core/errors.js';
+import { defaultTwoTowers } from '../node/builtin-models.js';
 import type { NodeClipModel } from '../node/load-clip.js';
 import { loadModel } from '../node/load-model.js';
 import type { Arguments, OptionSpecs } from './arguments.js';
@@ -10,7 +11,7 @@ export const clipOptions: OptionSpecs = {
     type: 'string',
     short: 'm',
     value: 'DIR',
-    help: 'checkpoint directory, org/name that was pulled, or a .pt file of OpenAI',
+    help: 'checkpoint directory, org/name that was pulled, or a .pt file of OpenAI (clip-nano, which comes with varyclip)',
   },
   precision: { type: 'string', value: 'float32|int8|int4', help: 'of the weights (float32)' },
   threads: { type: 'string', short: 't', value: 'N', help: 'threads (all cores)' },
@@ -18,13 +19,9 @@ export const clipOptions: OptionSpecs = {
   truncate: { type: 'boolean', help: 'cut texts that are too long, instead of refusing them' },
 };
 
-/**
- * Opens the model that the options name, else `other`. Throws InputError where neither names one, and for one that is not of CLIP's
- * family.
- */
+/** Opens the model that the options name, else `other`, else the built-in one. Throws InputError for one that is not of CLIP's family. */
 export async function openClipModel(command: string, args: Arguments, other?: string): Promise<NodeClipModel> {
-  const dir = args.text('model') ?? other;
-  if (dir === undefined) throw new InputError(`${command}: name a CLIP checkpoint directory with --model`);
+  const dir = args.text('model') ?? other ?? defaultTwoTowers;
   const model = await loadModel(dir, loadOptionsOf(args));
   if (model.kind === 'clip') return model;
   await model.dispose();

@@ -12,7 +12,7 @@ import { openImages } from './images.js';
 
 export const embedCommand: Command = {
   summary: 'turn images and texts into vectors of one space',
-  usage: 'varyclip embed [IMAGE…] [--text TEXT]… --model DIR [options]      (IMAGE may be - for standard input)',
+  usage: 'varyclip embed [IMAGE…] [--text TEXT]… [--model DIR] [options]      (IMAGE may be - for standard input)',
   options: {
     ...clipOptions,
     text: { type: 'string', value: 'TEXT', multiple: true, help: 'a text to embed; may be repeated' },

@@ -1,6 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { InputError, messageOf } from '../core/errors.js';
+import { defaultReader } from '../node/builtin-models.js';
 import { findPairs, type ImageTextPair, pictureUri, readText, textNameOf } from '../node/evaluation-files.js';
 import { loadModel } from '../node/load-model.js';
 import {
@@ -13,13 +14,16 @@ import {
 } from '../output/evaluation.js';
 import type { Arguments } from './arguments.js';
 import { type Command, exitInterrupted, type Io } from './command.js';
+import { evaluatePictures, isPairFile } from './evaluate-pictures.js';
 import { loadOptionsOf } from './load-options.js';
 
 export const evaluateCommand: Command = {
-  summary: 'measure readings of a folder of images against their texts',
-  usage: 'varyclip evaluate FOLDER --model DIR [options]      (page.png and page.txt are a pair)',
+  summary: 'measure readings of a folder of images against their texts, or how well pictures are told apart',
+  usage:
+    'varyclip evaluate FOLDER [--model DIR] [options]      (page.png and page.txt are a pair)\n       varyclip evaluate PAIRS.jsonl [--model DIR] [options]      (rows {"image", "text", "label"}; also .csv, .tsv)',
   options: {
-    model: { type: 'string', short: 'm', value: 'DIR', help: 'checkpoint directory' },
+    model: { type: 'string', short: 'm', value: 'DIR', help: 'checkpoint directory (vary-nano; of pairs: clip-nano)' },
+    'labels-from': { type: 'string', value: 'FILE', help: 'of pairs: the labels of this file compete too' },
     readings: { type: 'string', value: 'FOLDER', help: 'take .txt files from here instead of reading with a model' },
     json: { type: 'boolean', help: 'one JSON document: summary and samples' },
     report: { type: 'string', value: 'FILE', help: 'write an HTML page with the worst cases as pictures' },
@@ -44,8 +48,7 @@ function fileReader(folder: string): Reader {
 
 /** Reads with a model; undefined where SIGINT came first. */
 async function modelReader(args: Arguments, io: Io): Promise<Reader> {
-  const dir = args.text('model');
-  if (dir === undefined) throw new InputError('evaluate: name a checkpoint with --model, or texts with --readings');
+  const dir = args.text('model') ?? defaultReader;
   const maxNewTokens = args.count('max-new-tokens') ?? 1024;
   const model = await loadModel(dir, loadOptionsOf(args));
   if (model.kind !== 'vary') {
@@ -66,7 +69,8 @@ async function modelReader(args: Arguments, io: Io): Promise<Reader> {
 async function evaluate(args: Arguments, io: Io): Promise<number> {
   const [folder, ...rest] = args.positionals;
   if (folder === undefined || rest.length > 0)
-    throw new InputError('evaluate: name one folder of images and .txt files');
+    throw new InputError('evaluate: name one folder of images and .txt files, or one file of pairs');
+  if (isPairFile(folder)) return evaluatePictures(folder, args, io);
   const worst = args.count('worst') ?? 20;
   const { pairs, withoutText } = await findPairs(folder);
   for (const name of withoutText) io.err(`varyclip: ${name}: has no ${textNameOf(name)}, left out\n`);

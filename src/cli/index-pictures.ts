@@ -10,7 +10,7 @@ const { truncate: _, ...modelOptions } = clipOptions;
 
 export const indexCommand: Command = {
   summary: 'make pictures of a folder searchable, or bring an index up to date',
-  usage: 'varyclip index FOLDER --out INDEX --model DIR [options]      (again: only what is new or changed is read)',
+  usage: 'varyclip index FOLDER --out INDEX [--model DIR] [options]      (again: only what is new or changed is read)',
   options: {
     ...modelOptions,
     out: { type: 'string', short: 'o', value: 'INDEX', help: 'directory of the index' },

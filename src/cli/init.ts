@@ -1,15 +1,24 @@
 import { InputError } from '../core/errors.js';
+import { clipNano } from '../models/clip.js';
 import { varyNano, varyTiny } from '../models/vary.js';
 import { resolveModel } from '../node/hub/resolve.js';
 import { hubSettings } from '../node/hub/settings.js';
+import { writeRandomClip } from '../node/init-clip.js';
 import { assembleVary, writeRandomCheckpoint } from '../node/init-vary.js';
 import type { Arguments } from './arguments.js';
 import { type Command, type Io, statusLine } from './command.js';
 
+/** What is made with random weights; each returns its number of parameters. */
+const writers: ReadonlyMap<string, (out: string, seed: number) => Promise<number>> = new Map([
+  ['vary-tiny', (out, seed) => writeRandomCheckpoint(out, varyTiny, seed)],
+  ['vary-nano', (out, seed) => writeRandomCheckpoint(out, varyNano, seed)],
+  ['clip-nano', (out, seed) => writeRandomClip(out, clipNano, seed)],
+]);
+
 export const initCommand: Command = {
   summary: 'make a checkpoint to train: of a published OPT and SAM, or with random weights',
   usage:
-    'varyclip init vary-tiny --decoder DIR --tower FILE [--out DIR]\n       varyclip init vary-tiny|vary-nano --out DIR [--seed N]',
+    'varyclip init vary-tiny --decoder DIR --tower FILE [--out DIR]\n       varyclip init vary-tiny|vary-nano|clip-nano --out DIR [--seed N]',
   options: {
     decoder: { type: 'string', value: 'DIR', help: 'a published OPT checkpoint, or org/name that was pulled' },
     tower: { type: 'string', value: 'FILE', help: "SAM's published .pth" },
@@ -19,8 +28,8 @@ export const initCommand: Command = {
   },
   run: async (args, io) => {
     const [what] = args.positionals;
-    const config = { 'vary-tiny': varyTiny, 'vary-nano': varyNano }[what];
-    if (!config) throw new InputError('init: expected vary-tiny or vary-nano');
+    const write = writers.get(what);
+    if (!write) throw new InputError(`init: expected ${[...writers.keys()].join(', ')}`);
     const [decoder, tower] = [args.text('decoder'), args.text('tower')];
     if (decoder !== undefined && tower !== undefined && what === 'vary-tiny') return assemble(decoder, tower, args, io);
     if (decoder !== undefined || tower !== undefined) {
@@ -28,8 +37,8 @@ export const initCommand: Command = {
     }
     const out = args.text('out');
     if (out === undefined) throw new InputError('init: name a directory to make: --out DIR');
-    const parameters = await writeRandomCheckpoint(out, config, args.number('seed') ?? 0);
-    io.err(`varyclip: wrote ${parameters.toLocaleString('en')} random parameters to ${out}: it reads nonsense\n`);
+    const parameters = await write(out, args.number('seed') ?? 0);
+    io.err(`varyclip: wrote ${parameters.toLocaleString('en')} random parameters to ${out}: it knows nothing\n`);
     return 0;
   },
 };

@@ -1,6 +1,7 @@
 import { InputError, messageOf } from '../core/errors.js';
 import type { ReadResult } from '../infer/reading.js';
 import { writeFileAtomic } from '../node/atomic.js';
+import { defaultReader } from '../node/builtin-models.js';
 import { loadModel, type NodeVaryModel } from '../node/load-model.js';
 import { previewOf } from '../node/thumbnail.js';
 import { readingSheetHtml, type SheetReading } from '../output/reading-sheet.js';
@@ -12,9 +13,14 @@ import { jobOptions, readIntoFiles } from './read-job.js';
 export const readCommand: Command = {
   summary: 'turn page images into text',
   usage:
-    'varyclip read IMAGE… --model DIR [options]      (IMAGE may be - for standard input)\n       varyclip read PATH… --out DIR --format txt,pdf --model DIR [options]      (folders, PDFs, TIFFs, tars)',
+    'varyclip read IMAGE… [--model DIR] [options]      (IMAGE may be - for standard input)\n       varyclip read PATH… --out DIR --format txt,pdf [options]      (folders, PDFs, TIFFs, tars)',
   options: {
-    model: { type: 'string', short: 'm', value: 'DIR', help: 'checkpoint directory, or org/name that was pulled' },
+    model: {
+      type: 'string',
+      short: 'm',
+      value: 'DIR',
+      help: 'checkpoint directory, or org/name that was pulled (vary-nano, which comes with varyclip)',
+    },
     json: { type: 'boolean', help: 'one JSON document per image, a line each' },
     precision: { type: 'string', value: 'float32|int8|int4', help: "of the decoder's weights (as stored)" },
     threads: { type: 'string', short: 't', value: 'N', help: 'threads (all cores)' },
@@ -38,8 +44,7 @@ async function readImages(args: Arguments, io: Io): Promise<number> {
   expectJobOptions(args, isJob);
   if (images.length === 0 && args.text('list') === undefined)
     throw new InputError('read: name at least one image, or - for standard input');
-  const dir = args.text('model');
-  if (dir === undefined) throw new InputError('read: name a checkpoint directory: --model examples/tiny-vary');
+  const dir = args.text('model') ?? defaultReader;
   const status = statusLine(io);
   status(`loading ${dir}`);
   const model = await loadModel(dir, loadOptionsOf(args));

@@ -74,7 +74,9 @@ async function trainTogether(run: Run, { path, dry, threads, group }: Plan, io: 
   });
   try {
     if (dry) return await dryRun(run, work, { newest, group }, io);
-    const metrics = group.leads ? openMetrics(run.out, work.stepsDone, `varyclip train ${path}`) : undefined;
+    const metrics = group.leads
+      ? openMetrics(run.out, work.stepsDone, { title: `varyclip train ${path}`, unit: work.unit })
+      : undefined;
     if (group.leads) removeLeftovers(run.out);
     if (newest !== undefined) tell(`goes on from ${newest}`);
     if (metrics?.lostUntil !== undefined) {
@@ -116,7 +118,7 @@ async function trainOn(
   { metrics, group }: { readonly metrics: MetricsLog | undefined; readonly group: Group },
   io: Io,
 ): Promise<number> {
-  const line = progressLine(io);
+  const line = progressLine(io, work.unit);
   try {
     const { ended, saved } = await loop(work, {
       logEvery: run.logEvery,
@@ -153,7 +155,7 @@ async function trainOn(
 }
 
 /** One line on a terminal, which each step overwrites; elsewhere a line every half a minute. */
-function progressLine(io: Io) {
+function progressLine(io: Io, unit: string) {
   let [shownAt, open] = [Number.NEGATIVE_INFINITY, false];
   return {
     show: (progress: Progress) => {
@@ -161,7 +163,7 @@ function progressLine(io: Io) {
       if (now - shownAt < (io.isTerminal ? 500 : 30_000) && progress.step < progress.steps) return;
       shownAt = now;
       open = io.isTerminal;
-      io.err(io.isTerminal ? `\r\u001b[K${progressText(progress)}` : `${progressText(progress)}\n`);
+      io.err(io.isTerminal ? `\r\u001b[K${progressText(progress, unit)}` : `${progressText(progress, unit)}\n`);
     },
     /** A line of its own. */
     print: (text: string) => {
@@ -172,9 +174,9 @@ function progressLine(io: Io) {
   };
 }
 
-function progressText({ step, steps, smooth, learningRate, perSecond, secondsLeft }: Progress): string {
+function progressText({ step, steps, smooth, learningRate, perSecond, secondsLeft }: Progress, unit: string): string {
   const rate = learningRate.toExponential(2);
-  return `step ${step}/${steps}  loss ${smooth.toFixed(4)}  rate ${rate}  ${perSecond.toFixed(0)} tokens/s  ${durationText(secondsLeft)} left`;
+  return `step ${step}/${steps}  loss ${smooth.toFixed(4)}  rate ${rate}  ${perSecond.toFixed(0)} ${unit}/s  ${durationText(secondsLeft)} left`;
 }
 
 /** Seconds as a person says them. */

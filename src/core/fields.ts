@@ -137,6 +137,20 @@ export function listField<T>(of: Field<T>, { least = 0 }: { readonly least?: num
   };
 }
 
+/** Two values of a kind. */
+export function pairField<T>(of: Field<T>): Field<readonly [T, T]> {
+  const list = listField(of);
+  return {
+    schema: { ...list.schema, minItems: 2, maxItems: 2 },
+    required: true,
+    read: (value, where) => {
+      const read = list.read(value, where);
+      if (read.length !== 2) throw new InputError(`${where}: expected two values, got ${JSON.stringify(value)}`);
+      return [read[0], read[1]];
+    },
+  };
+}
+
 /** Values by name, whatever the names. */
 export function mapField<T>(of: Field<T>): Field<Readonly<Record<string, T>>> {
   return {

@@ -1,116 +1,164 @@
-/** Headers of POSIX tar archives (ustar, pax and GNU names): where members lie. Nothing is ever unpacked to a disk. */
+/** Reads tar archives as they come (POSIX.1-2001 ustar and pax, GNU long names): nothing is written anywhere. */
 import { InputError } from '../core/errors.js';
 
-/** A member of an archive. */
-export interface TarMember {
+export interface TarFile {
   readonly name: string;
-  readonly kind: 'file' | 'link' | 'other';
-  /** Where its bytes begin in the archive, and how many there are. */
-  readonly offset: number;
-  readonly size: number;
+  readonly bytes: Uint8Array;
 }
 
-export const tarBlock = 512;
-/** Longest name or pax header that is read. */
-const maxExtra = 1 << 20;
-
-const decoder = new TextDecoder();
-
-function textField(block: Uint8Array, at: number, length: number): string {
-  const field = block.subarray(at, at + length);
-  const end = field.indexOf(0);
-  return decoder.decode(end < 0 ? field : field.subarray(0, end));
+export interface TarLimits {
+  /** Of one file. Default 1 GiB. */
+  readonly maxBytes?: number;
 }
 
-/** A number in octal, or where it is too large for that in binary. Throws InputError for anything else. */
-function numberField(block: Uint8Array, at: number, length: number, where: string): number {
-  if (block[at] & 0x80) {
-    const value = block.subarray(at + 1, at + length).reduce((sum, byte) => sum * 256 + byte, block[at] & 0x7f);
-    if (Number.isSafeInteger(value)) return value;
-    throw new InputError(`${where}: is damaged: a number in a header is too large`);
+/** Bytes of a header; contents fill whole ones. */
+export const block = 512;
+
+/** Takes bytes from a stream by count. */
+interface Taker {
+  /** Exactly `count` bytes; undefined at the end of the stream where `atEnd` allows it. */
+  take(count: number, atEnd?: boolean): Promise<Uint8Array | undefined>;
+  /** How many were taken. */
+  readonly position: number;
+}
+
+function createTaker(stream: AsyncIterable<Uint8Array>, where: string): Taker {
+  const source = stream[Symbol.asyncIterator]();
+  let rest: Uint8Array = new Uint8Array(0);
+  let position = 0;
+  return {
+    get position() {
+      return position;
+    },
+    take: async (count, atEnd = false) => {
+      const parts: Uint8Array[] = [];
+      let missing = count;
+      while (missing > 0) {
+        if (rest.length === 0) {
+          const next = await source.next();
+          if (next.done) {
+            if (atEnd && missing === count) return undefined;
+            throw new InputError(`${where}: ends inside a file or header, at byte ${position}; the archive is cut off`);
+          }
+          rest = next.value;
+          continue;
+        }
+        const part = rest.subarray(0, missing);
+        parts.push(part);
+        rest = rest.subarray(part.length);
+        missing -= part.length;
+        position += part.length;
+      }
+      return parts.length === 1 ? parts[0] : joined(parts, count);
+    },
+  };
+}
+
+function joined(parts: readonly Uint8Array[], size: number): Uint8Array {
+  const all = new Uint8Array(size);
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
   }
-  const text = textField(block, at, length).trim();
-  if (text !== '' && !/^[0-7]+$/.test(text))
-    throw new InputError(`${where}: is damaged: expected an octal number in a header, got ${JSON.stringify(text)}`);
+  return all;
+}
+
+/**
+ * The plain files of an archive, in order. Throws InputError for links and devices, names that lead out of the archive, wrong
+ * checksums, files larger than the limit, and archives that are cut off.
+ */
+export async function* readTar(
+  stream: AsyncIterable<Uint8Array>,
+  where: string,
+  { maxBytes = 2 ** 30 }: TarLimits = {},
+): AsyncGenerator<TarFile> {
+  const taker = createTaker(stream, where);
+  let pax: Readonly<Record<string, string>> = {};
+  let longName: string | undefined;
+  for (;;) {
+    const header = await taker.take(block, true);
+    if (!header || header.every((byte) => byte === 0)) return;
+    const at = `${where}: at byte ${taker.position - block}`;
+    checkSum(header, at);
+    const type = header[156] === 0 ? '0' : String.fromCharCode(header[156]);
+    const size = pax['size'] === undefined ? sizeField(header, at) : Number(pax['size']);
+    const name = pax['path'] ?? longName ?? nameField(header);
+    if (!(Number.isSafeInteger(size) && size >= 0 && size <= maxBytes)) {
+      throw new InputError(`${at}: ${name}: has ${size} bytes, at most ${maxBytes} are allowed`);
+    }
+    const content = (await taker.take(size)) ?? new Uint8Array(0);
+    await taker.take((block - (size % block)) % block);
+    if (type === 'x') pax = paxRecords(content, at);
+    else if (type === 'L') longName = cString(content);
+    else if (type !== 'g') {
+      if (type === '0' || type === '7') yield { name: checkedName(name, at), bytes: content };
+      else if (type !== '5') {
+        throw new InputError(`${at}: ${name}: is ${kinds[type] ?? `of type ${type}`}; only plain files are read`);
+      }
+      pax = {};
+      longName = undefined;
+    }
+  }
+}
+
+const kinds: Readonly<Record<string, string>> = {
+  '1': 'a hard link',
+  '2': 'a symbolic link',
+  '3': 'a device',
+  '4': 'a device',
+  '6': 'a named pipe',
+};
+
+/** The sum of all bytes, the sum's own field as spaces. */
+export function checkSum(header: Uint8Array, at: string): void {
+  let sum = 0;
+  for (let i = 0; i < block; i++) sum += i >= 148 && i < 156 ? 32 : header[i];
+  const stored = Number.parseInt(cString(header.subarray(148, 156)).trim(), 8);
+  if (stored !== sum) throw new InputError(`${at}: expected a tar header, its checksum is ${stored} and not ${sum}`);
+}
+
+/** Octal digits, or a big-endian number where the first bit is set. */
+export function sizeField(header: Uint8Array, at: string): number {
+  const field = header.subarray(124, 136);
+  if (field[0] & 0x80) return field.subarray(1).reduce((sum, byte) => sum * 256 + byte, field[0] & 0x7f);
+  const text = cString(field).trim();
+  if (!/^[0-7]*$/.test(text)) throw new InputError(`${at}: size: expected octal digits, got ${JSON.stringify(text)}`);
   return text === '' ? 0 : Number.parseInt(text, 8);
 }
 
-function isHeader(block: Uint8Array, where: string): boolean {
-  const stored = numberField(block, 148, 8, where);
-  let sum = 8 * 32;
-  for (let i = 0; i < tarBlock; i++) if (i < 148 || i >= 156) sum += block[i];
-  return sum === stored;
+export function nameField(header: Uint8Array): string {
+  const name = cString(header.subarray(0, 100));
+  const isUstar = cString(header.subarray(257, 262)) === 'ustar';
+  const prefix = isUstar ? cString(header.subarray(345, 500)) : '';
+  return prefix === '' ? name : `${prefix}/${name}`;
 }
 
-/** Records of a pax header: `length key=value\n` each. */
-function paxRecords(bytes: Uint8Array): ReadonlyMap<string, string> {
-  const records = new Map<string, string>();
-  for (let at = 0; at < bytes.length; ) {
-    const space = bytes.indexOf(0x20, at);
-    const length = Number(decoder.decode(bytes.subarray(at, space)));
-    if (space < 0 || !(length > 0)) break;
-    const record = decoder.decode(bytes.subarray(space + 1, at + length - 1));
+export function cString(bytes: Uint8Array): string {
+  const end = bytes.indexOf(0);
+  return new TextDecoder().decode(end < 0 ? bytes : bytes.subarray(0, end));
+}
+
+/** `<length> <key>=<value>\n`, the length of the whole record in bytes. */
+export function paxRecords(bytes: Uint8Array, at: string): Record<string, string> {
+  const records: Record<string, string> = {};
+  for (let start = 0; start < bytes.length; ) {
+    const space = bytes.indexOf(32, start);
+    const length = Number(new TextDecoder().decode(bytes.subarray(start, Math.max(start, space))));
+    const record = new TextDecoder().decode(bytes.subarray(space + 1, start + length));
     const equals = record.indexOf('=');
-    records.set(record.slice(0, equals), record.slice(equals + 1));
-    at += length;
+    if (space < 0 || !(length > 0) || equals < 0 || !record.endsWith('\n')) {
+      throw new InputError(`${at}: expected a pax record, got ${JSON.stringify(record.slice(0, 40))}`);
+    }
+    records[record.slice(0, equals)] = record.slice(equals + 1, -1);
+    start += length;
   }
   return records;
 }
 
-const kinds: Readonly<Record<string, TarMember['kind']>> = {
-  '0': 'file',
-  '\0': 'file',
-  '7': 'file',
-  '1': 'link',
-  '2': 'link',
-};
-
-/**
- * The members of an archive of `size` bytes, in order; only headers are read. Throws InputError, naming `where`, at the first
- * header that is damaged or where the archive ends early; members before it were given.
- */
-export function* tarMembers(
-  read: (offset: number, length: number) => Uint8Array,
-  size: number,
-  where: string,
-): Generator<TarMember> {
-  let extra: { readonly name?: string; readonly size?: number } = {};
-  for (let at = 0; at + tarBlock <= size; ) {
-    const block = read(at, tarBlock);
-    if (block.every((byte) => byte === 0)) return;
-    if (!isHeader(block, where))
-      throw new InputError(`${where}: is damaged, or no tar: the header at byte ${at} has a wrong sum`);
-    const type = String.fromCharCode(block[156]);
-    const length = extra.size ?? numberField(block, 124, 12, where);
-    const offset = at + tarBlock;
-    if (offset + length > size)
-      throw new InputError(
-        `${where}: ends early: a member needs ${length} bytes at byte ${offset}, the file has ${size}`,
-      );
-    at = offset + Math.ceil(length / tarBlock) * tarBlock;
-    if (type === 'L' || type === 'x') {
-      if (length > maxExtra)
-        throw new InputError(
-          `${where}: a header at byte ${offset} has ${length} bytes, at most ${maxExtra} are allowed`,
-        );
-      const bytes = read(offset, length);
-      if (type === 'L') extra = { ...extra, name: textField(bytes, 0, length) };
-      else {
-        const records = paxRecords(bytes);
-        const [name, stated] = [records.get('path'), records.get('size')];
-        extra = {
-          ...extra,
-          ...(name !== undefined && { name }),
-          ...(stated !== undefined && { size: Number(stated) }),
-        };
-      }
-      continue;
-    }
-    if (type === 'g' || type === 'K') continue;
-    const prefix = textField(block, 257, 5) === 'ustar' ? textField(block, 345, 155) : '';
-    const own = textField(block, 0, 100);
-    const name = extra.name ?? (prefix === '' ? own : `${prefix}/${own}`);
-    extra = {};
-    yield { name, kind: kinds[type] ?? 'other', offset, size: length };
+function checkedName(name: string, at: string): string {
+  if (name.startsWith('/') || name.split('/').includes('..')) {
+    throw new InputError(`${at}: ${name}: leads out of the archive`);
   }
+  return name.replace(/^(\.\/)+/, '');
 }

@@ -2,11 +2,12 @@ import { InputError } from '../core/errors.js';
 import type { Tensor } from '../core/tensor.js';
 import { type ClipProcessor, processClip, seenRegion } from '../image/clip-processor.js';
 import type { Box, Pixels } from '../image/pixels.js';
+import { imageGraph, patchGraph, similarityGraph, type TwoTowerConfig, textGraph } from '../models/clip-graphs.js';
+import { checkPixels, textFeeds } from '../models/clip-inputs.js';
 import type { Runtime, Session, WeightLoader } from '../runtime/runtime.js';
 import { padRows } from '../text/collate.js';
 import type { Tokenizer } from '../text/tokenizer.js';
-import { type ClipForwardInput, type ClipForwardOutput, checkPixels, clipForward, textFeeds } from './clip-forward.js';
-import { imageGraph, patchGraph, similarityGraph, type TwoTowerConfig, textGraph } from './clip-graphs.js';
+import { type ClipForwardInput, type ClipForwardOutput, clipForward } from './clip-forward.js';
 import { averageGroups, type Classification, type LabelOptions, rankLabels, writeLabels } from './labels.js';
 import { type Precision, weightBits } from './quantize.js';
 
@@ -92,10 +93,12 @@ function createSessions({ config, runtime, weights, precision }: ClipParts) {
   };
   return {
     image: (size: readonly [number, number]) =>
-      get('image', size.join('×'), () => runtime.compile(imageGraph(config, size, bits), { weights })),
+      get('image', size.join('×'), () => runtime.compile(imageGraph(config, size, { weightBits: bits }), { weights })),
     patches: (size: readonly [number, number]) =>
-      get('patches', size.join('×'), () => runtime.compile(patchGraph(config, size, bits), { weights })),
-    text: () => get('text', '', () => runtime.compile(textGraph(config, bits), { weights })),
+      get('patches', size.join('×'), () =>
+        runtime.compile(patchGraph(config, size, { weightBits: bits }), { weights }),
+      ),
+    text: () => get('text', '', () => runtime.compile(textGraph(config, { weightBits: bits }), { weights })),
     similarity: () => get('similarity', '', () => runtime.compile(similarityGraph(config), { weights })),
     dispose: async () => {
       for (const { session } of kept.values()) await (await session.catch(() => undefined))?.dispose();

@@ -67,6 +67,35 @@ export const clipVitB32: ClipConfig = {
   logitScale: 2.6592,
 };
 
+/** The built-in small one: pictures of 48 pixels. */
+export const clipNano: ClipConfig = {
+  family: 'clip',
+  text: {
+    width: 128,
+    layers: 2,
+    heads: 4,
+    mlpWidth: 512,
+    activation: 'gelu',
+    epsilon: 1e-5,
+    vocabSize: 3586,
+    maxPositions: 24,
+    endId: 3585,
+  },
+  vision: {
+    width: 128,
+    layers: 4,
+    heads: 4,
+    mlpWidth: 512,
+    activation: 'gelu',
+    epsilon: 1e-5,
+    imageSize: 48,
+    patchSize: 8,
+    channels: 3,
+  },
+  embedWidth: 128,
+  logitScale: 2.6592,
+};
+
 /** What `eos_token_id` is in configs whose end-of-text token has another id (transformers, CLIPTextTransformer). */
 const legacyEndId = 2;
 const endOfText = 49407;
@@ -90,6 +119,44 @@ export function clipConfigFrom(value: unknown, where: string): ClipConfig {
     vision: visionTowerFrom(vision, where, clipVitB32.vision),
     embedWidth: countField(json, 'projection_dim', where, clipVitB32.embedWidth),
     logitScale: numberField(json, 'logit_scale_init_value', where, clipVitB32.logitScale),
+  };
+}
+
+/** The `config.json` that says what `clipConfigFrom` reads. */
+export function clipConfigJson({ text, vision, embedWidth, logitScale }: ClipConfig): JsonObject {
+  const encoder = ({ width, layers, heads, mlpWidth, activation, epsilon }: EncoderConfig) => ({
+    hidden_size: width,
+    num_hidden_layers: layers,
+    num_attention_heads: heads,
+    intermediate_size: mlpWidth,
+    hidden_act: activation,
+    layer_norm_eps: epsilon,
+    projection_dim: embedWidth,
+  });
+  return {
+    architectures: ['CLIPModel'],
+    model_type: 'clip',
+    projection_dim: embedWidth,
+    logit_scale_init_value: logitScale,
+    text_config: {
+      model_type: 'clip_text_model',
+      ...encoder(text),
+      vocab_size: text.vocabSize,
+      max_position_embeddings: text.maxPositions,
+      ...(text.endId !== undefined && {
+        bos_token_id: text.endId - 1,
+        eos_token_id: text.endId,
+        pad_token_id: text.endId,
+      }),
+    },
+    vision_config: {
+      model_type: 'clip_vision_model',
+      ...encoder(vision),
+      image_size: vision.imageSize,
+      patch_size: vision.patchSize,
+      num_channels: vision.channels,
+    },
+    torch_dtype: 'float32',
   };
 }
 
@@ -151,13 +218,18 @@ export interface TextInputs {
   readonly bias: Value;
 }
 
+const projection = ({ width }: EncoderConfig) => ({ bias: false, init: normalInit(width ** -0.5) });
+
 /** Texts in the common space, not yet of unit length: [B, embedWidth]. */
 export function clipText(root: Scope, { ids, positions, ends, bias }: TextInputs, config: ClipConfig): Value {
   const s = root.at('text_model');
   const hidden = encoderLayers(s, embedText(s, ids, positions, config.text), config.text, bias);
   const last = s.tap('last_hidden_state', layerNorm(s.at('final_layer_norm'), hidden, config.text));
   const pooled = pickRows(s, last, ends); // [B, C]
-  return root.tap('text_features', linear(root.at('text_projection'), pooled, config.embedWidth, { bias: false }));
+  return root.tap(
+    'text_features',
+    linear(root.at('text_projection'), pooled, config.embedWidth, projection(config.text)),
+  );
 }
 
 /** Images [B, 3, H, W] in the common space, not yet of unit length: [B, embedWidth]. */
@@ -168,7 +240,10 @@ export function clipVision(root: Scope, pixels: Value, config: ClipConfig): Valu
   const last = s.tap('last_hidden_state', encoderLayers(s, x, config.vision));
   const classRow = reshape(s, slice(s, last, 1, 0, 1), [last.shape[0], width]);
   const pooled = layerNorm(s.at('post_layernorm'), classRow, { epsilon });
-  return root.tap('image_features', linear(root.at('visual_projection'), pooled, config.embedWidth, { bias: false }));
+  return root.tap(
+    'image_features',
+    linear(root.at('visual_projection'), pooled, config.embedWidth, projection(config.vision)),
+  );
 }
 
 /** Every patch of images [B, 3, H, W] by itself in the common space, not yet of unit length: [B, h·w, embedWidth]. */
@@ -186,7 +261,7 @@ export function clipPatches(root: Scope, pixels: Value, config: ClipConfig): Val
 function embedPatches(s: Scope, pixels: Value, config: VisionTowerConfig): Value {
   const { width, patchSize, imageSize } = config;
   const side = Math.floor(imageSize / patchSize);
-  const table = s.at('position_embedding').parameter('weight', [side * side + 1, width], normalInit(0.02));
+  const table = s.at('position_embedding').parameter('weight', [side * side + 1, width], normalInit(width ** -0.5));
   const patches = patchEmbed(s, s.at('patch_embedding'), pixels, {
     width,
     patchSize: [patchSize, patchSize],
@@ -195,7 +270,7 @@ function embedPatches(s: Scope, pixels: Value, config: VisionTowerConfig): Value
   const [B, h, w] = patches.shape;
   const grid = gridPositions(s, slice(s, table, 0, 1, side * side + 1), side, [Number(h), Number(w)]);
   const placed = add(s, reshape(s, patches, [B, Number(h) * Number(w), width]), grid);
-  const classRow = reshape(s, s.parameter('class_embedding', [width], normalInit(0.02)), [1, width]);
+  const classRow = reshape(s, s.parameter('class_embedding', [width], normalInit(width ** -0.5)), [1, width]);
   const first = reshape(s, add(s, classRow, slice(s, table, 0, 0, 1)), [1, 1, width]);
   return concat(s, [broadcastBatch(s, first, placed), placed], 1);
 }

@@ -29,13 +29,15 @@ export interface PrepareOptions {
   readonly weightBits?: Lowering['weightBits'];
   /** What the loss is divided by; default: the labels counted here. */
   readonly total?: number;
+  /** With the loss of guided attention, whose feeds the caller adds. */
+  readonly guided?: boolean;
 }
 
 /** The graph and feeds of a forward pass; also what a training step starts from. */
 export function prepareForward(
   family: DecoderFamily,
   { inputIds, attentionMask, pixelValues, labels, taps = [] }: ForwardInput,
-  { fixed = false, weightBits = 32, total }: PrepareOptions = {},
+  { fixed = false, weightBits = 32, total, guided = false }: PrepareOptions = {},
 ): { readonly graph: () => Graph; readonly feeds: Record<string, Tensor> } {
   const mask = attentionMask ?? inputIds.map((row) => row.map(() => 1));
   const [B, T] = [inputIds.length, inputIds[0]?.length ?? 0];
@@ -73,7 +75,14 @@ export function prepareForward(
   if (labels) Object.assign(feeds, lossFeeds(labels, inputIds, total));
   const extents = fixed ? ({ grid: [B, T], rows: B * T } as const) : undefined;
   const graph = () =>
-    wholeGraph(family, { images, loss: labels !== undefined, taps, weightBits, ...(extents && { extents }) });
+    wholeGraph(family, {
+      images,
+      loss: labels !== undefined,
+      taps,
+      weightBits,
+      guided,
+      ...(extents && { extents }),
+    });
   return { graph, feeds };
 }
 

@@ -1,4 +1,15 @@
-import { createGraphBuilder, fusedLowering, type Graph, type Lowering, plainLowering } from '../graph/builder.js';
+import { ShapeError } from '../core/errors.js';
+import {
+  createGraphBuilder,
+  fusedLowering,
+  type Graph,
+  type GraphBuilder,
+  type Lowering,
+  plainLowering,
+  type Value,
+} from '../graph/builder.js';
+import type { Dim } from '../graph/dims.js';
+import { add, mul, reshape, scalar, scale, split } from '../graph/functions.js';
 import { crossEntropy } from '../nn/cross-entropy.js';
 import { causalBias, embedTokens, type OptConfig, optDecoder, optHead } from './opt.js';
 import { samStages, samTower } from './sam.js';
@@ -62,6 +73,8 @@ export interface WholeGraphOptions {
   readonly taps: readonly string[];
   /** [rows, tokens] and scored positions as numbers: gradients need known extents. Default: symbolic. */
   readonly extents?: { readonly grid: readonly [number, number]; readonly rows: number };
+  /** Adds `guidance` of one attention head to the loss. */
+  readonly guided?: boolean;
   /** Of the decoder's matrices; gradients need 32, the default. */
   readonly weightBits?: Lowering['weightBits'];
 }
@@ -69,10 +82,10 @@ export interface WholeGraphOptions {
 /**
  * Everything in one graph without a cache: what training differentiates, and what taps are asked of. Inputs: inputIds,
  * positions, queryIndex, keyIndex [batch, sequence]; outputRows [rows]; with images pixelValues and imageSource; with the loss
- * targets and targetWeights [rows]. Outputs: logits [rows, vocabulary], loss, taps.
+ * targets and targetWeights [rows]; guided, `guide` [batch, sequence, sequence] and `guideWeights` [batch, sequence]. Outputs: logits [rows, vocabulary], loss, taps.
  */
 export function wholeGraph(family: DecoderFamily, options: WholeGraphOptions): Graph {
-  const { images, loss, taps, extents, weightBits = 32 } = options;
+  const { images, loss, taps, extents, guided = false, weightBits = 32 } = options;
   const builder = createGraphBuilder('whole', { ...plainLowering, weightBits });
   const { root, input } = builder;
   const grid = extents?.grid ?? ['batch', 'sequence'];
@@ -97,7 +110,27 @@ export function wholeGraph(family: DecoderFamily, options: WholeGraphOptions): G
   builder.output('logits', logits);
   if (loss) {
     const targets = input('targets', 'int64', [scored]);
-    builder.output('loss', crossEntropy(root, logits, targets, input('targetWeights', 'float32', [scored])));
+    const own = crossEntropy(root, logits, targets, input('targetWeights', 'float32', [scored]));
+    builder.output('loss', guided ? add(root, own, guidance(builder, family.decoder, grid)) : own);
   }
   return builder.finish(taps);
+}
+
+/** Kept from log(0). */
+const leastAttention = 1e-6;
+
+/**
+ * Guided attention (as in arXiv 1710.08969, for a known alignment): −log of what the first head of the second layer gives to the
+ * keys that `guide` marks with 1, summed over queries times their weight. A scalar.
+ */
+function guidance(builder: GraphBuilder, { layers, heads }: OptConfig, [B, T]: readonly Dim[]): Value {
+  const { root, input } = builder;
+  const weights = builder.taps.get(`model.decoder.layers.${Math.min(1, layers - 1)}.self_attn.weights`);
+  if (!weights) throw new ShapeError('guided attention needs the plain lowering of attention');
+  const [head] = split(root, weights, [1, ...(heads > 1 ? [heads - 1] : [])], 1); // [B, 1, T, T]
+  const marked = mul(root, reshape(root, head, [B, T, T]), input('guide', 'float32', [B, T, T]));
+  const given = root.op('ReduceSum', [marked], { axes: [2], keepdims: 0 }); // [B, T]
+  const logs = root.op('Log', [add(root, given, scalar(root, leastAttention))], {});
+  const weighed = mul(root, logs, input('guideWeights', 'float32', [B, T]));
+  return scale(root, root.op('ReduceSum', [weighed], { axes: [0, 1], keepdims: 0 }), -1);
 }

@@ -1,7 +1,7 @@
 /** The pre-norm transformer encoder that CLIP's and SigLIP's towers share (transformers CLIPEncoder, SiglipEncoder). */
 import { InputError } from '../core/errors.js';
 import { countField, type JsonObject, numberField } from '../core/json.js';
-import type { Scope, Value } from '../graph/builder.js';
+import { normalInit, type Scope, type Value } from '../graph/builder.js';
 import { add } from '../graph/functions.js';
 import { type ActivationName, activationName } from '../nn/activation.js';
 import { attention } from '../nn/attention.js';
@@ -67,10 +67,12 @@ function encoderLayer(
   return add(s, h, encoderMlp(s.at('mlp'), layerNorm(s.at('layer_norm2'), h, config), config));
 }
 
-function selfAttention(s: Scope, x: Value, { width, heads }: EncoderConfig, bias: Value | undefined): Value {
-  const [q, k, v] = ['q_proj', 'k_proj', 'v_proj'].map((name) => linear(s.at(name), x, width)); // [B, T, C] each
+/** Starting values are openai/CLIP's (model.py, initialize_parameters). */
+function selfAttention(s: Scope, x: Value, { width, heads, layers }: EncoderConfig, bias: Value | undefined): Value {
+  const init = normalInit(width ** -0.5);
+  const [q, k, v] = ['q_proj', 'k_proj', 'v_proj'].map((name) => linear(s.at(name), x, width, { init })); // [B, T, C] each
   const mixed = attention(s, q, k, v, { heads, scale: (width / heads) ** -0.5, ...(bias && { bias }) });
-  return linear(s.at('out_proj'), mixed, width);
+  return linear(s.at('out_proj'), mixed, width, { init: normalInit((2 * layers * width) ** -0.5) });
 }
 
 /** Attention of each position to itself alone. Shape of x. */
@@ -79,6 +81,6 @@ function ownValue(s: Scope, x: Value, { width }: EncoderConfig): Value {
 }
 
 /** `fc1`, activation, `fc2`. Shape of x. */
-export function encoderMlp(s: Scope, x: Value, { mlpWidth, activation }: EncoderConfig): Value {
-  return mlp(s, x, { hidden: mlpWidth, activation, names: ['fc1', 'fc2'] });
+export function encoderMlp(s: Scope, x: Value, { width, mlpWidth, activation }: EncoderConfig): Value {
+  return mlp(s, x, { hidden: mlpWidth, activation, names: ['fc1', 'fc2'], init: normalInit((2 * width) ** -0.5) });
 }

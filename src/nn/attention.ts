@@ -10,7 +10,7 @@ export interface AttentionOptions {
   readonly bias?: Value;
 }
 
-/** softmax(q·kᵀ·scale + bias)·v per head. q [B, Tq, H·D], k [B, Tk, H·D], v [B, Tk, H·Dv]: [B, Tq, H·Dv]. */
+/** softmax(q·kᵀ·scale + bias)·v per head; the plain lowering taps the softmax as `weights` [B, heads, Tq, Tk]. q [B, Tq, H·D], k [B, Tk, H·D], v [B, Tk, H·Dv]: [B, Tq, H·Dv]. */
 export function attention(s: Scope, q: Value, k: Value, v: Value, options: AttentionOptions): Value {
   const { heads, scale, bias } = options;
   if (s.lowering.attention === 'fused' && !bias) {
@@ -18,7 +18,7 @@ export function attention(s: Scope, q: Value, k: Value, v: Value, options: Atten
   }
   const [qh, kh, vh] = [q, k, v].map((x) => splitHeads(s, x, heads)); // [B, H, T, D]
   const scores = matMulTransposed(s, qh, kh, scale); // [B, H, Tq, Tk]
-  const weights = softmax(s, bias ? add(s, scores, bias) : scores);
+  const weights = s.tap('weights', softmax(s, bias ? add(s, scores, bias) : scores));
   return joinHeads(s, matMul(s, weights, vh));
 }
 

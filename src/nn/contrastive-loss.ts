@@ -25,3 +25,20 @@ export function sigmoidLoss(s: Scope, logits: Value, signs: Value, count: Value)
   const total = s.op('ReduceSum', [terms], { axes: [0, 1], keepdims: 0 });
   return reshape(s, div(s, total, count), []);
 }
+
+/**
+ * The mean of the cross-entropies of rows and of columns (of rows alone where there are no columns' shares), a scalar: −Σ share ·
+ * log softmax. logits and shares [N, M]; the shares of all rows add up to 1, and those of all columns. With a share of 1/B for each
+ * pair this is `symmetricCrossEntropy`.
+ */
+export function softCrossEntropy(
+  s: Scope,
+  logits: Value,
+  { rows, columns }: { readonly rows: Value; readonly columns?: Value },
+): Value {
+  const along = (axis: number, shares: Value) => {
+    const picked = mul(s, s.op('LogSoftmax', [logits], { axis }), shares);
+    return s.op('Neg', [s.op('ReduceSum', [picked], { axes: [0, 1], keepdims: 0 })], {});
+  };
+  return columns ? scale(s, add(s, along(1, rows), along(0, columns)), 0.5) : along(1, rows);
+}

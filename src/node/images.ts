@@ -3,6 +3,7 @@ import type { Metadata, Sharp } from 'sharp';
 import { InputError, messageOf } from '../core/errors.js';
 import { readGifHeader } from '../image/header-gif.js';
 import { readImageHeader } from '../image/image-header.js';
+import type { Picture } from '../image/picture.js';
 import { type Pixels, pixelsFrom } from '../image/pixels.js';
 
 /** A path, the bytes of an image file, or pixels. */
@@ -143,4 +144,31 @@ function cmykToRgb(data: Uint8Array, channels: number): Uint8Array {
     }
   }
   return out;
+}
+
+/**
+ * An image with its transparency, turned as EXIF says, made smaller where its longer side is more than `side`: for training,
+ * where exactness does not matter. Throws InputError naming the image.
+ */
+export async function decodePicture(
+  image: string | Uint8Array,
+  { side, limits = {} }: { readonly side: number; readonly limits?: ImageLimits },
+): Promise<Picture> {
+  const where = typeof image === 'string' ? image : 'image';
+  const applied = withDefaults(limits);
+  const bytes = typeof image === 'string' ? await readImageFile(image, applied.maxBytes) : image;
+  checkHeader(bytes, where, applied);
+  try {
+    const { default: sharp } = await import('sharp');
+    const { data, info } = await sharp(bytes, { limitInputPixels: applied.maxPixels, failOn: 'error' })
+      .autoOrient()
+      .resize(side, side, { fit: 'inside', withoutEnlargement: true })
+      .toColourspace('srgb')
+      .ensureAlpha()
+      .raw({ depth: 'uchar' })
+      .toBuffer({ resolveWithObject: true });
+    return { width: info.width, height: info.height, data };
+  } catch (cause) {
+    throw new InputError(`${where}: cannot be decoded: ${messageOf(cause)}`, { cause });
+  }
 }

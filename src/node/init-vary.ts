@@ -299,7 +299,7 @@ function extendTokenizer(from: string, to: string, first: number): void {
   }
 }
 
-const writeJson = (dir: string, name: string, value: unknown): void =>
+export const writeJson = (dir: string, name: string, value: unknown): void =>
   writeFileSync(join(dir, name), `${JSON.stringify(value, null, 2)}\n`);
 
 function configJson({ decoder, imageTokens, tower, input }: VaryConfig) {

@@ -2,7 +2,6 @@ import { dirname, join, resolve } from 'node:path';
 import { InputError } from '../core/errors.js';
 import { asObject, isObject } from '../core/json.js';
 import { type ClipProcessor, clipProcessorFrom } from '../image/clip-processor.js';
-import { imageGraph, nativeSize, similarityGraph, type TwoTowerConfig, textGraph } from '../infer/clip-graphs.js';
 import {
   type ClipModel,
   type ClipParts,
@@ -15,6 +14,7 @@ import type { Classification, LabelOptions } from '../infer/labels.js';
 import { type Precision, weightBits } from '../infer/quantize.js';
 import { checkpointLoader, type NamedWeights, nameWeights, requiredTensors } from '../infer/weights.js';
 import { clipConfigFrom, isPositionIds } from '../models/clip.js';
+import { imageGraph, nativeSize, similarityGraph, type TwoTowerConfig, textGraph } from '../models/clip-graphs.js';
 import { fromOpenAi, hasOpenAiNames, openAiConfigFrom } from '../models/clip-names.js';
 import { siglipConfigFrom } from '../models/siglip.js';
 import type { Runtime } from '../runtime/runtime.js';
@@ -135,7 +135,11 @@ function processorOf(dir: string, config: TwoTowerConfig, openClip?: unknown): C
 /** Checks that a checkpoint has every tensor of the model at the right shape, and no other. */
 export function checkClipWeights(config: TwoTowerConfig, weights: NamedWeights, precision: Precision): void {
   const bits = weightBits[precision];
-  const graphs = [imageGraph(config, nativeSize(config), bits), textGraph(config, bits), similarityGraph(config)];
+  const graphs = [
+    imageGraph(config, nativeSize(config), { weightBits: bits }),
+    textGraph(config, { weightBits: bits }),
+    similarityGraph(config),
+  ];
   checkManifest(requiredTensors(graphs, weights), weights.checkpoint, { names: weights.names, ignore: isPositionIds });
 }
 

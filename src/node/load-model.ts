@@ -1,4 +1,3 @@
-import { resolve } from 'node:path';
 import { InputError } from '../core/errors.js';
 import { asObject } from '../core/json.js';
 import { createOptModel, createVaryModel, type ModelParts, type OptModel, type VaryModel } from '../infer/model.js';
@@ -40,8 +39,8 @@ export interface LoadOptions {
 
 /** A Vary model that takes images as paths, bytes or pixels. */
 export interface NodeVaryModel extends Omit<VaryModel, 'read' | 'readAll'> {
-  /** Where it was loaded from: an absolute path. */
-  readonly source: string;
+  /** The checkpoint it was loaded from. */
+  readonly directory: string;
   readonly precision: Precision;
   /** SHA-256 of the weights, whatever files they are in. Reads all of them. */
   hashWeights(): Promise<string>;
@@ -52,7 +51,12 @@ export interface NodeVaryModel extends Omit<VaryModel, 'read' | 'readAll'> {
   ): Promise<ReadResult[]>;
 }
 
-export type Model = NodeVaryModel | OptModel | NodeClipModel;
+export interface NodeOptModel extends OptModel {
+  /** The checkpoint it was loaded from. */
+  readonly directory: string;
+}
+
+export type Model = NodeVaryModel | NodeOptModel | NodeClipModel;
 
 export interface DescribedModel {
   readonly family: DecoderFamily;
@@ -108,7 +112,7 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
       ...(tokenizer && { tokenizer }),
       ...(towerSegments !== undefined && { towerSegments }),
     };
-    if (family.kind === 'opt') return createOptModel(parts);
+    if (family.kind === 'opt') return { ...createOptModel(parts), directory: dir };
     const json = asObject(readConfig(dir), dir);
     const imageTokens = tokenizer && imageTokensOf(tokenizer, json);
     const promptStyle = promptStyleFrom(json, `${dir}/config.json`);
@@ -117,16 +121,17 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
       ...(imageTokens && { imageTokens }),
       ...(promptStyle && { promptStyle }),
     });
-    return { ...withImages(model), source: resolve(dir), precision, hashWeights: () => hashTensors(checkpoint) };
+    return { ...withImages(model, dir), precision, hashWeights: () => hashTensors(checkpoint) };
   } catch (error) {
     checkpoint.dispose();
     throw error;
   }
 }
 
-function withImages(model: VaryModel): Omit<NodeVaryModel, 'source' | 'precision' | 'hashWeights'> {
+function withImages(model: VaryModel, directory: string): Omit<NodeVaryModel, 'precision' | 'hashWeights'> {
   return {
     ...model,
+    directory,
     read: async (image, { limits, ...options } = {}) => model.read(await decodeImage(image, limits), options),
     readAll: async (images, { limits, ...options } = {}) => {
       const pixels = [];

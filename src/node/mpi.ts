@@ -4,7 +4,7 @@
  */
 import type { LibraryHandle } from 'koffi';
 import { messageOf, RuntimeUnavailableError, VaryclipError } from '../core/errors.js';
-import type { Peers } from '../train/trainer.js';
+import type { Peers } from '../train/peers.js';
 import { ffi } from './ffi.js';
 
 /** The other processes of an `mpirun`. */
@@ -83,6 +83,7 @@ function join(flavour: Flavour): MpiPeers {
   const rankOf = declare('int MPI_Comm_rank(HANDLE, _Out_ int *)');
   const sizeOf = declare('int MPI_Comm_size(HANDLE, _Out_ int *)');
   const allReduce = declare('int MPI_Allreduce(uintptr_t, void *, int, HANDLE, HANDLE, HANDLE)');
+  const allGather = declare('int MPI_Allgather(void *, int, HANDLE, void *, int, HANDLE, HANDLE)');
   const check = (status: number, call: string) => {
     if (status !== 0) throw new VaryclipError(`${call} failed with code ${status}`);
   };
@@ -104,6 +105,14 @@ function join(flavour: Flavour): MpiPeers {
         const part = data.subarray(at, at + maxCount);
         check(allReduce(flavour.inPlace, part, part.length, type, sum, world), 'MPI_Allreduce');
       }
+    },
+    gather: <T extends Float32Array | Float64Array>(data: T): T => {
+      const [type, all] =
+        data instanceof Float32Array
+          ? [float32, new Float32Array(data.length * size)]
+          : [float64, new Float64Array(data.length * size)];
+      check(allGather(data, data.length, type, all, data.length, type, world), 'MPI_Allgather');
+      return all as T;
     },
     finish: () => check(finalize(), 'MPI_Finalize'),
     abort: (code) => void abort(world, code),

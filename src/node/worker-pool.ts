@@ -54,7 +54,7 @@ export function createWorkerPool<Job, Result>({
   timeLimit,
 }: WorkerPoolOptions): WorkerPool<Job, Result> {
   const queue: Waiting<Job, Result>[] = [];
-  const running = new Map<number, Running<Job, Result>>();
+  const running = createRunning<Job, Result>();
   const threads = new Set<Worker>();
   /** A thread stands here once for every job it could take. */
   let free: Worker[] = [];
@@ -65,28 +65,22 @@ export function createWorkerPool<Job, Result>({
       const [worker, waiting] = [free.shift() as Worker, queue.shift() as Waiting<Job, Result>];
       const late = () => replace(worker, new InputError(`took longer than ${timeLimit} s`));
       const timer = timeLimit === undefined ? undefined : setTimeout(late, 1000 * timeLimit);
-      running.set(waiting.id, { ...waiting, worker, ...(timer && { timer }) });
+      running.add({ ...waiting, worker, ...(timer && { timer }) });
       worker.ref();
       worker.postMessage({ id: waiting.id, job: waiting.job });
     }
   };
-  const finish = (id: number): Running<Job, Result> | undefined => {
-    const own = running.get(id);
-    clearTimeout(own?.timer);
-    running.delete(id);
-    return own;
-  };
   const fail = (error: Error) => {
     broken ??= error;
     for (const { reject } of queue.splice(0)) reject(broken);
-    for (const id of [...running.keys()]) finish(id)?.reject(broken);
+    for (const { reject } of running.finishAll()) reject(broken);
   };
   /** Another thread instead of one that ended or takes too long. */
   const replace = (worker: Worker, error: InputError) => {
     if (!threads.delete(worker)) return;
     void worker.terminate();
     free = free.filter((other) => other !== worker);
-    for (const [id, own] of [...running]) if (own.worker === worker) finish(id)?.reject(error);
+    for (const { reject } of running.finishAll(worker)) reject(error);
     start();
     feed();
   };
@@ -103,9 +97,9 @@ export function createWorkerPool<Job, Result>({
     const worker = new Worker(module, { workerData: data });
     threads.add(worker);
     worker.on('message', (answer: Answer<Result>) => {
-      const own = finish(answer.id);
+      const own = running.finish(answer.id);
       free.push(worker);
-      if (isIdle(worker)) worker.unref();
+      if (!running.has(worker)) worker.unref();
       if (own) settle(own, answer, name);
       feed();
     });
@@ -123,10 +117,28 @@ export function createWorkerPool<Job, Result>({
         feed();
       }),
     dispose: async () => {
-      broken ??= new InputError(`${name}: was disposed`);
-      for (const id of [...running.keys()]) clearTimeout(running.get(id)?.timer);
+      fail(new InputError(`${name}: was disposed`));
       await Promise.all([...threads].map((worker) => worker.terminate()));
     },
+  };
+}
+
+/** The jobs that threads work on, by number. A job that is finished has no timer any more. */
+function createRunning<Job, Result>() {
+  const jobs = new Map<number, Running<Job, Result>>();
+  const finish = (id: number): Running<Job, Result> | undefined => {
+    const own = jobs.get(id);
+    clearTimeout(own?.timer);
+    jobs.delete(id);
+    return own;
+  };
+  const of = (worker?: Worker) => [...jobs.values()].filter((own) => worker === undefined || own.worker === worker);
+  return {
+    add: (job: Running<Job, Result>) => void jobs.set(job.id, job),
+    has: (worker: Worker): boolean => of(worker).length > 0,
+    finish,
+    /** Those of one thread, or of all. */
+    finishAll: (worker?: Worker) => of(worker).map(({ id }) => finish(id) as Running<Job, Result>),
   };
 }
 

@@ -48,11 +48,17 @@ function readings(entry: JsonObject): string[] {
   });
 }
 
+export interface ReportOptions {
+  readonly title: string;
+  /** What steps learn from. Default tokens. */
+  readonly unit?: string;
+}
+
 /**
  * A page that needs no other file, from the entries of metrics.jsonl: curves of loss, learning rate, gradient norm and held-out
  * figures, and what the model read at its last evaluations.
  */
-export function trainingReport(entries: readonly JsonObject[], { title }: { readonly title: string }): string {
+export function trainingReport(entries: readonly JsonObject[], { title, unit = 'tokens' }: ReportOptions): string {
   const evaluations = entries.filter(isEvaluation);
   const steps = entries.filter((entry) => !isEvaluation(entry));
   const charts = [
@@ -69,13 +75,13 @@ export function trainingReport(entries: readonly JsonObject[], { title }: { read
       }),
     ),
     ...(steps.some((entry) => 'perSecond' in entry)
-      ? [lineChart([series(steps, 'perSecond')], { title: 'tokens learnt from per second' })]
+      ? [lineChart([series(steps, 'perSecond')], { title: `${unit} learnt from per second` })]
       : []),
   ];
   const rows = evaluations.slice(-shownEvaluations).reverse().flatMap(readings);
   const table =
     rows.length === 0
-      ? '<p>No evaluation yet.</p>'
+      ? `<p>${evaluations.length === 0 ? 'No evaluation yet.' : 'Figures only.'}</p>`
       : `<table><thead><tr><th>step</th><th>text</th><th>read</th></tr></thead><tbody>\n${rows.join('\n')}\n</tbody></table>`;
   const alarms = entries.flatMap(({ error }) =>
     typeof error === 'string' ? [`<p class="alarm">${escapeHtml(error)}</p>`] : [],
@@ -83,7 +89,7 @@ export function trainingReport(entries: readonly JsonObject[], { title }: { read
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>${escapeHtml(title)}</title>
 <style>${style}</style></head><body><h1>${escapeHtml(title)}</h1>
-<ul class="facts">${facts(steps, evaluations).join('')}</ul>${alarms.join('')}
+<ul class="facts">${facts(steps, evaluations, unit).join('')}</ul>${alarms.join('')}
 <div class="charts">
 ${charts.join('\n')}
 </div>
@@ -94,14 +100,14 @@ ${table}
 }
 
 /** The latest figures. */
-function facts(steps: readonly JsonObject[], evaluations: readonly JsonObject[]): string[] {
+function facts(steps: readonly JsonObject[], evaluations: readonly JsonObject[], unit: string): string[] {
   const last = steps.at(-1) ?? {};
   const evaluation = evaluations.at(-1) ?? {};
   const values: readonly (readonly [string, unknown])[] = [
     ['step', last['step']],
     ['loss', last['smooth'] ?? last['loss']],
     ['learning rate', last['learningRate']],
-    ['tokens/s', last['perSecond']],
+    [`${unit}/s`, last['perSecond']],
     ['seconds waited for data', last['waited']],
     ...figuresOf([evaluation]).map((name) => [`held-out ${name}`, evaluation[name]] as const),
   ];

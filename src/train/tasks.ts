@@ -1,13 +1,13 @@
 /** What can be trained: the whole reader by next tokens, and its tower alone by CTC. */
 
 import { ignoreIndex } from '../core/labels.js';
-import { floats, type Tensor } from '../core/tensor.js';
+import { floats, floatView, type Tensor } from '../core/tensor.js';
 import { createGraphBuilder, type Graph, type ParameterSpec, plainLowering } from '../graph/builder.js';
 import { reshape } from '../graph/functions.js';
 import { type ForwardInput, prepareForward } from '../models/forward-inputs.js';
 import type { DecoderFamily } from '../models/graphs.js';
 import { samTokens, samTower } from '../models/sam.js';
-import { towerPath, type VaryConfig } from '../models/vary.js';
+import { type ImageTokenIds, towerPath, type VaryConfig } from '../models/vary.js';
 import { layerNorm } from '../nn/layer-norm.js';
 import { linear } from '../nn/linear.js';
 import { parameterSpecs } from './arena.js';
@@ -16,7 +16,10 @@ import type { Task } from './task.js';
 
 /** Rows with labels, and their images. */
 export type ReadingBatch = Pick<ForwardInput, 'inputIds' | 'attentionMask' | 'pixelValues'> &
-  Required<Pick<ForwardInput, 'labels'>>;
+  Required<Pick<ForwardInput, 'labels'>> & {
+    /** Where on its image each label stands, as a share of the width; null: nowhere. Guides attention. */
+    readonly places?: readonly (readonly (number | null)[])[];
+  };
 
 /** Next-token training of everything: the mean of −log p over all labels that are not −100. */
 export function readingTask(family: DecoderFamily): Task<ReadingBatch> {
@@ -26,10 +29,42 @@ export function readingTask(family: DecoderFamily): Task<ReadingBatch> {
     parameters: parameterSpecs(smallestGraph(family)),
     count: ({ labels }) => labels.reduce((sum, row) => sum + row.slice(1).filter((id) => id !== ignoreIndex).length, 0),
     prepare: (batch, total) => {
-      const { graph, feeds } = prepareForward(family, batch, { fixed: true, total });
-      return { key: shape(batch), graph, feeds };
+      const guided = family.kind === 'vary' && batch.places !== undefined;
+      const { graph, feeds } = prepareForward(family, batch, { fixed: true, total, guided });
+      if (guided) Object.assign(feeds, guideFeeds(batch, family.vary.imageTokens, total));
+      return { key: `${shape(batch)}${guided ? ', guided' : ''}`, graph, feeds };
     },
   };
+}
+
+/** Of guided attention beside the next tokens' loss. */
+const guideWeight = 0.3;
+/** A character this near a token's edge, in tokens, may be looked for in its neighbour too. */
+const guideMargin = 0.35;
+
+/** For each position that predicts a character, the image tokens that it stands in; of the one image of each row. */
+function guideFeeds(
+  { inputIds, places = [] }: ReadingBatch,
+  { patch, count }: ImageTokenIds,
+  total: number,
+): Record<string, Tensor> {
+  const [B, T] = [inputIds.length, inputIds[0].length];
+  const guide = new Float32Array(B * T * T);
+  const weights = new Float32Array(B * T);
+  inputIds.forEach((ids, b) => {
+    const first = ids.indexOf(patch);
+    for (let t = 0; t + 1 < T; t++) {
+      const place = places[b][t + 1] ?? null;
+      if (place === null) continue;
+      const at = place * count;
+      weights[b * T + t] = guideWeight / total;
+      const [from, to] = [at - guideMargin, at + guideMargin].map((x) =>
+        Math.max(0, Math.min(count - 1, Math.floor(x))),
+      );
+      for (let token = from; token <= to; token++) guide[(b * T + t) * T + first + token] = 1;
+    }
+  });
+  return { guide: floatView([B, T, T], guide), guideWeights: floatView([B, T], weights) };
 }
 
 /** The graph of one row, for its parameters. */

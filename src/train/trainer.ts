@@ -3,10 +3,15 @@ import { createRng } from '../core/rng.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { type AdamWOptions, createAdamW, defaultAdamW } from './adamw.js';
 import { type Arenas, allocateArenas, type GroupOptions, initialise, layOut } from './arena.js';
-import { createCompiledWorks } from './compile-work.js';
-import { checkRates, type DropoutRates, type DropoutSite, drawMask } from './dropout.js';
+import { checkRates, type DropoutRates } from './dropout.js';
+import { createJointSteps } from './joint-steps.js';
+import type { JointTask } from './joint-task.js';
+import type { Peers } from './peers.js';
 import { checkSchedule, learningRateFactor, type Schedule } from './schedule.js';
+import { createSumSteps } from './sum-steps.js';
 import type { Task } from './task.js';
+
+export type { Peers } from './peers.js';
 
 export interface TrainerOptions {
   readonly learningRate: number;
@@ -19,20 +24,12 @@ export interface TrainerOptions {
   readonly maxGradNorm?: number | null;
   /** Of the starting values. Default 0. */
   readonly seed?: number;
-  /** Default: none. */
+  /** Default: none. Joint tasks take none. */
   readonly dropout?: DropoutRates;
-  /** Keep only what enters each block and work the rest out again: less memory, more time. Default false. */
+  /** Keep only what enters each block and work the rest out again: less memory, more time. Joint tasks cannot. Default false. */
   readonly activationCheckpointing?: boolean;
   /** The other processes of a run; default: there are none. */
   readonly peers?: Peers;
-}
-
-/** Processes that train together, each with its own part of every batch. */
-export interface Peers {
-  readonly rank: number;
-  readonly size: number;
-  /** Sums `data` over all processes, in place. */
-  sum(data: Float32Array | Float64Array): void | Promise<void>;
 }
 
 export interface StepResult {
@@ -66,53 +63,25 @@ export interface Trainer<Batch> {
   dispose(): Promise<void>;
 }
 
-/** Sets the random numbers of dropout apart from those of starting values and data. */
-const maskStream = 0xd509;
-
 /** Trains what `task` describes. Parameters start as declared; write others into the arenas before the first step. */
 export async function createTrainer<Batch>(
   runtime: Runtime,
-  task: Task<Batch>,
+  task: Task<Batch> | JointTask<Batch>,
   options: TrainerOptions,
 ): Promise<Trainer<Batch>> {
   const { learningRate, schedule, weightDecay = 0, groups = [], maxGradNorm = 1, seed = 0, peers } = options;
   const { dropout = { hidden: 0, attention: 0 }, activationCheckpointing = false } = options;
   checkSchedule(schedule, 'training schedule');
-  checkRates(dropout);
+  checkSteps(task, options);
   const arenas = allocateArenas(runtime, layOut(task.parameters, groups, weightDecay));
   initialise(arenas, createRng(seed));
   const optimizer = await createAdamW(runtime, arenas, { ...defaultAdamW, ...options.adamW });
-  const compiled = createCompiledWorks(runtime, { arenas, dropout, activationCheckpointing });
-  /** Gradients of the second part on, before they are added. */
-  let scratch: Float32Array | undefined;
+  const ground = { runtime, arenas, peers };
+  const steps =
+    'join' in task
+      ? createJointSteps(task, ground)
+      : createSumSteps(task, ground, { dropout, activationCheckpointing, seed });
   let stepsDone = 0;
-
-  /** Masks of a part of the step under way: a function of seed, step and the part's place among those of all processes. */
-  const drawer = (part: number) => {
-    const place = part * (peers?.size ?? 1) + (peers?.rank ?? 0);
-    return (site: DropoutSite, i: number) => drawMask(site, createRng(seed, maskStream, stepsDone, place, i));
-  };
-
-  const accumulate = async (parts: readonly Batch[]): Promise<{ readonly loss: number; readonly count: number }> => {
-    const count = parts.reduce((sum, part) => sum + task.count(part), 0);
-    const totals = Float64Array.of(count, 0);
-    if (peers) await peers.sum(totals);
-    if (!(totals[0] > 0)) throw new InputError('training: a step has no labels to learn from');
-    arenas.gradients.fill(0);
-    for (const [i, part] of parts.entries()) {
-      const work = task.prepare(part, totals[0]);
-      if (i > 0) scratch ??= runtime.allocate('float32', arenas.layout.trainableSize);
-      const into = scratch && i > 0 ? scratch : arenas.gradients;
-      const graph = await compiled.get(work, into);
-      totals[1] += await graph.run(work, drawer(i));
-      if (i > 0) addSlots(arenas, into, graph.parameters);
-    }
-    if (peers) {
-      await peers.sum(arenas.gradients);
-      await peers.sum(totals.subarray(1));
-    }
-    return { loss: totals[1], count: totals[0] };
-  };
 
   return {
     arenas,
@@ -125,9 +94,9 @@ export async function createTrainer<Batch>(
     skip: () => {
       stepsDone++;
     },
-    accumulate: async (parts) => (await accumulate(parts)).loss,
+    accumulate: async (parts) => (await steps.accumulate(parts, stepsDone)).loss,
     step: async (parts) => {
-      const { loss, count } = await accumulate(parts);
+      const { loss, count } = await steps.accumulate(parts, stepsDone);
       const gradNorm = norm(arenas.gradients);
       if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) {
         throw new NotFiniteError(
@@ -137,14 +106,31 @@ export async function createTrainer<Batch>(
       const clip = maxGradNorm === null ? 1 : Math.min(1, maxGradNorm / (gradNorm + 1e-6));
       const rate = learningRate * learningRateFactor(schedule, stepsDone);
       await optimizer.update(stepsDone + 1, rate, clip);
+      steps.settle?.();
       stepsDone++;
       return { step: stepsDone, loss, gradNorm, learningRate: rate, count };
     },
     dispose: async () => {
-      await compiled.dispose();
+      await steps.dispose();
       await optimizer.dispose();
     },
   };
+}
+
+/** Throws InputError where a task's steps cannot do what the options ask. */
+function checkSteps<Batch>(task: Task<Batch> | JointTask<Batch>, { dropout, ...options }: TrainerOptions): void {
+  if (dropout) checkRates(dropout);
+  if (!('join' in task)) return;
+  if (dropout && (dropout.hidden > 0 || dropout.attention > 0)) {
+    throw new InputError(
+      'training: dropout is for losses that are sums; a joint loss runs its pieces twice: leave it out',
+    );
+  }
+  if (options.activationCheckpointing) {
+    throw new InputError(
+      'training: activationCheckpointing is for losses that are sums; a joint loss takes less memory with a smaller chunkSize',
+    );
+  }
 }
 
 /** L2 norm, summed in double precision. */
@@ -152,12 +138,4 @@ function norm(values: Float32Array): number {
   let sum = 0;
   for (let i = 0; i < values.length; i++) sum += values[i] * values[i];
   return Math.sqrt(sum);
-}
-
-function addSlots({ layout, gradients }: Arenas, from: Float32Array, names: readonly string[]): void {
-  for (const name of names) {
-    const slot = layout.slots.get(name);
-    if (!slot) continue;
-    for (let i = slot.offset; i < slot.offset + slot.length; i++) gradients[i] += from[i];
-  }
 }

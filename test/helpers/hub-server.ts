@@ -17,11 +17,13 @@ export interface FakeHub {
   readonly files: Map<string, HubFile>;
   /** Every request: server, path, and the headers that matter. */
   readonly requests: { readonly server: 'hub' | 'storage'; path: string; token?: string; range?: string }[];
+  /** Tells how much of a file the client has: a cut waits for it, since what was not read yet is lost with the connection. */
+  arrived(bytes: number): void;
   /** What the server does wrong. */
   readonly faults: {
     /** Needs this token. */
     token?: string;
-    /** Closes the connection after so many bytes of a file, once for each number. */
+    /** Closes the connection once so many bytes of a file have `arrived`, once for each number. */
     cutAfter?: number[];
     /** Answers file requests so, once for each number. */
     statuses?: number[];
@@ -69,6 +71,11 @@ export async function startHub(files: Readonly<Record<string, HubFile>>, id = 'o
       ...(headers.range && { range: headers.range }),
     });
 
+  let cutAt: { readonly bytes: number; cut(): void } | undefined;
+  const arrived = (bytes: number) => {
+    if (cutAt && bytes >= cutAt.bytes) cutAt.cut();
+  };
+
   const sendFile = (request: IncomingMessage, response: ServerResponse, { content }: HubFile) => {
     const status = faults.statuses?.shift();
     if (status) return void response.writeHead(status).end();
@@ -83,7 +90,8 @@ export async function startHub(files: Readonly<Record<string, HubFile>>, id = 'o
     if (faults.silent) return void response.flushHeaders();
     const cut = faults.cutAfter?.shift();
     if (cut === undefined || cut >= body.length) return void response.end(body);
-    response.write(body.subarray(0, cut), () => setTimeout(() => response.destroy(), 20));
+    response.write(body.subarray(0, cut));
+    cutAt = { bytes: start + cut, cut: () => response.destroy() };
   };
 
   const storage = await listen((request, response) => {
@@ -133,5 +141,5 @@ export async function startHub(files: Readonly<Record<string, HubFile>>, id = 'o
     if (file.lfs) return response.writeHead(302, { location: `${storage}/${encodeURIComponent(name)}` }).end();
     return sendFile(request, response, file);
   });
-  return { endpoint, storage, commit, id, files: table, requests, faults };
+  return { endpoint, storage, commit, id, files: table, requests, arrived, faults };
 }

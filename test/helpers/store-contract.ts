@@ -65,6 +65,9 @@ export async function checkStore(open: (write: boolean) => Promise<VectorStore>)
     ["path=it's odd/7.png", ({ info }) => info.path === "it's odd/7.png"],
     ['path~even/3* and size>31000', ({ info }) => info.path.startsWith('even/3') && info.size > 31_000],
   ];
+  // Of all the farthest: a pattern that is only met late.
+  const last = best(rows, rows.length)[rows.length - 1].info.path;
+  cases.push([`path~*${last.slice(-7)}`, ({ info }) => info.path === last]);
   for (const [where, holds] of cases) await checkSearch(store, rows.filter(holds), where);
 
   const replaced = { info: { ...rows[3].info, size: 5 }, vector: query };

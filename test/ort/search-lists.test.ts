@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, truncateSync, writeFileSync } from 'node:fs';
+import fs, { existsSync, readdirSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { createRng, type Rng } from '../../src/core/rng.js';
 import { createRuntime } from '../../src/node/ort/runtime.js';
+import type { AppendCalls } from '../../src/node/search/flat-files.js';
 import { openFlatStore } from '../../src/node/search/flat-store.js';
 import { parseConditions } from '../../src/search/conditions.js';
 import { groupDuplicates } from '../../src/search/duplicates.js';
@@ -137,6 +138,52 @@ test('replaced and removed rows are gone from lists, and from the files once the
   });
   writeFileSync(join(dir, files[1]), 'x'.repeat(300));
   assert.throws(() => openFlatStore(dir, options), { name: 'InputError', message: /is not a file of lists/ });
+});
+
+test('whichever write or sync fails, the store has the rows it had or all of them, and says so', async () => {
+  const rows = drawRows(12, 8);
+  for (const fault of ['ENOSPC', 'short'] as const) {
+    for (let failAt = 1; ; failAt++) {
+      const dir = temporaryFolder();
+      const options = { dimension, kernel, write: true };
+      const first = openFlatStore(dir, options);
+      await first.add(rows.slice(0, 4));
+      await first.dispose();
+      let count = 0;
+      const isDue = () => ++count === failAt;
+      const fail = () => {
+        throw Object.assign(new Error('no space left'), { code: 'ENOSPC' });
+      };
+      const writeSync = (handle: number, bytes: Uint8Array, offset: number, length: number, position: number) => {
+        if (!isDue()) return fs.writeSync(handle, bytes, offset, length, position);
+        // A short write is no failure: the rest is written by the next call.
+        if (fault === 'ENOSPC') return fail();
+        return fs.writeSync(handle, bytes, offset, Math.ceil(length / 2), position);
+      };
+      const fsyncSync = (handle: number) => (isDue() && fault === 'ENOSPC' ? fail() : fs.fsyncSync(handle));
+      const store = openFlatStore(dir, { ...options, calls: { writeSync, fsyncSync } as AppendCalls });
+      const failed = await store.add(rows.slice(4)).catch((error: Error) => error);
+      const calls = count;
+      count = Number.POSITIVE_INFINITY;
+      if (failed) {
+        assert.equal(failed.name, 'InputError');
+        assert.match(failed.message, /no space left; what was there before is kept/);
+      }
+      const expected = failed ? 4 : 12;
+      assert.equal((await store.list()).length, expected);
+      // The same store goes on, and so does one that is opened again.
+      const [hit] = await store.search(rows[2].vector, plain);
+      assert.equal(hit.info.path, '2.png');
+      await store.add([rows[0], rows[11]]);
+      await store.dispose();
+      const again = openFlatStore(dir, options);
+      assert.equal((await again.list()).length, failed ? 5 : 12);
+      const [last] = await again.search(rows[11].vector, plain);
+      assert.equal(last.info.path, '11.png');
+      await again.dispose();
+      if (calls < failAt) break;
+    }
+  }
 });
 
 test('alike rows are grouped, across blocks and through others', async () => {

@@ -170,9 +170,36 @@ test('a process killed in the middle leaves an index that is used and gone on wi
   const index = await open();
   const report = await index.update();
   assert.deepEqual({ ...report }, { added: 260 - there, changed: 0, removed: 0, unchanged: there, failed: [] });
-  const [hit] = await index.search({ image: join(root, '258.png') });
-  assert.equal(hit.path, '258.png');
   await index.dispose();
+  const again = await openIndex(out, { model });
+  assert.equal((await again.pictures()).length, 260);
+  const [hit] = await again.search({ image: join(root, '258.png') });
+  assert.equal(hit.path, '258.png');
+  await again.dispose();
+});
+
+test('an interrupt ends the command with 130; what was in is in, and the next run goes on', async () => {
+  const { root, out, open } = await madeIndex(150);
+  const stop = new AbortController();
+  const index = await open();
+  const update = index.update({
+    batchSize: 20,
+    workers: 1,
+    signal: stop.signal,
+    onProgress: ({ done }) => {
+      if (done === 90) stop.abort();
+    },
+  });
+  await assert.rejects(update, { name: 'AbortedError' });
+  const there = (await index.pictures()).length;
+  assert.ok(there >= 20 && there < 150 && there % 20 === 0, `${there}`);
+  await index.dispose();
+  await assert.rejects(index.search('a'), { name: 'InputError', message: /was disposed/ });
+  assert.ok(!existsSync(join(out, 'lock')));
+  const aborted = await runCli(['index', root, '--out', out, ...cli], { signal: AbortSignal.abort() });
+  assert.equal(aborted.code, 130, aborted.err);
+  const again = await runCli(['index', root, '--out', out, ...cli]);
+  assert.match(again.out, new RegExp(`^${150 - there} added, 0 changed, 0 removed, ${there} unchanged`));
 });
 
 test('a damaged store is refused, not read wrongly', async () => {

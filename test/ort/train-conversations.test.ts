@@ -31,7 +31,12 @@ const common = {
 const start = (json: JsonObject, resume?: string) => startIn(base, { ...common, ...json }, resume);
 
 const variants = {
-  'augmented, with text alone and dropout': { augment: true, dropout: 0.1, attentionDropout: 0.1 },
+  'augmented, with text alone and dropout': {
+    augment: true,
+    dropout: 0.1,
+    attentionDropout: 0.1,
+    imageAspectRatio: 'pad',
+  },
   'two batches a step, in threads': { accumulate: 2, workers: 2, batchSize: 1 },
   'recomputed activations, part of it frozen': {
     activationCheckpointing: true,

@@ -51,7 +51,6 @@ test('wrong command lines are refused and say what to do', async () => {
   await assertRefused(['__proto__'], /there is no command __proto__/);
   await assertRefused(['constructor'], /there is no command constructor/);
   await assertRefused(['read'], /name at least one image/);
-  await assertRefused(['read', 'x.png'], /name a checkpoint directory: --model/);
   await assertRefused(['read', 'x.png', '--modle', tiny], /--modle/);
   await assertRefused(['read', 'x.png', '--model'], /--model/);
   await assertRefused(

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { printGraph } from '../../src/graph/print.js';
-import { imageGraph, nativeSize, textGraph, twoTowerGraph } from '../../src/infer/clip-graphs.js';
 import { clipConfigFrom, clipVitB32, poolingPlaces } from '../../src/models/clip.js';
+import { imageGraph, nativeSize, textGraph, twoTowerGraph } from '../../src/models/clip-graphs.js';
 import { siglipB16, siglipConfigFrom } from '../../src/models/siglip.js';
 import { fixtureJson, fixturePath } from '../helpers/fixtures.js';
 

@@ -41,7 +41,7 @@ async function setUp(files: Parameters<typeof startHub>[0] = model) {
   const settings: HubSettings = { cacheDir, endpoint: hub.endpoint, token: undefined, offline: false };
   const root = join(cacheDir, 'models--org--name');
   const pull = (options: Partial<Parameters<typeof pullModel>[1]> = {}) =>
-    pullModel('org/name', { settings, retryDelay: 1, ...options });
+    pullModel('org/name', { settings, retryDelay: 1, onProgress: ({ done }) => hub.arrived(done), ...options });
   return { hub, settings, root, pull };
 }
 

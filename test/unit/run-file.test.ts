@@ -16,12 +16,53 @@ test('the schema in runs/ is what the table of fields says', () => {
 
 test('every run file of the project is one', () => {
   const files = readdirSync('runs', { recursive: true, encoding: 'utf8' }).filter((name) =>
-    /^vary-nano\/[a-z]+\.json$/.test(name),
+    /^(vary|clip)-nano\/[a-z]+\.json$/.test(name),
   );
-  assert.ok(files.length >= 2);
+  assert.ok(files.length >= 3);
   for (const file of files) {
     parseRun(JSON.parse(readFileSync(join('runs', file), 'utf8')) as JsonObject, { where: file, base: 'runs' });
   }
+});
+
+test('a run of two towers: defaults, paths of its data and of what it is examined on', () => {
+  const run = parse({
+    task: 'contrastive',
+    start: 's',
+    out: 'o',
+    steps: 10,
+    data: [{ file: 'rows.tsv', images: 'pictures', separator: ';' }, { file: 'part-{0..3}.tar' }],
+    augment: { scale: [0.5, 1] },
+    evaluation: { held: { file: 'held.jsonl', labelsFrom: 'all.jsonl', limit: 5 } },
+  });
+  assert.deepEqual(run, {
+    task: 'contrastive',
+    start: '/base/s',
+    out: '/base/o',
+    seed: 1,
+    batchSize: 128,
+    accumulate: 1,
+    learningRate: 1e-3,
+    schedule: 'cosine',
+    weightDecay: 0.1,
+    beta1: 0.9,
+    beta2: 0.98,
+    maxGradNorm: 1,
+    groups: [],
+    logEvery: 20,
+    evaluateEvery: 500,
+    saveEvery: 500,
+    keep: 2,
+    steps: 10,
+    views: 1,
+    buffer: 1000,
+    imageWeight: 0,
+    data: [
+      { file: '/base/rows.tsv', images: '/base/pictures', separator: ';', weight: 1 },
+      { file: '/base/part-{0..3}.tar', weight: 1 },
+    ],
+    augment: { scale: [0.5, 1] },
+    evaluation: { held: { file: '/base/held.jsonl', labelsFrom: '/base/all.jsonl', limit: 5 } },
+  });
 });
 
 test('defaults, and paths relative to the file', () => {
@@ -74,7 +115,7 @@ test('defaults, and paths relative to the file', () => {
 });
 
 const wrong: readonly (readonly [JsonObject, RegExp])[] = [
-  [{ ...lines, task: 'dance' }, /task: expected ctc, read or conversations, got "dance"/],
+  [{ ...lines, task: 'dance' }, /task: expected ctc, read, conversations, contrastive, got "dance"/],
   [{ ...lines, lerningRate: 1 }, /run\.json: unknown field lerningRate; there are task, start/],
   [{ ...lines, data: [] }, /unknown field data/],
   [{ ...lines, start: undefined }, /start: expected a path, got nothing/],

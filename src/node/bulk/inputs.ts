@@ -2,7 +2,7 @@
 import { closeSync, fstatSync, openSync, readdirSync, realpathSync, statSync } from 'node:fs';
 import { basename, extname, join, resolve } from 'node:path';
 import { InputError, messageOf } from '../../core/errors.js';
-import { type TarMember, tarMembers } from '../../data/tar.js';
+import { type TarMember, tarMembers } from '../../data/tar-members.js';
 import { readRange } from '../files.js';
 import { expandPattern, isPattern } from './glob.js';
 

@@ -7,7 +7,10 @@ import type { NodeVaryModel } from '../load-model.js';
 const preparationVersion = 1;
 
 /** What reads: its name, and hashes of its weights and of all that is done to a page before them. Reads all weights. */
-export async function readerInfoOf(model: NodeVaryModel, name: string = basename(model.source)): Promise<ReaderInfo> {
+export async function readerInfoOf(
+  model: NodeVaryModel,
+  name: string = basename(model.directory),
+): Promise<ReaderInfo> {
   const { input, tower } = model.config;
   const preparation = JSON.stringify({ version: preparationVersion, input, size: tower.imageSize });
   return {

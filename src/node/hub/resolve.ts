@@ -1,4 +1,5 @@
 import { InputError } from '../../core/errors.js';
+import { findBuiltin } from '../builtin-models.js';
 import { directoryExists, fileExists } from '../files.js';
 import { defaultRevision, findSnapshot, isModelId } from './cache.js';
 import { pullModel } from './pull.js';
@@ -12,12 +13,14 @@ export interface ResolveOptions {
 }
 
 /**
- * Where the model of that name is: the path itself, or a snapshot in the hub's cache. Throws InputError naming the command that
+ * Where the model of that name is: the path itself, the folder of a built-in model, or a snapshot in the hub's cache. Throws InputError naming the command that
  * downloads it where it is in neither.
  */
 export async function resolveModel(name: string, options: ResolveOptions): Promise<string> {
   const { settings, revision, offline = true } = options;
   if (directoryExists(name) || fileExists(name)) return name;
+  const builtin = findBuiltin(name);
+  if (builtin !== undefined) return builtin;
   if (!isModelId(name)) throw new InputError(`${name}: there is no such checkpoint directory`);
   const found = findSnapshot(settings.cacheDir, name, revision);
   if (found) return found;

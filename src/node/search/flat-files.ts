@@ -2,7 +2,7 @@
  * The files of a store: vectors one after the other, and a log of what they are. `flat.json` names the files that count; whatever
  * is beside them was left by a process that ended in the middle.
  */
-import { closeSync, fstatSync, fsyncSync, ftruncateSync, openSync, readdirSync, rmSync } from 'node:fs';
+import nodeFs, { closeSync, fstatSync, fsyncSync, ftruncateSync, openSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { bytesOf, viewBytes } from '../../core/dtype.js';
 import { InputError, messageOf } from '../../core/errors.js';
@@ -37,8 +37,12 @@ function readFiles(dir: string): Files {
 export const writeFiles = (dir: string, files: Files): void =>
   writeFileAtomic(join(dir, stateFile), [new TextEncoder().encode(`${JSON.stringify(files)}\n`)]);
 
+/** The calls that append; tests inject faults into them. */
+export type AppendCalls = Pick<typeof nodeFs, 'writeSync' | 'fsyncSync'>;
+
 /** What is open: files, and what the log said. */
 export interface OpenFiles {
+  readonly calls: AppendCalls;
   readonly dir: string;
   readonly dimension: number;
   readonly files: Files;
@@ -51,9 +55,16 @@ export interface OpenFiles {
 }
 
 /** Opens the files of a store, or begins them. Throws InputError where they are damaged. */
-export function openFiles(dir: string, dimension: number, write: boolean): OpenFiles {
+export function openFiles(dir: string, dimension: number, write: boolean, calls: AppendCalls = nodeFs): OpenFiles {
   const files = readFiles(dir);
-  const open = (name: string) => openSync(join(dir, name), write ? (fileExists(join(dir, name)) ? 'r+' : 'w+') : 'r');
+  const open = (name: string) => {
+    const path = join(dir, name);
+    try {
+      return openSync(path, write ? (fileExists(path) ? 'r+' : 'w+') : 'r');
+    } catch (cause) {
+      throw new InputError(`${path}: cannot be opened: ${messageOf(cause)}`, { cause });
+    }
+  };
   const vectors = open(vectorsName(files));
   try {
     const log = open(logName(files));
@@ -72,7 +83,7 @@ export function openFiles(dir: string, dimension: number, write: boolean): OpenF
         removeLeftovers(dir, files);
       }
       const lists = files.covered > 0 ? openLists(join(dir, listsName(files)), dimension) : undefined;
-      return { dir, dimension, files, vectors, log, infos, rowOf, lists };
+      return { calls, dir, dimension, files, vectors, log, infos, rowOf, lists };
     } catch (error) {
       closeSync(log);
       throw error;
@@ -102,23 +113,26 @@ export function readVectors({ vectors, dimension }: OpenFiles, start: number, en
 }
 
 /** Vectors after the last row, on the disk when this returns. They do not count until the log names them. */
-export function appendVectors({ dir, vectors, infos, dimension }: OpenFiles, rows: readonly Float32Array[]): void {
+export function appendVectors(
+  { calls, dir, vectors, infos, dimension }: OpenFiles,
+  rows: readonly Float32Array[],
+): void {
   try {
     rows.forEach((vector, i) => {
-      writeAt(vectors, bytesOf(vector), (infos.length + i) * 4 * dimension);
+      writeAt(vectors, bytesOf(vector), (infos.length + i) * 4 * dimension, calls);
     });
-    fsyncSync(vectors);
+    calls.fsyncSync(vectors);
   } catch (cause) {
     throw notWritten(dir, cause);
   }
 }
 
 /** Lines at the end of the log, on the disk when this returns. */
-export function appendLog({ dir, log }: OpenFiles, lines: readonly string[]): void {
+export function appendLog({ calls, dir, log }: OpenFiles, lines: readonly string[]): void {
   const { size } = fstatSync(log);
   try {
-    writeAt(log, new TextEncoder().encode(lines.join('')), size);
-    fsyncSync(log);
+    writeAt(log, new TextEncoder().encode(lines.join('')), size, calls);
+    calls.fsyncSync(log);
   } catch (cause) {
     ftruncateSync(log, size);
     throw notWritten(dir, cause);

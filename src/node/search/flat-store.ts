@@ -7,6 +7,7 @@ import type { PictureInfo } from '../../search/picture.js';
 import type { Hit, Row, VectorStore } from '../../search/store.js';
 import { createTop, type TopScores } from '../../search/top.js';
 import {
+  type AppendCalls,
   appendLog,
   appendVectors,
   closeFiles,
@@ -31,6 +32,8 @@ export interface FlatStoreOptions {
   readonly listsFrom?: number;
   /** Lists looked into by a search. Default 32. */
   readonly probes?: number;
+  /** Default: node:fs. */
+  readonly calls?: AppendCalls;
 }
 
 /** Hits that bytes find for each that is wanted; their vectors then decide. */
@@ -38,8 +41,8 @@ const rescored = 4;
 
 /** Opens the store in a directory, or begins one. One process may write; its caller holds the lock. */
 export function openFlatStore(dir: string, options: FlatStoreOptions): VectorStore {
-  const { dimension, kernel, write, listsFrom = 50_000, probes = 32 } = options;
-  let files = openFiles(dir, dimension, write);
+  const { dimension, kernel, write, listsFrom = 50_000, probes = 32, calls } = options;
+  let files = openFiles(dir, dimension, write, calls);
   const scanFrom = (first: number) => createScan(kernel, first, (start, end) => readVectors(files, start, end));
   const createScans = (): Scans => ({ all: scanFrom(0), rest: scanFrom(files.files.covered) });
   let scans = createScans();
@@ -49,7 +52,7 @@ export function openFlatStore(dir: string, options: FlatStoreOptions): VectorSto
   const goOnWith = (next: Files) => {
     writeFiles(dir, next);
     closeFiles(files);
-    files = openFiles(dir, dimension, write);
+    files = openFiles(dir, dimension, write, calls);
     scans = createScans();
   };
   return {

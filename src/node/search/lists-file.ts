@@ -1,5 +1,5 @@
 /** The file with an index's lists: a header, the centres, and list after list the rows, their factors and their bytes. */
-import { closeSync, fstatSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import nodeFs, { closeSync, fstatSync, fsyncSync, openSync, renameSync, rmSync } from 'node:fs';
 import { bytesOf, viewBytes } from '../../core/dtype.js';
 import { InputError } from '../../core/errors.js';
 import { asObject, countField } from '../../core/json.js';
@@ -163,9 +163,17 @@ function writeCodes(
 }
 
 /** One call writes at most 2 GiB. */
-export function writeAt(handle: number, bytes: Uint8Array, at: number): void {
-  for (let done = 0; done < bytes.length; )
-    done += writeSync(handle, bytes, done, Math.min(bytes.length - done, 2 ** 30), at + done);
+export function writeAt(
+  handle: number,
+  bytes: Uint8Array,
+  at: number,
+  { writeSync }: Pick<typeof nodeFs, 'writeSync'> = nodeFs,
+): void {
+  for (let done = 0; done < bytes.length; ) {
+    const written = writeSync(handle, bytes, done, Math.min(bytes.length - done, 2 ** 30), at + done);
+    if (written === 0) throw new Error('nothing was written');
+    done += written;
+  }
 }
 
 /** Opens lists. Throws InputError where the file is damaged or of another dimension. */

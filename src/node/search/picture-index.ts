@@ -163,7 +163,7 @@ export async function openIndex(dir: string, options: OpenIndexOptions = {}): Pr
       }
     },
     dispose: async () => {
-      await holder.dispose();
+      await store.dispose();
       await kernel.dispose();
     },
   };
@@ -215,24 +215,35 @@ function expectRoot(manifest: IndexManifest, { root, store }: OpenIndexOptions, 
 /** One store after the other behind one face: opened for reading, and again for writing at the first change. */
 function createHolder(reading: VectorStore, openForWriting: () => Promise<VectorStore>, dir: string) {
   const enqueue = createQueue();
-  let current = reading;
+  let current: VectorStore | undefined = reading;
   let release: (() => void) | undefined;
   /** What stores share, such as memory of a scan, is one call's at a time. */
+  const withStore = <T>(task: (store: VectorStore) => Promise<T>): Promise<T> =>
+    enqueue(async () => {
+      if (!current) throw new InputError(`${dir}: this index was disposed`);
+      return task(current);
+    });
   const store: VectorStore = {
     dimension: reading.dimension,
-    list: () => enqueue(() => current.list()),
-    add: (rows) => enqueue(() => current.add(rows)),
-    remove: (paths) => enqueue(() => current.remove(paths)),
-    vectors: (paths) => enqueue(() => current.vectors(paths)),
-    search: (query, options) => enqueue(() => current.search(query, options)),
-    optimize: () => enqueue(() => current.optimize()),
-    dispose: () => enqueue(() => current.dispose()),
+    list: () => withStore((open) => open.list()),
+    add: (rows) => withStore((open) => open.add(rows)),
+    remove: (paths) => withStore((open) => open.remove(paths)),
+    vectors: (paths) => withStore((open) => open.vectors(paths)),
+    search: (query, options) => withStore((open) => open.search(query, options)),
+    optimize: () => withStore((open) => open.optimize()),
+    dispose: () =>
+      enqueue(async () => {
+        await current?.dispose();
+        current = undefined;
+        release?.();
+        release = undefined;
+      }),
   };
   return {
     store,
     /** Takes the lock. Throws InputError where another process has it. */
     write: () =>
-      enqueue(async () => {
+      withStore(async (open) => {
         if (release) return;
         const path = join(dir, lockFile);
         const unlock = takeLock(
@@ -240,19 +251,14 @@ function createHolder(reading: VectorStore, openForWriting: () => Promise<Vector
           (owner) => `${dir}: ${owner} is changing this index; wait for it, or remove ${path} if it is not`,
         );
         try {
-          const writing = await openForWriting();
-          await current.dispose();
-          current = writing;
+          current = await openForWriting();
+          await open.dispose();
         } catch (error) {
           unlock();
           throw error;
         }
         release = unlock;
       }),
-    dispose: async () => {
-      await store.dispose();
-      release?.();
-    },
   };
 }
 

@@ -41,19 +41,9 @@ export async function openQdrantStore(
   const expectWriting = () => {
     if (!write) throw new InputError(`${name}: was opened for reading; open it for writing to change it`);
   };
-  const infoOf = (payload: unknown) => pictureInfoFrom(payload, name);
   return {
     dimension,
-    list: async () => {
-      const infos: PictureInfo[] = [];
-      for (let offset: string | number | undefined; ; ) {
-        const asked = { limit: page, with_payload: true, with_vector: false, ...(offset !== undefined && { offset }) };
-        const { points, next_page_offset: next } = await ask(client.scroll(collection, asked));
-        infos.push(...points.map(({ payload }) => infoOf(payload)));
-        if (typeof next !== 'string' && typeof next !== 'number') return infos;
-        offset = next;
-      }
-    },
+    list: () => listPoints(client, collection, { name, ask }),
     add: async (rows) => {
       expectWriting();
       checkRows(rows, dimension);
@@ -102,7 +92,7 @@ export async function openQdrantStore(
             ...filter,
           }),
         );
-        return found.points.map(({ score, payload }) => ({ score, info: infoOf(payload) }));
+        return found.points.map(({ score, payload }) => ({ score, info: pictureInfoFrom(payload, name) }));
       };
       return searchFiltered(fetch, top, own);
     },
@@ -113,14 +103,27 @@ export async function openQdrantStore(
 }
 
 interface Asking {
-  readonly dimension: number;
-  readonly write: boolean;
   readonly name: string;
+  /** Turns what the client throws into errors of ours. */
   readonly ask: <T>(call: Promise<T>) => Promise<T>;
 }
 
-async function ensureCollection(client: QdrantClient, collection: string, asking: Asking): Promise<void> {
-  const { dimension, write, name, ask } = asking;
+async function listPoints(client: QdrantClient, collection: string, { name, ask }: Asking): Promise<PictureInfo[]> {
+  const infos: PictureInfo[] = [];
+  for (let offset: string | number | undefined; ; ) {
+    const asked = { limit: page, with_payload: true, with_vector: false, ...(offset !== undefined && { offset }) };
+    const { points, next_page_offset: next } = await ask(client.scroll(collection, asked));
+    infos.push(...points.map(({ payload }) => pictureInfoFrom(payload, name)));
+    if (typeof next !== 'string' && typeof next !== 'number') return infos;
+    offset = next;
+  }
+}
+
+async function ensureCollection(
+  client: QdrantClient,
+  collection: string,
+  { dimension, write, name, ask }: Asking & Pick<QdrantOptions, 'dimension' | 'write'>,
+): Promise<void> {
   const { exists } = await ask(client.collectionExists(collection));
   if (!exists) {
     if (!write) throw new InputError(`${name}: is not there; index the pictures again`);

@@ -80,9 +80,9 @@ export async function updateStore(
   });
   const failed: { path: string; reason: string }[] = [];
   const counts = { added: 0, changed: 0 };
+  const prepare = (path: string, hashes: readonly string[]) => pool.run({ file: join(root, path), known: hashes });
+  const writer = createWriter({ store, model, root, whole, signal }, infos, (path) => prepare(path, []));
   try {
-    const prepare = (path: string, hashes: readonly string[]) => pool.run({ file: join(root, path), known: hashes });
-    const writer = createWriter({ store, model, root, whole, signal }, infos, (path) => prepare(path, []));
     let batch: Ready[] = [];
     let done = 0;
     for await (const { picture, result } of prepareAll(prepare, work, bySize(infos), ahead * batchSize)) {
@@ -103,6 +103,7 @@ export async function updateStore(
     await writer.write(batch);
     await writer.finish();
   } finally {
+    await writer.settle();
     await pool.dispose();
   }
   const removed = await store.remove(whole ? goneFrom(known, found, failed) : failed.map(({ path }) => path));
@@ -186,6 +187,7 @@ function createWriter(
 ) {
   const contents = createContents(infos);
   let writing: Promise<void> = Promise.resolve();
+  let embedding: Promise<unknown> = writing;
   const add = async (rows: readonly Row[]) => {
     await store.add(rows);
     for (const { info } of rows) contents.set(info);
@@ -219,12 +221,21 @@ function createWriter(
       return;
     }
     const rows = embed(batch);
+    embedding = rows;
+    // Whoever waits for the writing hears of what fails.
     rows.catch(() => undefined);
     await writing;
     writing = rows.then(add);
     writing.catch(() => undefined);
   };
-  return { write, finish: () => writing };
+  return {
+    write,
+    finish: () => writing,
+    /** Waits for what is under way, whatever becomes of it: afterwards store and model may be closed. */
+    settle: async () => {
+      await Promise.allSettled([embedding, writing]);
+    },
+  };
 }
 
 /** A picture of the store by its contents, kept up to date while pictures are replaced. */

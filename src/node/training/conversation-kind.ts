@@ -1,35 +1,17 @@
 /** Runs on conversation files: the whole reader, from any vary checkpoint. */
-import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { InputError } from '../../core/errors.js';
-import { ignoreIndex } from '../../core/labels.js';
 import { prefetch, type TrainingBatch } from '../../data/batches.js';
 import { varyFamily } from '../../models/graphs.js';
-import { padRows } from '../../text/collate.js';
 import { type ReadingBatch, readingTask } from '../../train/tasks.js';
 import type { SamplePlan } from '../data/sample-options.js';
 import { openTrainingData, type TrainingData, type TrainingDataOptions } from '../data/training-data.js';
+import { hashFile } from '../hash-file.js';
 import { openHeldOut } from './held-out.js';
 import type { Kind, Part, Place, Start } from './kind.js';
+import { readingBatchOf } from './reading-batch.js';
 import type { ConversationRun } from './run-file.js';
-
-/** Rows are padded to a multiple of this, so that few shapes occur: each is a graph of its own. */
-const lengthStep = 16;
-
-/** A batch as training takes it. */
-function readingBatchOf({ inputIds, attentionMask, labels, pixelValues }: TrainingBatch, start: Start): ReadingBatch {
-  const { padId, maxPositions } = start.config.decoder;
-  const longest = inputIds[0].length;
-  const length = Math.max(longest, Math.min(Math.ceil(longest / lengthStep) * lengthStep, maxPositions));
-  const padded = (rows: readonly (readonly number[])[], filler: number) =>
-    padRows(rows, { padId: filler, length }).inputIds;
-  return {
-    inputIds: padded(inputIds, padId),
-    attentionMask: padded(attentionMask, 0),
-    labels: padded(labels, ignoreIndex),
-    ...(pixelValues && { pixelValues }),
-  };
-}
+import { styleChanges } from './template.js';
+import { varyKind } from './vary-start.js';
 
 /** Opens the data at once: what is wrong with it is known before the first step. */
 export async function conversationKind(
@@ -61,12 +43,15 @@ export async function conversationKind(
   const data = await openTrainingData(options);
   const perStep = run.batchSize * size * run.accumulate;
   const steps = run.steps ?? Math.max(1, Math.ceil(((run.epochs ?? 1) * data.samplesPerEpoch) / perStep));
+  const vary = varyKind(run, start);
   return {
+    ...vary,
     task: readingTask(varyFamily(start.config)),
     steps,
     isPublished: () => true,
     settings: {
-      data: run.data.map(({ file, weight = 1 }) => ({ sha256: hashOf(file), weight })),
+      ...vary.settings,
+      data: run.data.map(({ file, weight = 1 }) => ({ sha256: hashFile(file), weight })),
       shuffle: run.shuffle,
       augment: run.augment,
       template: run.template,
@@ -74,7 +59,7 @@ export async function conversationKind(
       ...(run.maxLength !== undefined && { maxLength: run.maxLength }),
       ...(Object.keys(run.roles).length > 0 && { roles: run.roles }),
     },
-    configChanges: { vary_template: run.template, ...(run.turnSignal !== '' && { vary_turn_signal: run.turnSignal }) },
+    configChanges: styleChanges(run),
     summary: [
       `${data.samples} samples in ${run.data.length} file(s), ${data.samplesPerEpoch} per epoch`,
       `${((steps * perStep) / data.samplesPerEpoch).toFixed(2)} epochs, ${perStep} samples a step`,
@@ -99,7 +84,7 @@ function openParts(data: TrainingData, first: number, start: Start) {
       waited += performance.now() - began;
       if (!value) throw new InputError('data: there are no more batches');
       return {
-        batch: value.inputIds.length > 0 ? readingBatchOf(value, start) : undefined,
+        batch: value.inputIds.length > 0 ? readingBatchOf(value, start.config.decoder) : undefined,
         names: value.names,
         bad: value.bad.map(({ problem }) => problem),
       };
@@ -109,5 +94,3 @@ function openParts(data: TrainingData, first: number, start: Start) {
     },
   };
 }
-
-const hashOf = (file: string) => createHash('sha256').update(readFileSync(file)).digest('hex');

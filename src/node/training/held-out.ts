@@ -55,11 +55,12 @@ export async function openHeldOut(
         const question = questionOf(record, await prepare(record, i), { start, plan, template });
         if (question) questions.push(question);
       }
-      if (questions.length === 0) return { figures: { loss }, samples: [] };
+      if (questions.length === 0) return { figures: { loss }, better: 'lower', samples: [] };
       const read = await answer(questions, arenas, start, maxNewTokens);
       const errors = questions.reduce((sum, { truth }, i) => sum + editDistance([...truth], [...read[i]]), 0);
       const characters = questions.reduce((sum, { truth }) => sum + [...truth].length, 0);
       return {
+        better: 'lower',
         figures: { loss, ...(characters > 0 && { cer: errors / characters }) },
         samples: questions.map(({ name, truth }, i) => ({ name, truth, read: read[i] })),
       };

@@ -5,9 +5,12 @@ import type { Runtime } from '../../runtime/runtime.js';
 import type { ImageTokens } from '../../text/image-tokens.js';
 import type { Tokenizer } from '../../text/tokenizer.js';
 import type { Arenas } from '../../train/arena.js';
+import type { JointTask } from '../../train/joint-task.js';
 import type { Task } from '../../train/task.js';
+import type { TrainerOptions } from '../../train/trainer.js';
+import type { Checkpoint } from '../../weights/checkpoint.js';
 
-/** The checkpoint that a run starts from. */
+/** The Vary checkpoint that a run starts from. */
 export interface Start {
   readonly dir: string;
   readonly json: JsonObject;
@@ -19,8 +22,9 @@ export interface Start {
 
 /** Figures of held-out data, and what the model reads there. */
 export interface Evaluation {
-  /** Lower is better; the first one decides about an early stop. */
+  /** The first one decides about an early stop. */
   readonly figures: Readonly<Record<string, number>>;
+  readonly better: 'lower' | 'higher';
   readonly samples: readonly { readonly name?: string; readonly truth: string; readonly read: string }[];
 }
 
@@ -47,11 +51,25 @@ export interface Place {
   readonly size: number;
 }
 
+/** Where the starting values come from. */
+export interface StartWeights {
+  /** Config and tokenizer files are here. */
+  readonly dir: string;
+  open(): Promise<Checkpoint>;
+  /** The model's name of a stored tensor; undefined for one that is left out. */
+  rename(name: string): string | undefined;
+}
+
 /** A kind of run. */
 export interface Kind<Batch> {
-  readonly task: Task<Batch>;
+  readonly task: Task<Batch> | JointTask<Batch>;
+  readonly start: StartWeights;
   /** Steps of the run. */
   readonly steps: number;
+  /** What the task's counts are of, as figures of speed name it. */
+  readonly unit: 'tokens' | 'pictures';
+  /** What the trainer is told beside what all runs have. */
+  readonly trainerOptions: Pick<TrainerOptions, 'groups' | 'dropout' | 'activationCheckpointing'>;
   /** Whether a parameter belongs to the published checkpoint. */
   isPublished(name: string): boolean;
   /** What a run that goes on must have had, beside what all have. */
@@ -62,6 +80,8 @@ export interface Kind<Batch> {
   readonly summary: readonly string[];
   /** The batches from the `first` on that this process takes. */
   open(first: number): Promise<PartSource<Batch>>;
+  /** What a line of metrics says of the parameters. */
+  gauges?(arenas: Arenas): JsonObject;
   /** Undefined where the run has no held-out data. */
   evaluate?(arenas: Arenas): Promise<Evaluation>;
   dispose(): Promise<void>;

@@ -59,8 +59,15 @@ export function readingBatch(
   {
     tokenizer,
     imageTokens,
+    guided = false,
     step = 8,
-  }: { readonly tokenizer: Tokenizer; readonly imageTokens: ImageTokens; readonly step?: number },
+  }: {
+    readonly tokenizer: Tokenizer;
+    readonly imageTokens: ImageTokens;
+    /** With the place of each character. */
+    readonly guided?: boolean;
+    readonly step?: number;
+  },
 ): ReadingBatch {
   const prompt = readPrompt(tokenizer, imageTokens);
   const { padId, eosId, maxPositions } = config.decoder;
@@ -70,5 +77,13 @@ export function readingBatch(
   });
   const longest = Math.max(...samples.map(({ inputIds }) => inputIds.length));
   const length = Math.min(Math.ceil(longest / step) * step, maxPositions);
-  return { pixelValues: linePixels(lines, config), ...collate(samples, { padId, length }) };
+  const batch = { pixelValues: linePixels(lines, config), ...collate(samples, { padId, length }) };
+  if (!guided) return batch;
+  const [, width] = config.tower.imageSize;
+  const nowhere = (places: number) => Array<null>(places).fill(null);
+  const places = lines.map((line) => {
+    const own = [...nowhere(prompt.length), ...placesOf(line, tokenizer, width)];
+    return [...own, ...nowhere(length - own.length)];
+  });
+  return { ...batch, places };
 }

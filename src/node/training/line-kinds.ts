@@ -24,6 +24,7 @@ import { arenaModel } from './arena-model.js';
 import type { Evaluation, Kind, Place, Start } from './kind.js';
 import { linePixels, readingBatch, textIds, transcribedBatch } from './line-batch.js';
 import type { LineRun } from './run-file.js';
+import { varyKind } from './vary-start.js';
 
 /** What of a line task depends on the task. */
 interface LineTask<Batch> {
@@ -57,7 +58,7 @@ export function readingKind(run: LineRun, start: Start, place: Place): Kind<Read
   const { config, tokenizer, imageTokens } = start;
   return lineKind(run, start, place, {
     task: readingTask(varyFamily(config)),
-    batch: (lines) => readingBatch(lines, config, { tokenizer, imageTokens }),
+    batch: (lines, step) => readingBatch(lines, config, { tokenizer, imageTokens, guided: step < run.guidedSteps }),
     read: async (arenas, lines) => {
       const model = arenaModel(start, arenas);
       const prompt = readPrompt(tokenizer, imageTokens);
@@ -89,11 +90,18 @@ function lineKind<Batch>(run: LineRun, start: Start, place: Place, line: LineTas
     split: 'train' as const,
   }));
   let held: readonly RenderedLine[] | undefined;
+  const vary = varyKind(run, start);
   return {
+    ...vary,
     task: line.task,
     steps: run.steps,
     isPublished: (name) => !name.startsWith(ctcHeadPath),
-    settings: { stages: run.stages, ...(run.alignedSteps > 0 && { alignedSteps: run.alignedSteps }) },
+    settings: {
+      ...vary.settings,
+      stages: run.stages,
+      ...(run.alignedSteps > 0 && { alignedSteps: run.alignedSteps }),
+      ...(run.guidedSteps > 0 && { guidedSteps: run.guidedSteps }),
+    },
     configChanges: run.task === 'read' ? { vary_template: 'plain' } : {},
     summary: [`rendered lines without end, ${stages.length} stage(s); ${run.evaluationLines} held-out lines`],
     open: async (first) => {
@@ -128,6 +136,7 @@ function lineKind<Batch>(run: LineRun, start: Start, place: Place, line: LineTas
       const characters = held.reduce((sum, { text }) => sum + [...text].length, 0);
       return {
         figures: { cer: errors / characters },
+        better: 'lower',
         samples: held.slice(0, 6).map(({ text }, i) => ({ truth: text, read: read[i] })),
       };
     },

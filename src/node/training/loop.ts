@@ -27,7 +27,7 @@ export interface Progress extends StepResult {
   readonly steps: number;
   /** The loss, smoothed over about fifty steps. */
   readonly smooth: number;
-  /** Labels learnt from a second, over all processes. */
+  /** Tokens or pictures learnt from a second, over all processes. */
   readonly perSecond: number;
   /** Seconds that the rest will take. */
   readonly secondsLeft: number;
@@ -107,7 +107,17 @@ function entryOf(
 ): JsonObject {
   const { smooth, perSecond } = progress;
   const waited = work.waited / 1000;
-  return { step, loss, gradNorm, learningRate, smooth, perSecond, waited, ...(bad.length > 0 && { bad }) };
+  return {
+    step,
+    loss,
+    gradNorm,
+    learningRate,
+    smooth,
+    perSecond,
+    waited,
+    ...work.gauges(),
+    ...(bad.length > 0 && { bad }),
+  };
 }
 
 function createMeter(work: RunningTraining): (result: RunStep) => Progress {

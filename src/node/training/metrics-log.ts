@@ -2,7 +2,7 @@
 import { appendFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { isObject, type JsonObject } from '../../core/json.js';
-import { trainingReport } from '../../output/training-report.js';
+import { type ReportOptions, trainingReport } from '../../output/training-report.js';
 import { writeFileAtomic } from '../atomic.js';
 
 export interface MetricsLog {
@@ -14,7 +14,7 @@ export interface MetricsLog {
 }
 
 /** Opens a run's metrics at `stepsDone`; entries of later steps were lost with the process that wrote them, and are dropped. */
-export function openMetrics(dir: string, stepsDone: number, title: string): MetricsLog {
+export function openMetrics(dir: string, stepsDone: number, about: ReportOptions): MetricsLog {
   mkdirSync(dir, { recursive: true });
   const path = join(dir, 'metrics.jsonl');
   const before = existsSync(path) ? parseLines(readFileSync(path, 'utf8')) : [];
@@ -29,7 +29,7 @@ export function openMetrics(dir: string, stepsDone: number, title: string): Metr
       entries.push(entry);
       appendFileSync(path, `${JSON.stringify(entry)}\n`);
     },
-    report: () => writeFileAtomic(join(dir, 'report.html'), [Buffer.from(trainingReport(entries, { title }))]),
+    report: () => writeFileAtomic(join(dir, 'report.html'), [Buffer.from(trainingReport(entries, about))]),
   };
 }
 

@@ -14,16 +14,20 @@ import {
   numberField,
   objectField,
   optional,
+  pairField,
   pathField,
   textField,
   withDefault,
 } from '../../core/fields.js';
 import { asObject, type JsonObject } from '../../core/json.js';
 import type { ImageMode } from '../../image/image-modes.js';
+import type { PictureAugmentation } from '../../image/picture.js';
 import type { Roles } from '../../text/messages.js';
 import { type ScheduleKind, scheduleKinds } from '../../train/schedule.js';
+import type { PairSet } from '../data/pair-data.js';
 import type { DataSet } from '../data/training-data.js';
 import type { LineStage } from '../rendered/line-batches.js';
+import type { Examination } from './picture-evaluation.js';
 
 /** Parameters that are trained otherwise than the rest. */
 export interface RunGroup {
@@ -44,7 +48,6 @@ export interface CommonRun {
   readonly batchSize: number;
   /** Batches per step. */
   readonly accumulate: number;
-  readonly workers: number;
   readonly learningRate: number;
   readonly schedule: ScheduleKind;
   /** Default: 200, or all steps where there are fewer. */
@@ -54,9 +57,6 @@ export interface CommonRun {
   readonly beta2: number;
   readonly maxGradNorm: number | null;
   readonly groups: readonly RunGroup[];
-  readonly dropout: number;
-  readonly attentionDropout: number;
-  readonly activationCheckpointing: boolean;
   readonly logEvery: number;
   readonly evaluateEvery: number;
   readonly saveEvery: number;
@@ -72,13 +72,24 @@ export interface EarlyStop {
   readonly minImprovement: number;
 }
 
+/** What every run of a Vary has besides. */
+export interface CommonVaryRun extends CommonRun {
+  /** Threads that make batches. */
+  readonly workers: number;
+  readonly dropout: number;
+  readonly attentionDropout: number;
+  readonly activationCheckpointing: boolean;
+}
+
 /** Training on rendered lines: the tower by CTC, or the whole reader. */
-export interface LineRun extends CommonRun {
+export interface LineRun extends CommonVaryRun {
   readonly task: 'ctc' | 'read';
   readonly steps: number;
   readonly stages: readonly LineStage[];
   /** Of a ctc run: so many first steps learn the alignment that the renderer knows, the others the sum over all of them. */
   readonly alignedSteps: number;
+  /** Of a read run: in so many first steps one attention head is shown where each character stands. */
+  readonly guidedSteps: number;
   /** Held-out lines read at each evaluation. */
   readonly evaluationLines: number;
 }
@@ -87,7 +98,7 @@ export interface LineRun extends CommonRun {
 export type TrainingTemplate = 'conversation' | 'plain';
 
 /** Training of the whole reader on conversation files. */
-export interface ConversationRun extends CommonRun {
+export interface ConversationRun extends CommonVaryRun {
   readonly task: 'conversations';
   /** One of the two is given. */
   readonly steps?: number;
@@ -112,7 +123,23 @@ export interface HeldOut {
   readonly maxNewTokens: number;
 }
 
-export type Run = LineRun | ConversationRun;
+/** Training of two towers on pairs of pictures and texts. */
+export interface ContrastiveRun extends CommonRun {
+  readonly task: 'contrastive';
+  readonly steps: number;
+  /** Pictures drawn of each row. */
+  readonly views: number;
+  /** Samples of shards among which the next is drawn. */
+  readonly buffer: number;
+  readonly chunkSize?: number;
+  readonly imageWeight: number;
+  readonly data: readonly PairSet[];
+  readonly augment: PictureAugmentation;
+  readonly evaluation: Readonly<Record<string, Examination>>;
+}
+
+export type VaryRun = LineRun | ConversationRun;
+export type Run = VaryRun | ContrastiveRun;
 
 const group: Field<RunGroup> = objectField({
   match: described(
@@ -130,7 +157,6 @@ const commonFields = {
   seed: described('Of data order, augmentation, dropout and new parameters.', withDefault(indexField, 1)),
   batchSize: described('Rows of a batch, on each process.', withDefault(countField, 16)),
   accumulate: described('Batches whose gradients make one step.', withDefault(countField, 1)),
-  workers: described('Threads that make batches.', withDefault(countField, 1)),
   learningRate: withDefault(numberField(0), 1e-3),
   schedule: withDefault(choiceField(scheduleKinds), 'cosine'),
   warmupSteps: described(
@@ -145,6 +171,19 @@ const commonFields = {
     withDefault(nullable(numberField(0)), 1),
   ),
   groups: described('Parameters with a rate or decay of their own, or frozen.', withDefault(listField(group), [])),
+  logEvery: described('Steps between lines of metrics.jsonl.', withDefault(countField, 20)),
+  evaluateEvery: described('Steps between evaluations.', withDefault(countField, 500)),
+  saveEvery: described('Steps between checkpoints.', withDefault(countField, 500)),
+  keep: described('Checkpoints that are kept.', withDefault(countField, 2)),
+  earlyStop: described(
+    'End when so many evaluations brought no better held-out figure.',
+    optional(objectField({ evaluations: countField, minImprovement: withDefault(numberField(0), 0) })),
+  ),
+};
+
+const varyFields = {
+  ...commonFields,
+  workers: described('Threads that make batches.', withDefault(countField, 1)),
   dropout: described(
     "OPT's dropout, on what attention and the MLP add.",
     withDefault(numberField(0, 1, { closed: false }), 0),
@@ -153,14 +192,6 @@ const commonFields = {
   activationCheckpointing: described(
     'Keep only what enters each block and work out the rest again: less memory, about a third more time.',
     withDefault(flagField, false),
-  ),
-  logEvery: described('Steps between lines of metrics.jsonl.', withDefault(countField, 20)),
-  evaluateEvery: described('Steps between evaluations.', withDefault(countField, 500)),
-  saveEvery: described('Steps between checkpoints.', withDefault(countField, 500)),
-  keep: described('Checkpoints that are kept.', withDefault(countField, 2)),
-  earlyStop: described(
-    'End when so many evaluations brought no better held-out figure.',
-    optional(objectField({ evaluations: countField, minImprovement: withDefault(numberField(0), 0) })),
   ),
 };
 
@@ -179,7 +210,7 @@ const lineFields = {
     'ctc: the tower by CTC on rendered lines; read: the whole reader on them.',
     choiceField(['ctc', 'read']),
   ),
-  ...commonFields,
+  ...varyFields,
   steps: countField,
   stages: described(
     'The curriculum of rendered lines.',
@@ -187,6 +218,10 @@ const lineFields = {
   ),
   alignedSteps: described(
     'Of task ctc: so many first steps learn where each character stands, the others by CTC alone.',
+    withDefault(indexField, 0),
+  ),
+  guidedSteps: described(
+    'Of task read: in so many first steps one attention head is shown where each character stands.',
     withDefault(indexField, 0),
   ),
   evaluationLines: described('Held-out lines read at each evaluation.', withDefault(countField, 64)),
@@ -201,7 +236,7 @@ const dataSets = listField(dataSet, { least: 1 });
 
 const conversationFields = {
   task: described('The whole reader by next tokens, on conversation files.', choiceField(['conversations'])),
-  ...commonFields,
+  ...varyFields,
   batchSize: described('Samples of a batch, on each process.', withDefault(countField, 1)),
   workers: described('Threads that decode and augment pictures; 0: the one that trains.', withDefault(indexField, 2)),
   learningRate: withDefault(numberField(0), 5e-5),
@@ -239,8 +274,77 @@ const conversationFields = {
   ),
 };
 
+const pairColumns = {
+  file: described('Rows of pairs: .jsonl, .csv, .tsv; or shards: .tar, .parquet. Relative to the run file.', pathField),
+  images: described('Where its pictures are; beside the file.', optional(pathField)),
+  image: described("The column of pictures; 'filepath' or 'image'.", optional(textField)),
+  text: described("The column of texts; 'title', 'text' or 'caption'.", optional(textField)),
+  separator: described("Between a table's columns; a tab in .tsv, a comma in .csv.", optional(textField)),
+};
+
+const share = numberField(0, 1);
+const augmentation: Field<PictureAugmentation> = objectField({
+  scale: described('Sizes relative to the frame: from, to; 0.75 to 1.1.', optional(pairField(numberField(0)))),
+  shift: described('Most that the middle moves, as a part of the frame; 0.1.', optional(share)),
+  rotate: described('Most degrees of turning; 12.', optional(numberField(0, 180))),
+  flip: described('How often pictures that may be are mirrored; 0.5.', optional(share)),
+  grayscale: described('How often colours are taken away; 0.05.', optional(share)),
+  colour: described('Most change of brightness, contrast and saturation; 0.2.', optional(share)),
+  ground: described('How often the ground behind transparent parts is another than white; 0.6.', optional(share)),
+  erase: described('How often a part of the frame is covered; 0.', optional(share)),
+});
+
+const contrastiveFields = {
+  task: described('Two towers, CLIP or SigLIP, on pairs of pictures and texts.', choiceField(['contrastive'])),
+  ...commonFields,
+  batchSize: described('Rows of a batch, on each process; all of a step are compared.', withDefault(countField, 128)),
+  weightDecay: described('Of matrices; biases and gains have none.', withDefault(numberField(0), 0.1)),
+  steps: countField,
+  views: described('Pictures drawn of each row.', withDefault(countField, 1)),
+  buffer: described('Samples of shards among which the next is drawn.', withDefault(countField, 1000)),
+  chunkSize: described(
+    'Most pictures, and most texts, that a tower takes at once; each further chunk runs forward twice. All.',
+    optional(countField),
+  ),
+  imageWeight: described(
+    'Weight of a loss that draws pictures with equal labels together.',
+    withDefault(numberField(0), 0),
+  ),
+  data: listField<PairSet>(
+    objectField({
+      ...pairColumns,
+      weight: described('How often each of its rows comes per epoch.', withDefault(numberField(0), 1)),
+    }),
+    { least: 1 },
+  ),
+  augment: described('How pictures are changed before each is shown.', withDefault(augmentation, {})),
+  evaluation: described(
+    'Files whose pictures are to be told apart by their labels, by the names that figures are to have.',
+    withDefault(
+      mapField<Examination>(
+        objectField({
+          ...pairColumns,
+          labelsFrom: described("A file whose labels compete too, beside the pictures' own.", optional(pathField)),
+          templates: described('With {} for what a label says.', optional(listField(textField, { least: 1 }))),
+          limit: described('Pictures looked at; all.', optional(countField)),
+        }),
+      ),
+      {},
+    ),
+  ),
+};
+
 const lineFile = objectField(lineFields);
 const conversationFile = objectField(conversationFields);
+const contrastiveFile = objectField(contrastiveFields);
+
+/** The table that a run file of each task is read with. */
+const files: Readonly<Record<Run['task'], Field<Run>>> = {
+  ctc: lineFile,
+  read: lineFile,
+  conversations: conversationFile,
+  contrastive: contrastiveFile,
+};
 
 /** What a run file may hold, as JSON schema: checked in as runs/run.schema.json. */
 export function runSchema(): JsonObject {
@@ -252,7 +356,7 @@ export function runSchema(): JsonObject {
   return {
     $schema: 'https://json-schema.org/draft/2020-12/schema',
     title: 'varyclip train: run file',
-    oneOf: [withReference(lineFile), withReference(conversationFile)],
+    oneOf: [...new Set(Object.values(files))].map(withReference),
   };
 }
 
@@ -260,31 +364,47 @@ export function runSchema(): JsonObject {
 export function parseRun(json: JsonObject, { where, base }: { readonly where: string; readonly base: string }): Run {
   const { $schema: _schema, ...fields } = json;
   const task = fields['task'];
-  if (task !== 'ctc' && task !== 'read' && task !== 'conversations') {
-    throw new InputError(`${where}: task: expected ctc, read or conversations, got ${JSON.stringify(task)}`);
+  if (typeof task !== 'string' || !isTask(task)) {
+    throw new InputError(`${where}: task: expected ${Object.keys(files).join(', ')}, got ${JSON.stringify(task)}`);
   }
-  const run: Run = task === 'conversations' ? conversationFile.read(fields, where) : lineFile.read(fields, where);
+  const run = files[task].read(fields, where);
   for (const { match } of run.groups) checkExpression(match, where);
-  const paths = { start: resolve(base, run.start), out: resolve(base, run.out) };
-  if (run.task !== 'conversations') return { ...run, ...paths };
-  if ((run.steps === undefined) === (run.epochs === undefined)) {
+  if (run.task === 'conversations') checkConversationRun(run, where);
+  return withWholePaths(run, (path) => resolve(base, path));
+}
+
+const isTask = (name: string): name is Run['task'] => Object.hasOwn(files, name);
+
+function checkConversationRun({ steps, epochs, template, turnSignal }: ConversationRun, where: string): void {
+  if ((steps === undefined) === (epochs === undefined)) {
     throw new InputError(`${where}: expected steps or epochs, and not both`);
   }
-  if (run.template === 'plain' && run.turnSignal !== '') {
+  if (template === 'plain' && turnSignal !== '') {
     throw new InputError(`${where}: turnSignal goes with template "conversation" only; leave one of them out`);
   }
-  const sets = (data: readonly DataSet[]) =>
-    data.map(({ file, images, weight }) => ({
-      file: resolve(base, file),
-      ...(images !== undefined && { images: resolve(base, images) }),
-      ...(weight !== undefined && { weight }),
-    }));
+}
+
+function withWholePaths(run: Run, whole: (path: string) => string): Run {
+  const setOf = <S extends { readonly file: string; readonly images?: string }>(set: S): S => ({
+    ...set,
+    file: whole(set.file),
+    ...(set.images !== undefined && { images: whole(set.images) }),
+  });
+  const paths = { start: whole(run.start), out: whole(run.out) };
+  if (run.task === 'contrastive') {
+    const examined = Object.entries(run.evaluation).map(([name, each]): [string, Examination] => [
+      name,
+      { ...setOf(each), ...(each.labelsFrom !== undefined && { labelsFrom: whole(each.labelsFrom) }) },
+    ]);
+    return { ...run, ...paths, data: run.data.map(setOf), evaluation: Object.fromEntries(examined) };
+  }
+  if (run.task !== 'conversations') return { ...run, ...paths };
   const { evaluation } = run;
   return {
     ...run,
     ...paths,
-    data: sets(run.data),
-    ...(evaluation && { evaluation: { ...evaluation, data: sets(evaluation.data) } }),
+    data: run.data.map(setOf),
+    ...(evaluation && { evaluation: { ...evaluation, data: evaluation.data.map(setOf) } }),
   };
 }
 

@@ -1,6 +1,5 @@
 /** A run's checkpoints: the published layout beside the trainer's own state, never half there. */
-import { createHash } from 'node:crypto';
-import nodeFs, { closeSync, existsSync, openSync, readdirSync, readFileSync, readSync, rmSync } from 'node:fs';
+import nodeFs, { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { InputError, messageOf } from '../../core/errors.js';
@@ -13,6 +12,7 @@ import { openSafetensors, safetensorsChunks } from '../../weights/safetensors.js
 import { makeDirectoryAtomic, type WriteCalls, writeFileAtomic } from '../atomic.js';
 import { copySideFiles, tokenizerFiles } from '../checkpoint-files.js';
 import { fileSource, readJson } from '../files.js';
+import { hashFile } from '../hash-file.js';
 
 const stateFile = 'trainer.safetensors';
 const progressFile = 'trainer.json';
@@ -40,19 +40,6 @@ export interface SaveOptions {
   readonly keep?: number;
   /** Tests inject faults here. */
   readonly fs?: WriteCalls;
-}
-
-/** A file's checksum, read piece by piece: checkpoints are larger than one buffer may be. */
-function sha256(path: string): string {
-  const hash = createHash('sha256');
-  const piece = Buffer.allocUnsafe(1 << 22);
-  const handle = openSync(path, 'r');
-  try {
-    for (let got = readSync(handle, piece); got > 0; got = readSync(handle, piece)) hash.update(piece.subarray(0, got));
-  } finally {
-    closeSync(handle);
-  }
-  return hash.digest('hex');
 }
 
 /** Writes `dir/checkpoint-<step>` unless it is there whole; the ones before the last `keep` are removed then. */
@@ -114,7 +101,7 @@ function writeRun<B>(dir: string, { arenas, stepsDone }: Trainer<B>, state: RunS
   writeFileAtomic(join(dir, 'model.safetensors'), safetensorsChunks([...published], { format: 'pt' }), fs);
   writeFileAtomic(join(dir, stateFile), safetensorsChunks([...moments, ...heads]), fs);
   writeJson(progressFile, { step: stepsDone, settings: state.settings, ...state.notes?.() });
-  writeJson(manifestFile, Object.fromEntries(readdirSync(dir).map((name) => [name, sha256(join(dir, name))])));
+  writeJson(manifestFile, Object.fromEntries(readdirSync(dir).map((name) => [name, hashFile(join(dir, name))])));
 }
 
 /** Tensors are saved as float32, whatever the start had. */
@@ -135,7 +122,7 @@ function savedSteps(dir: string): number[] {
 function damage(dir: string): string | undefined {
   try {
     const manifest = asObject(JSON.parse(readFileSync(join(dir, manifestFile), 'utf8')), manifestFile);
-    const wrong = Object.entries(manifest).find(([name, hash]) => sha256(join(dir, name)) !== hash);
+    const wrong = Object.entries(manifest).find(([name, hash]) => hashFile(join(dir, name)) !== hash);
     return wrong && `${wrong[0]} does not fit its checksum`;
   } catch (error) {
     return messageOf(error);

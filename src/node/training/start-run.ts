@@ -1,12 +1,8 @@
 /** Opens everything a run needs, whatever its kind. */
 import { availableParallelism } from 'node:os';
-import { join } from 'node:path';
 import { InputError } from '../../core/errors.js';
-import { asObject, indexField, isObject, type JsonObject } from '../../core/json.js';
-import { renameVaryTensor, varyConfigFrom } from '../../models/vary.js';
+import { indexField, isObject, type JsonObject } from '../../core/json.js';
 import type { Runtime } from '../../runtime/runtime.js';
-import { imageTokensOf } from '../../text/image-tokens.js';
-import { promptStyleFrom } from '../../text/prompt-style.js';
 import { checkSchedule, type Schedule } from '../../train/schedule.js';
 import {
   createTrainer,
@@ -16,15 +12,15 @@ import {
   type Trainer,
   type TrainerOptions,
 } from '../../train/trainer.js';
-import { readConfig, readTokenizer } from '../checkpoint-dir.js';
-import { directoryExists } from '../files.js';
 import { createRuntime } from '../ort/runtime.js';
+import { contrastiveKind } from './contrastive-kind.js';
 import { conversationKind } from './conversation-kind.js';
-import type { Evaluation, Kind, Part, Place, Start } from './kind.js';
+import type { Evaluation, Kind, Part, Place } from './kind.js';
 import { ctcKind, readingKind } from './line-kinds.js';
 import type { Run } from './run-file.js';
 import { type RunState, resumeRun, saveRun } from './save.js';
 import { loadStart } from './start-weights.js';
+import { openVaryStart } from './vary-start.js';
 
 export interface StartOptions {
   /** A checkpoint of the same run. */
@@ -56,6 +52,10 @@ export interface RunningTraining {
   /** Milliseconds spent waiting for data. */
   readonly waited: number;
   readonly watch: Watch;
+  /** What steps count. */
+  readonly unit: Kind<unknown>['unit'];
+  /** What a line of metrics says of the parameters. */
+  gauges(): JsonObject;
   /** In words, for a dry run. */
   readonly summary: readonly string[];
   /** Throws NotFiniteError naming the batch where loss or gradients are not finite: nothing is changed then. */
@@ -72,51 +72,21 @@ export async function startRun(
   run: Run,
   { resume, threads = availableParallelism(), peers }: StartOptions,
 ): Promise<RunningTraining> {
-  const start = openStart(run, createRuntime({ threads }));
+  const runtime = createRuntime({ threads });
   const place = peers ?? { rank: 0, size: 1 };
-  if (run.task === 'conversations')
-    return startKind(run, start, await conversationKind(run, start, place), { resume, peers });
+  const going = { runtime, resume, peers };
+  if (run.task === 'contrastive') return startKind(run, await contrastiveKind(run, runtime, place), going);
+  const start = openVaryStart(run, runtime);
+  if (run.task === 'conversations') return startKind(run, await conversationKind(run, start, place), going);
   return run.task === 'ctc'
-    ? startKind(run, start, ctcKind(run, start, place), { resume, peers })
-    : startKind(run, start, readingKind(run, start, place), { resume, peers });
+    ? startKind(run, ctcKind(run, start, place), going)
+    : startKind(run, readingKind(run, start, place), going);
 }
 
-function openStart(run: Run, runtime: Runtime): Start {
-  const dir = run.start;
-  if (!directoryExists(dir)) throw new InputError(`start: ${dir}: there is no such checkpoint directory`);
-  const where = join(dir, 'config.json');
-  const json = asObject(readConfig(dir), where);
-  if (json['model_type'] !== undefined && json['model_type'] !== 'vary') {
-    throw new InputError(
-      `${where}: model_type: expected vary, got ${JSON.stringify(json['model_type'])}; make one with: varyclip init vary-tiny`,
-    );
-  }
-  const config = varyConfigFrom(json, where);
-  const tokenizer = readTokenizer(dir);
-  if (!tokenizer) throw new InputError(`start: ${dir}: has no tokenizer files`);
-  if (tokenizer.size > config.decoder.vocabSize) {
-    throw new InputError(
-      `start: ${dir}: its tokenizer has ${tokenizer.size} tokens, its model ${config.decoder.vocabSize}; take both from one checkpoint`,
-    );
-  }
-  expectTemplate(run, json, where);
-  return { dir, json, config, tokenizer, imageTokens: imageTokensOf(tokenizer, json), runtime };
-}
-
-/** A checkpoint that was trained with one template is not trained on with another. */
-function expectTemplate(run: Run, json: JsonObject, where: string): void {
-  const style = promptStyleFrom(json, where);
-  if (!style || run.task === 'ctc') return;
-  const { template, turnSignal } = run.task === 'conversations' ? run : { template: 'plain', turnSignal: '' };
-  if (template === style.template && turnSignal === style.turnSignal) return;
-  const shown = (of: { template: string; turnSignal: string }) =>
-    `template ${of.template}${of.turnSignal === '' ? '' : ` with turnSignal ${JSON.stringify(of.turnSignal)}`}`;
-  throw new InputError(
-    `${where}: was trained with ${shown(style)}, the run has ${shown({ template, turnSignal })}; set it in the run file, or take vary_template out of config.json to teach another`,
-  );
-}
-
-function trainerOptions(run: Run, steps: number): TrainerOptions {
+function optionsOf(
+  run: Run,
+  { steps, trainerOptions }: Pick<Kind<unknown>, 'steps' | 'trainerOptions'>,
+): TrainerOptions {
   const schedule: Schedule = {
     kind: run.schedule,
     warmupSteps: run.warmupSteps ?? Math.min(200, steps),
@@ -130,14 +100,21 @@ function trainerOptions(run: Run, steps: number): TrainerOptions {
     maxGradNorm: run.maxGradNorm,
     adamW: { beta1: run.beta1, beta2: run.beta2, epsilon: 1e-8 },
     seed: run.seed,
-    groups: run.groups.map(({ match, ...group }) => ({ ...group, match: new RegExp(match) })),
-    dropout: { hidden: run.dropout, attention: run.attentionDropout },
-    activationCheckpointing: run.activationCheckpointing,
+    ...trainerOptions,
+    groups: [
+      ...run.groups.map(({ match, ...group }) => ({ ...group, match: new RegExp(match) })),
+      ...(trainerOptions.groups ?? []),
+    ],
   };
 }
 
 /** What a checkpoint must have been trained with to go on. Settings that came later are left out where they are as before. */
-function settingsOf(run: Run, kind: Kind<unknown>, options: TrainerOptions, size: number): JsonObject {
+function settingsOf(
+  run: Run,
+  kind: Pick<Kind<unknown>, 'steps' | 'settings'>,
+  options: TrainerOptions,
+  size: number,
+): JsonObject {
   const { learningRate, schedule, weightDecay, maxGradNorm, adamW } = options;
   const optimizer = { learningRate, schedule, weightDecay, maxGradNorm, adamW };
   return {
@@ -150,31 +127,23 @@ function settingsOf(run: Run, kind: Kind<unknown>, options: TrainerOptions, size
     processes: size,
     ...(run.accumulate > 1 && { accumulate: run.accumulate }),
     ...(run.groups.length > 0 && { groups: run.groups }),
-    ...(run.dropout > 0 && { dropout: run.dropout }),
-    ...(run.attentionDropout > 0 && { attentionDropout: run.attentionDropout }),
   };
 }
 
 async function startKind<Batch>(
   run: Run,
-  start: Start,
   kind: Kind<Batch>,
-  { resume, peers }: Omit<StartOptions, 'threads'>,
+  { runtime, resume, peers }: Omit<StartOptions, 'threads'> & { readonly runtime: Runtime },
 ): Promise<RunningTraining> {
   const { rank, size }: Place = peers ?? { rank: 0, size: 1 };
-  const options = trainerOptions(run, kind.steps);
-  const trainer = await createTrainer(start.runtime, kind.task, { ...options, ...(peers && { peers }) });
+  const options = optionsOf(run, kind);
+  const trainer = await createTrainer(runtime, kind.task, { ...options, ...(peers && { peers }) });
   expectUsedGroups(run, trainer);
-  const untouched = new Map(
-    await loadStart(start.dir, trainer.arenas, { rename: renameVaryTensor, isPublished: kind.isPublished }),
-  );
-  // A tied head stored beside the embeddings would be the old one.
-  if (start.config.decoder.tiedHead) untouched.delete('lm_head.weight');
   let watch: Watch = { best: null, since: 0 };
   const state: RunState = {
-    untouched,
+    untouched: await loadStart(kind.start, trainer.arenas, kind.isPublished),
     isPublished: kind.isPublished,
-    filesFrom: start.dir,
+    filesFrom: kind.start.dir,
     configChanges: kind.configChanges,
     settings: settingsOf(run, kind, options, size),
     notes: () => (run.earlyStop ? { watch } : {}),
@@ -198,6 +167,8 @@ async function startKind<Batch>(
       return watch;
     },
     summary: kind.summary,
+    unit: kind.unit,
+    gauges: () => kind.gauges?.(trainer.arenas) ?? {},
     step: async () => {
       const parts = await takeParts();
       const bad = parts.flatMap((part) => part.bad);
@@ -253,9 +224,10 @@ function expectUsedGroups<Batch>(run: Run, { arenas }: Trainer<Batch>): void {
   );
 }
 
-function watched({ best, since }: Watch, { figures }: Evaluation, minImprovement: number): Watch {
+function watched({ best, since }: Watch, { figures, better }: Evaluation, minImprovement: number): Watch {
   const [figure] = Object.values(figures);
-  return best === null || figure < best - minImprovement ? { best: figure, since: 0 } : { best, since: since + 1 };
+  const gain = best === null ? Number.POSITIVE_INFINITY : better === 'lower' ? best - figure : figure - best;
+  return gain > minImprovement ? { best: figure, since: 0 } : { best, since: since + 1 };
 }
 
 function watchFrom(progress: JsonObject): Watch | undefined {

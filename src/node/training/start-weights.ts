@@ -1,24 +1,44 @@
 import { InputError } from '../../core/errors.js';
 import type { Tensor } from '../../core/tensor.js';
+import type { OptConfig } from '../../models/opt.js';
 import { type Arenas, viewSlot } from '../../train/arena.js';
 import { readFloat32 } from '../../weights/checkpoint.js';
 import { openWeights } from '../checkpoint-dir.js';
+import type { StartWeights } from './kind.js';
+
+/** The tensors of a checkpoint with a decoder, by our names. */
+export function decoderStart(
+  dir: string,
+  rename: (name: string) => string,
+  { tiedHead }: Pick<OptConfig, 'tiedHead'>,
+): StartWeights {
+  return {
+    dir,
+    open: () => openWeights(dir),
+    // A tied head stored beside the embeddings would be the old one.
+    rename: (name) => {
+      const ours = rename(name);
+      return ours === 'lm_head.weight' && tiedHead ? undefined : ours;
+    },
+  };
+}
 
 /**
  * Puts a checkpoint's tensors into the arenas; returns those that are not trained. Throws InputError naming a tensor that is
  * missing or of another shape.
  */
 export async function loadStart(
-  dir: string,
+  { dir, open, rename }: StartWeights,
   arenas: Arenas,
-  { rename, isPublished }: { rename(name: string): string; isPublished(name: string): boolean },
+  isPublished: (name: string) => boolean,
 ): Promise<ReadonlyMap<string, Tensor>> {
-  const checkpoint = await openWeights(dir);
+  const checkpoint = await open();
   const untouched = new Map<string, Tensor>();
   try {
     const seen = new Set<string>();
     for (const name of checkpoint.names) {
       const ours = rename(name);
+      if (ours === undefined) continue;
       const tensor = await readFloat32(checkpoint, name);
       const slot = arenas.layout.slots.get(ours);
       if (!slot) untouched.set(ours, tensor);

@@ -7,16 +7,17 @@ import {
   type Scope,
   type Value,
 } from '../graph/builder.js';
-import { type ClipConfig, clipLogits, clipPatches, clipText, clipVision, type TextInputs } from '../models/clip.js';
-import { causalBias } from '../models/opt.js';
-import { type SiglipConfig, siglipLogits, siglipPatches, siglipText, siglipVision } from '../models/siglip.js';
 import { sigmoidLoss, symmetricCrossEntropy } from '../nn/contrastive-loss.js';
 import { l2Normalize } from '../nn/normalize.js';
+import { type ClipConfig, clipLogits, clipPatches, clipText, clipVision, type TextInputs } from './clip.js';
+import { causalBias } from './opt.js';
+import { type SiglipConfig, siglipLogits, siglipPatches, siglipText, siglipVision } from './siglip.js';
 
 /** Two towers into one space. */
 export type TwoTowerConfig = ClipConfig | SiglipConfig;
 
 type ImageSize = readonly [height: number, width: number];
+type TextExtents = readonly [texts: string | number, length: string | number];
 type Input = (name: string, dtype: 'float32' | 'int64', shape: readonly (string | number)[]) => Value;
 
 /** The size the vision tower's positions were learned for. */
@@ -27,13 +28,13 @@ function imageEmbeds(root: Scope, pixels: Value, config: TwoTowerConfig): Value 
   return root.tap('image_embeds', l2Normalize(root, features));
 }
 
-/** The text tower's inputs; CLIP's has a causal mask besides, from queryIndex and keyIndex. */
-function textEmbeds(root: Scope, input: Input, texts: string, config: TwoTowerConfig): Value {
-  const ids = input('inputIds', 'int64', [texts, 'sequence']);
-  const positions = input('positions', 'int64', ['sequence']);
+/** The text tower's inputs [texts, length]; CLIP's has a causal mask besides, from queryIndex and keyIndex. */
+function textEmbeds(root: Scope, input: Input, [texts, length]: TextExtents, config: TwoTowerConfig): Value {
+  const ids = input('inputIds', 'int64', [texts, length]);
+  const positions = input('positions', 'int64', [length]);
   const ends = input('ends', 'int64', [texts]);
   const clipInputs = (): TextInputs => {
-    const [query, key] = ['queryIndex', 'keyIndex'].map((name) => input(name, 'int64', [texts, 'sequence']));
+    const [query, key] = ['queryIndex', 'keyIndex'].map((name) => input(name, 'int64', [texts, length]));
     return { ids, positions, ends, bias: causalBias(root, query, key) };
   };
   const features =
@@ -43,36 +44,43 @@ function textEmbeds(root: Scope, input: Input, texts: string, config: TwoTowerCo
   return root.tap('text_embeds', l2Normalize(root, features));
 }
 
-/** Pixels [images, 3, H, W] to unit vectors [images, E], `embeds`. */
-export function imageGraph(
-  config: TwoTowerConfig,
-  [height, width]: ImageSize,
-  weightBits: Lowering['weightBits'] = 32,
-): Graph {
-  const builder = createGraphBuilder('image', { ...fusedLowering, weightBits });
-  const pixels = builder.input('pixelValues', 'float32', ['images', config.vision.channels, height, width]);
+export interface TowerOptions {
+  readonly weightBits?: Lowering['weightBits'];
+  /** A known number of rows, lowered to operators that have gradients: as training needs them. */
+  readonly training?: readonly number[];
+}
+
+const towerLowering = ({ training, weightBits = 32 }: TowerOptions): Lowering =>
+  training ? plainLowering : { ...fusedLowering, weightBits };
+
+/** Pixels [images, 3, H, W] to unit vectors [images, E], `embeds`. `training` is [images]. */
+export function imageGraph(config: TwoTowerConfig, [height, width]: ImageSize, options: TowerOptions = {}): Graph {
+  const builder = createGraphBuilder('image', towerLowering(options));
+  const [images] = options.training ?? ['images'];
+  const pixels = builder.input('pixelValues', 'float32', [images, config.vision.channels, height, width]);
   builder.output('embeds', imageEmbeds(builder.root, pixels, config));
   return builder.finish();
 }
 
 /** Pixels [images, 3, H, W] to a unit vector for every patch [images, h·w, E], `embeds`. */
-export function patchGraph(
-  config: TwoTowerConfig,
-  [height, width]: ImageSize,
-  weightBits: Lowering['weightBits'] = 32,
-): Graph {
-  const builder = createGraphBuilder('patches', { ...fusedLowering, weightBits });
+export function patchGraph(config: TwoTowerConfig, [height, width]: ImageSize, options: TowerOptions = {}): Graph {
+  const builder = createGraphBuilder('patches', towerLowering(options));
   const { root } = builder;
-  const pixels = builder.input('pixelValues', 'float32', ['images', config.vision.channels, height, width]);
+  const images = options.training?.[0] ?? 'images';
+  const pixels = builder.input('pixelValues', 'float32', [images, config.vision.channels, height, width]);
   const patches = config.family === 'clip' ? clipPatches(root, pixels, config) : siglipPatches(root, pixels, config);
   builder.output('embeds', l2Normalize(root, patches));
   return builder.finish();
 }
 
-/** Ids [texts, sequence], positions [sequence], ends [texts] (CLIP: queryIndex, keyIndex) to unit vectors [texts, E], `embeds`. */
-export function textGraph(config: TwoTowerConfig, weightBits: Lowering['weightBits'] = 32): Graph {
-  const builder = createGraphBuilder('text', { ...fusedLowering, weightBits });
-  builder.output('embeds', textEmbeds(builder.root, builder.input, 'texts', config));
+/**
+ * Ids [texts, sequence], positions [sequence], ends [texts] (CLIP: queryIndex, keyIndex) to unit vectors [texts, E], `embeds`.
+ * `training` is [texts, sequence].
+ */
+export function textGraph(config: TwoTowerConfig, options: TowerOptions = {}): Graph {
+  const builder = createGraphBuilder('text', towerLowering(options));
+  const [texts, length] = options.training ?? ['texts', 'sequence'];
+  builder.output('embeds', textEmbeds(builder.root, builder.input, [texts, length], config));
   return builder.finish();
 }
 
@@ -80,11 +88,12 @@ export function textGraph(config: TwoTowerConfig, weightBits: Lowering['weightBi
 export function similarityGraph(config: TwoTowerConfig): Graph {
   const builder = createGraphBuilder('similarity', plainLowering);
   const [images, texts] = ['images', 'texts'].map((name) => builder.input(name, 'float32', [name, config.embedWidth]));
-  builder.output('logits', logits(builder.root, images, texts, config));
+  builder.output('logits', similarityLogits(builder.root, images, texts, config));
   return builder.finish();
 }
 
-const logits = (root: Scope, images: Value, texts: Value, config: TwoTowerConfig) =>
+/** Similarities of unit vectors, scaled as the family does it: [images, texts]. */
+export const similarityLogits = (root: Scope, images: Value, texts: Value, config: TwoTowerConfig): Value =>
   config.family === 'clip' ? clipLogits(root, images, texts, config) : siglipLogits(root, images, texts);
 
 export interface TwoTowerGraphOptions {
@@ -105,8 +114,8 @@ export function twoTowerGraph(config: TwoTowerConfig, { imageSize, loss, taps }:
   const [images, texts] = loss ? ['batch', 'batch'] : ['images', 'texts'];
   const pixels = input('pixelValues', 'float32', [images, config.vision.channels, ...imageSize]);
   const image = imageEmbeds(root, pixels, config);
-  const text = textEmbeds(root, input, texts, config);
-  const perImage = logits(root, image, text, config);
+  const text = textEmbeds(root, input, [texts, 'sequence'], config);
+  const perImage = similarityLogits(root, image, text, config);
   builder.output('imageEmbeds', image);
   builder.output('textEmbeds', text);
   builder.output('logitsPerImage', perImage);

@@ -1,0 +1,46 @@
+import assert from 'node:assert/strict';
+import { readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { builtinFolder } from '../../src/node/builtin-models.js';
+import { loadModel } from '../../src/node/load-model.js';
+import { examplePath, runCli } from '../helpers/cli.js';
+
+const model = await loadModel('clip-nano', { threads: 1 });
+after(() => model.dispose());
+assert.ok(model.kind === 'clip');
+
+const pictures = readdirSync(examplePath('pictures')).filter((name) => name.endsWith('.png'));
+const labels = pictures.map((name) => name.replace('.png', '').replaceAll('-', ' '));
+
+test('the built-in model is small, and knows most pictures of an artist it has never seen', async () => {
+  assert.ok(statSync(join(builtinFolder('clip-nano'), 'model.safetensors')).size < 6e6);
+  assert.ok(pictures.length >= 60);
+  const classifier = await model.createClassifier(labels, { template: ['{}', 'a picture of a {}'] });
+  let right = 0;
+  for (const [i, name] of pictures.entries()) {
+    const [best] = await classifier.classify(examplePath(`pictures/${name}`));
+    if (best.label === labels[i]) right++;
+  }
+  assert.ok(right >= 0.5 * pictures.length, `${right} of ${pictures.length} are right`);
+});
+
+test('texts of any kind have tokens, and long ones are refused', async () => {
+  const { shape, data } = await model.embedTexts(['a red apple', 'Übermäßig 日本 \u0007 🍎', 'x'.repeat(8)]);
+  assert.deepEqual(shape, [3, 128]);
+  for (let row = 0; row < 3; row++) {
+    const length = Math.hypot(...data.subarray(row * 128, (row + 1) * 128));
+    assert.ok(Math.abs(length - 1) < 1e-5);
+  }
+  await assert.rejects(model.embedTexts(['one two three four five six '.repeat(5)]), /the model takes 24/);
+});
+
+test('classify and embed take it where no model is named', async () => {
+  const apple = examplePath('pictures/red-apple.png');
+  const classified = await runCli(['classify', apple, '--labels', 'red apple,car,house', '--json', '--threads', '1']);
+  assert.equal(classified.code, 0, classified.err);
+  assert.equal(JSON.parse(classified.out).labels[0].label, 'red apple');
+  const embedded = await runCli(['embed', apple, '--text', 'a red apple', '--json', '--threads', '1']);
+  assert.equal(embedded.code, 0, embedded.err);
+  assert.equal(embedded.out.trim().split('\n').length, 2);
+});

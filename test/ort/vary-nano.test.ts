@@ -1,0 +1,53 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { after, test } from 'node:test';
+import { loadModel, type NodeVaryModel } from '../../src/node/load-model.js';
+import { editDistance } from '../../src/text/metrics.js';
+import { examplePath, runCli } from '../helpers/cli.js';
+
+const page = examplePath('page.png');
+const truth = readFileSync(examplePath('page.txt'), 'utf8');
+const model = (await loadModel('vary-nano', { threads: 2 })) as NodeVaryModel;
+after(() => model.dispose());
+
+/** Character error rate, any white space as one space. */
+function errorRate(read: string): number {
+  const [wanted, got] = [truth, read].map((text) => [...text.replace(/\s+/g, ' ').trim()]);
+  return editDistance(wanted, got) / wanted.length;
+}
+
+test('the example page is read, line by line, with places and confidences', async () => {
+  const streamed: string[] = [];
+  const { text, lines, finishReason, warnings } = await model.read(page, { onText: (part) => streamed.push(part) });
+  assert.ok(errorRate(text) < 0.02, `character error rate ${errorRate(text)}:\n${text}`);
+  assert.equal(streamed.join(''), text);
+  assert.ok(streamed.length > 10, 'line by line');
+  assert.equal(finishReason, 'stop');
+  assert.deepEqual(warnings, []);
+  const wanted = truth.split('\n').filter((line) => line !== '');
+  assert.equal(lines?.length, wanted.length);
+  assert.equal(text.split('\n\n').length, truth.trimEnd().split('\n\n').length, 'paragraphs');
+  let below = 0;
+  for (const { box, confidence } of lines ?? []) {
+    assert.ok(box.top >= below && box.left > 0 && box.width > 10 && box.height > 5, JSON.stringify(box));
+    below = box.top;
+    assert.ok(confidence > 0.5 && confidence <= 1, `confidence ${confidence}`);
+  }
+});
+
+test('a page reads the same alone and beside others', async () => {
+  const alone = await model.read(page);
+  const [first, second] = await model.readAll([page, page]);
+  assert.equal(first.text, alone.text);
+  assert.equal(second.text, alone.text);
+});
+
+test('the command needs no model, and a blank page is no text and a warning', async () => {
+  const { code, out, err } = await runCli(['read', page, '--threads', '2']);
+  assert.equal(code, 0, err);
+  assert.ok(errorRate(out) < 0.02);
+  const data = new Uint8Array(300 * 200 * 3).fill(250);
+  const blank = await model.read({ width: 300, height: 200, channels: 3, data });
+  assert.equal(blank.text, '');
+  assert.equal(blank.warnings.length, 1);
+});
