@@ -118,6 +118,8 @@ export function createWorkerPool<Job, Result>({
       }),
     dispose: async () => {
       fail(new InputError(`${name}: was disposed`));
+      // An idle thread would not keep the process alive until it has ended.
+      for (const worker of threads) worker.ref();
       await Promise.all([...threads].map((worker) => worker.terminate()));
     },
   };
