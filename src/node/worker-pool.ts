@@ -97,6 +97,8 @@ export function createWorkerPool<Job, Result>({
     const worker = new Worker(module, { workerData: data });
     threads.add(worker);
     worker.on('message', (answer: Answer<Result>) => {
+      // After the end a late answer must not let go of a thread that is waited for.
+      if (broken) return;
       const own = running.finish(answer.id);
       free.push(worker);
       if (!running.has(worker)) worker.unref();
@@ -118,8 +120,6 @@ export function createWorkerPool<Job, Result>({
       }),
     dispose: async () => {
       fail(new InputError(`${name}: was disposed`));
-      // An idle thread would not keep the process alive until it has ended.
-      for (const worker of threads) worker.ref();
       await Promise.all([...threads].map((worker) => worker.terminate()));
     },
   };

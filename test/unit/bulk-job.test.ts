@@ -172,6 +172,21 @@ function encryptedPdf(): Buffer {
   );
 }
 
+test('a searchable PDF has the text of the page, and is read again as a picture unless its text layer is asked for', async () => {
+  const source = write(join(scratch, 'scan/scan.pdf'), await picturePdf([await strip(2, 300), await strip(9, 300)]));
+  const out = join(scratch, 'scan-out');
+  await readInto(out, [source], { formats: ['pdf', 'txt'], dpi: 150 });
+  const made = write(join(scratch, 'made/made.pdf'), readFileSync(join(out, 'scan.pdf')));
+  const lines = (path: string) => readFileSync(path, 'utf8').split(/\n+/);
+  const layer = join(scratch, 'layer-out');
+  await readInto(layer, [made], { formats: ['txt', 'json'], textLayer: true, dpi: 150 });
+  assert.deepEqual(lines(join(layer, 'made.txt')), lines(join(out, 'scan.txt')));
+  assert.equal(JSON.parse(readFileSync(join(layer, 'made.json'), 'utf8')).pages[0].origin, 'text-layer');
+  const again = join(scratch, 'scan-again');
+  await readInto(again, [made], { formats: ['json'], dpi: 150 });
+  assert.equal(JSON.parse(readFileSync(join(again, 'made.json'), 'utf8')).pages[0].origin, undefined);
+});
+
 test('too many failures end a job', async () => {
   const folder = join(scratch, 'failing');
   write(join(folder, 'huge.pdf'), emptyPdf(30, 300_000, 300_000));

@@ -350,6 +350,8 @@ function createFinisher(context: Context) {
     const { shard, formats, out, reader, generator } = options;
     try {
       const pages = known.facts.pages;
+      // Of a document that cannot be read at all there is nothing to write.
+      if (known.pages.every((page) => page && 'failure' in page)) return;
       const finished = {
         name,
         info: { source, pages, reader, generator },
