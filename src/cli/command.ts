@@ -29,3 +29,9 @@ export function statusLine(io: Io): (text: string) => void {
     shown = text !== '';
   };
 }
+
+/** Text as a terminal may have it: control characters, which could move its cursor or worse, are shown as U+FFFD. */
+export function inertText(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: those are what is looked for.
+  return text.replace(/[\0-\x08\x0b-\x1f\x7f-\x9f]/g, '\ufffd');
+}

@@ -1,5 +1,5 @@
 import { InputError } from '../core/errors.js';
-import { exitInterrupted, type Io } from './command.js';
+import { exitInterrupted, type Io, inertText } from './command.js';
 import { runCommandLine } from './run.js';
 
 async function readStdin(): Promise<Uint8Array> {
@@ -21,7 +21,8 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.
 process.stderr.on('error', () => {});
 
 const io: Io = {
-  out: (text) => void process.stdout.write(text),
+  // What a model read, or a file's name, is not to be obeyed by a terminal; into a pipe it goes as it is.
+  out: (text) => void process.stdout.write(process.stdout.isTTY ? inertText(text) : text),
   err: (text) => void process.stderr.write(text),
   isTerminal: process.stderr.isTTY === true && process.env['TERM'] !== 'dumb',
   signal: interrupt.signal,

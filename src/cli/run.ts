@@ -15,6 +15,7 @@ import { pullCommand } from './pull.js';
 import { quantizeCommand } from './quantize.js';
 import { readCommand } from './read.js';
 import { searchCommand } from './search.js';
+import { serveCommand } from './serve.js';
 import { trainCommand } from './train.js';
 
 const commands: Readonly<Record<string, Command>> = {
@@ -23,6 +24,7 @@ const commands: Readonly<Record<string, Command>> = {
   embed: embedCommand,
   index: indexCommand,
   search: searchCommand,
+  serve: serveCommand,
   evaluate: evaluateCommand,
   data: dataCommand,
   train: trainCommand,

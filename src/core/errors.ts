@@ -33,6 +33,16 @@ export class AbortedError extends VaryclipError {
   override name = 'AbortedError';
 }
 
+/** More work is waiting than may wait. */
+export class OverloadedError extends VaryclipError {
+  override name = 'OverloadedError';
+}
+
+/** The time that a request was given is over. */
+export class DeadlineError extends VaryclipError {
+  override name = 'DeadlineError';
+}
+
 /** The message of anything that can be thrown. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

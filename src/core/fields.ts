@@ -123,11 +123,36 @@ export function described<T>(description: string, of: Field<T>): Field<T> {
   return { ...of, schema: { description, ...of.schema } };
 }
 
-export function listField<T>(of: Field<T>, { least = 0 }: { readonly least?: number } = {}): Field<readonly T[]> {
+/** What `isFirst` says is read as `first`, the rest as `second`. */
+export function eitherField<A, B>(
+  isFirst: (value: unknown) => boolean,
+  first: Field<A>,
+  second: Field<B>,
+): Field<A | B> {
   return {
-    schema: { type: 'array', items: of.schema, ...(least > 0 && { minItems: least }) },
+    schema: { anyOf: [first.schema, second.schema] },
+    required: first.required && second.required,
+    read: (value, where) => (isFirst(value) ? first : second).read(value, where),
+  };
+}
+
+export interface ListLimits {
+  readonly least?: number;
+  readonly most?: number;
+}
+
+export function listField<T>(
+  of: Field<T>,
+  { least = 0, most = Number.POSITIVE_INFINITY }: ListLimits = {},
+): Field<readonly T[]> {
+  const bounds = { ...(least > 0 && { minItems: least }), ...(Number.isFinite(most) && { maxItems: most }) };
+  return {
+    schema: { type: 'array', items: of.schema, ...bounds },
     required: true,
     read: (value, where) => {
+      if (Array.isArray(value) && value.length > most) {
+        throw new InputError(`${where}: expected a list of at most ${most}, got ${value.length}`);
+      }
       if (!Array.isArray(value) || value.length < least) {
         const got = value === undefined ? 'nothing' : JSON.stringify(value)?.slice(0, 80);
         throw new InputError(`${where}: expected a list${least > 0 ? ` of at least ${least}` : ''}, got ${got}`);
@@ -163,20 +188,23 @@ export function mapField<T>(of: Field<T>): Field<Readonly<Record<string, T>>> {
   };
 }
 
-/** An object of these fields and no others. */
-export function objectField<F extends Fields>(fields: F): Field<ObjectOf<F>> {
+/** An object of these fields and no others; with `open` others are left alone. */
+export function objectField<F extends Fields>(
+  fields: F,
+  { open = false }: { readonly open?: boolean } = {},
+): Field<ObjectOf<F>> {
   const names = Object.keys(fields);
   return {
     schema: {
       type: 'object',
       properties: Object.fromEntries(names.map((name) => [name, fields[name].schema])),
       required: names.filter((name) => fields[name].required),
-      additionalProperties: false,
+      additionalProperties: open,
     },
     required: true,
     read: (value, where) => {
       const json = asObject(value, where);
-      const unknown = Object.keys(json).find((name) => !Object.hasOwn(fields, name));
+      const unknown = open ? undefined : Object.keys(json).find((name) => !Object.hasOwn(fields, name));
       if (unknown !== undefined) {
         throw new InputError(`${where}: unknown field ${unknown}; there are ${names.join(', ')}`);
       }

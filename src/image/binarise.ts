@@ -128,3 +128,23 @@ export function binarise(image: Gray): InkMask {
   for (let i = 0; i < dark.length; i++) data[i] = Number(dark[i] > cut);
   return { width: image.width, height: image.height, data };
 }
+
+/** How much likelier ink is beside ink than anywhere, at least, where somebody put it there. */
+const leastCoherence = 0.12;
+
+/** Whether ink lies about by chance: strokes go on from pixel to pixel, noise does not. A page without ink is not noise. */
+export function isNoise({ width, height, data }: InkMask): boolean {
+  let [ink, right, below] = [0, 0, 0];
+  for (let y = 0; y + 1 < height; y++) {
+    for (let x = 0; x + 1 < width; x++) {
+      const at = y * width + x;
+      if (data[at] === 0) continue;
+      ink++;
+      right += data[at + 1];
+      below += data[at + width];
+    }
+  }
+  if (ink === 0) return false;
+  const density = ink / ((width - 1) * (height - 1));
+  return (right + below) / (2 * ink) - density < leastCoherence;
+}

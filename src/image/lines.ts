@@ -1,4 +1,4 @@
-import { binarise, inverted, isDark } from './binarise.js';
+import { binarise, inverted, isDark, isNoise } from './binarise.js';
 import { type Component, findComponents } from './components.js';
 import { type Gray, grayFrom } from './gray.js';
 import { findBlocks, linesOfBlock, sortInk } from './layout.js';
@@ -214,11 +214,13 @@ function prepare(image: Gray, maxSkew: number): { page: Gray; skew: number; dark
 
 /**
  * Finds the printed lines of a page, dark on light or light on dark, turned by a few degrees at most, in one or more columns.
- * Specks, rules and pictures are left out. Lines come in reading order; each is cut into segments for the reader.
+ * Specks, rules and pictures are left out, and noise has no lines. Lines come in reading order; each is cut into segments for the reader.
  */
 export function findLines(image: Gray, { maxAspect = 16, maxSkew = 6 }: FindLinesOptions = {}): PageLines {
   const { page, skew, dark } = prepare(image, maxSkew);
-  const { letter, letters, marks } = sortInk(findComponents(binarise(page)), page);
+  const mask = binarise(page);
+  if (isNoise(mask)) return { page, skew, dark, lines: [] };
+  const { letter, letters, marks } = sortInk(findComponents(mask), page);
   if (letter === 0) return { page, skew, dark, lines: [] };
   const parts: Component[][] = [];
   const blockOf: number[] = [];

@@ -11,11 +11,25 @@ export interface Prompt {
 
 /** Rows that are decoded together. */
 export interface DecodingBatch {
-  /** Appends one token to every row and returns the logits [V] after it, per row. A null row is finished and stands still. */
+  /**
+   * Appends one token to every row and returns the logits [V] after it, per row. A null row is finished, or was never filled, and
+   * stands still. Rows after the last one named stand still too.
+   */
   step(tokens: readonly (number | null)[], signal?: AbortSignal): Promise<Float32Array[]>;
   /** Row i becomes what row `from[i]` was. */
   reorder(from: readonly number[]): void;
   dispose(): void;
+}
+
+/** Rows that come and go while others are decoded. */
+export interface SlotBatch extends DecodingBatch {
+  /**
+   * Rows [first, first + prompts) begin anew, each with a prompt; all prompts have one length. `room` is how many positions a row
+   * will need in the end: the cache is made so long. Returns the logits after each prompt. Other rows are as they were.
+   */
+  fill(first: number, prompts: readonly Prompt[], room: number, signal?: AbortSignal): Promise<Float32Array[]>;
+  /** The row is empty from now on. */
+  clear(row: number): void;
 }
 
 /** What generation needs of a model; tests script it. */
@@ -29,6 +43,13 @@ export interface CachedDecoder {
   ): Promise<{ readonly batch: DecodingBatch; readonly logits: Float32Array[] }>;
 }
 
+/** What the engine needs of a model. */
+export interface SlotDecoder {
+  readonly maxPositions: number;
+  /** A batch of so many empty rows. */
+  openSlots(count: number): SlotBatch;
+}
+
 export interface SessionDecoderOptions {
   readonly width: number;
   readonly maxPositions: number;
@@ -39,35 +60,29 @@ export interface SessionDecoderOptions {
 const bucket = 256;
 
 /** A decoder over a session of `cachedDecoderGraph`. */
-export function createSessionDecoder(session: Session, options: SessionDecoderOptions): CachedDecoder {
+export function createSessionDecoder(session: Session, options: SessionDecoderOptions): CachedDecoder & SlotDecoder {
   const { maxPositions } = options;
   return {
     maxPositions,
+    openSlots: (count) => createSlots(session, count, options),
     start: async (prompts, rows, signal) => {
       for (const { ids } of prompts) checkLength(ids.length, maxPositions);
       const lengths = rows.map((row) => prompts[row].ids.length);
-      const cache = capacityFor(Math.max(...lengths), maxPositions);
-      const state = session.createState({ batch: rows.length, cache });
+      const longest = Math.max(...lengths);
+      const batch = createSlots(session, rows.length, options);
       try {
         const fresh = rows.flatMap((row, at) => (rows.indexOf(row) === at ? [at] : []));
         const logits: Float32Array[] = [];
         for (const group of prefillGroups(fresh, lengths)) {
-          const view = state.rows(group[0], group.length);
-          const own = await prefill(
-            session,
-            group.map((at) => prompts[rows[at]]),
-            view,
-            options,
-            signal,
-          );
-          view.dispose();
+          const some = group.map((at) => prompts[rows[at]]);
+          const own = await batch.fill(group[0], some, longest + 1, signal);
           for (const [i, at] of group.entries()) logits[at] = own[i];
         }
         const source = rows.map((row) => rows.indexOf(row));
-        state.permuteRows(source);
-        return { batch: createBatch(session, state, lengths, options), logits: source.map((at) => logits[at].slice()) };
+        batch.reorder(source);
+        return { batch, logits: source.map((at) => logits[at].slice()) };
       } catch (error) {
-        state.dispose();
+        batch.dispose();
         throw error;
       }
     },
@@ -82,12 +97,12 @@ function checkLength(length: number, maxPositions: number): void {
 }
 
 const capacityFor = (length: number, maxPositions: number) =>
-  Math.min(maxPositions, Math.ceil((length + 1) / bucket) * bucket);
+  Math.min(maxPositions, Math.ceil(length / bucket) * bucket);
 
 const noFeatures = (width: number): Tensor => ({ dtype: 'float32', shape: [0, width], data: new Float32Array(0) });
 
 /** Tokens of prompts that are prefilled in one run, at most, unless one prompt alone is longer. */
-const prefillTokens = 2048;
+export const prefillTokens = 2048;
 
 /** Neighbouring rows of equal length, so many as one run takes: without padding, each row's result is its own. */
 function prefillGroups(rows: readonly number[], lengths: readonly number[]): number[][] {
@@ -157,53 +172,84 @@ function imageFeeds(prompts: readonly Prompt[], length: number, width: number): 
   return { features: floatView([used, width], data), imageSource: intRows(source, 'image source') };
 }
 
-/** Rows that stand at `lengths` in a state, which the batch owns from here on. */
-function createBatch(
-  session: Session,
-  initial: CarriedTensors,
-  lengths: number[],
-  { width, maxPositions, withImages }: SessionDecoderOptions,
-): DecodingBatch {
-  let state = initial;
-  const count = lengths.length;
-  const rows = lengths.map((_, i) => i);
-  const column = (values: readonly number[]) => ints([count, 1], values);
+/** Rows of a cache that is made when the first of them is filled. */
+function createSlots(session: Session, count: number, options: SessionDecoderOptions): SlotBatch {
+  const { width, maxPositions, withImages } = options;
+  const lengths = Array<number>(count).fill(0);
+  let state: CarriedTensors | undefined;
+  /** The first rows of the state, by their number: the plans of their runs are kept with them. */
+  const views = new Map<number, CarriedTensors>();
+  const reserve = (positions: number): CarriedTensors => {
+    const cache = capacityFor(positions, maxPositions);
+    if (!state) state = session.createState({ batch: count, cache });
+    else if (cache > state.extents['cache']) {
+      views.clear();
+      state = state.resize({ ...state.extents, cache });
+    }
+    return state;
+  };
+  const firstRows = (whole: CarriedTensors, rows: number): CarriedTensors => {
+    if (rows === count) return whole;
+    const view = views.get(rows) ?? whole.rows(0, rows);
+    views.set(rows, view);
+    return view;
+  };
   return {
-    step: async (tokens, signal) => {
-      tokens.forEach((token, i) => {
-        if (token !== null) lengths[i]++;
-      });
-      const longest = Math.max(...lengths);
-      if (longest > maxPositions) throw new InputError(`the model has only ${maxPositions} positions`);
-      if (longest > state.extents['cache']) {
-        state = state.resize({ ...state.extents, cache: capacityFor(longest, maxPositions) });
+    fill: async (first, prompts, room, signal) => {
+      const length = prompts[0].ids.length;
+      for (const { ids } of prompts) checkLength(ids.length, maxPositions);
+      const view = reserve(Math.max(length, room)).rows(first, prompts.length);
+      try {
+        const logits = await prefill(session, prompts, view, options, signal);
+        lengths.fill(length, first, first + prompts.length);
+        return logits;
+      } finally {
+        view.dispose();
       }
+    },
+    clear: (row) => {
+      lengths[row] = 0;
+    },
+    step: async (tokens, signal) => {
+      const standing = lengths.slice(0, tokens.length);
+      const next = standing.map((length, i) => (tokens[i] === null ? length : length + 1));
+      const longest = Math.max(1, ...next);
+      if (longest > maxPositions) throw new InputError(`the model has only ${maxPositions} positions`);
+      const rows = next.map((_, i) => i);
+      const view = firstRows(reserve(longest), rows.length);
+      // A row that stands still writes its last position again, or the first where it is empty: nobody reads either.
+      const lasts = next.map((length) => Math.max(0, length - 1));
+      const column = (values: readonly number[]) => ints([rows.length, 1], values);
       const feeds: Record<string, Tensor> = {
         inputIds: column(tokens.map((token) => token ?? 0)),
-        positions: column(lengths.map((length) => positionRow(length - 1))),
-        lastIndex: int32s(
-          [count],
-          lengths.map((length) => length - 1),
-        ),
+        positions: column(lasts.map(positionRow)),
+        lastIndex: int32s([rows.length], lasts),
         totalLength: int32s([1], [longest]),
-        outputRows: ints([count], rows),
+        outputRows: ints([rows.length], rows),
       };
       if (withImages) {
         feeds['features'] = noFeatures(width);
         feeds['imageSource'] = column(rows);
       }
-      const { logits } = await session.run(feeds, { state, ...(signal && { signal }) });
+      const { logits } = await session.run(feeds, { state: view, ...(signal && { signal }) });
+      next.forEach((length, i) => {
+        lengths[i] = length;
+      });
       const vocabulary = logits.shape[1];
       const data = logits.data as Float32Array;
       return rows.map((i) => data.subarray(i * vocabulary, (i + 1) * vocabulary));
     },
     reorder: (from) => {
-      state.permuteRows(from);
+      state?.permuteRows(from);
       const before = [...lengths];
       from.forEach((row, i) => {
         lengths[i] = before[row];
       });
     },
-    dispose: () => state.dispose(),
+    dispose: () => {
+      views.clear();
+      state?.dispose();
+      state = undefined;
+    },
   };
 }

@@ -7,13 +7,13 @@ import {
   checkSampling,
   createProcessors,
   endsInLoop,
-  type LogitsProcessor,
   type PenaltyOptions,
   pickToken,
   type Sampling,
 } from './processors.js';
 
-export type FinishReason = 'stop' | 'length' | 'repetition' | 'aborted';
+/** 'blank': there was nothing to read, and no model was asked. */
+export type FinishReason = 'stop' | 'length' | 'repetition' | 'blank' | 'aborted';
 
 export interface GenerateOptions extends PenaltyOptions {
   /** Default: 512, or what the positions leave. */
@@ -49,12 +49,69 @@ export interface GeneratedRow {
   readonly prompt: number;
 }
 
-interface Row {
-  readonly prompt: number;
-  readonly history: number[];
-  readonly tokens: number[];
-  readonly logProbabilities?: number[];
-  finishReason?: FinishReason;
+/** What decides how one row goes on. */
+export interface RowOptions extends PenaltyOptions {
+  readonly eos: number | null;
+  readonly maxNewTokens?: number;
+  readonly sampling?: Sampling & { readonly seed?: number };
+  readonly stopLoops?: boolean;
+  readonly keepLogProbabilities?: boolean;
+  readonly onToken?: (row: number, token: number) => boolean | undefined;
+}
+
+/** One row while it grows. */
+export interface GrowingRow {
+  readonly tokens: readonly number[];
+  finishReason(): FinishReason | undefined;
+  /** Ends it, unless it has ended. */
+  finish(reason: FinishReason): void;
+  /** Takes the next token by the logits after the last; they may be changed. Nothing once the row has ended. */
+  take(logits: Float32Array): void;
+  result(): Omit<GeneratedRow, 'prompt'>;
+}
+
+/** Checks `options`; returns what makes rows of them. Throws InputError. */
+export function rowsWith({
+  eos,
+  maxNewTokens = 512,
+  sampling = {},
+  ...options
+}: RowOptions): (index: number, history: readonly number[], room: number) => GrowingRow {
+  if (!Number.isInteger(maxNewTokens) || maxNewTokens < 1) {
+    throw new InputError(`maxNewTokens: expected a whole number above 0, got ${maxNewTokens}`);
+  }
+  checkSampling(sampling);
+  const process = createProcessors(options);
+  return (index, prompt, room) => {
+    const history = [...prompt];
+    const tokens: number[] = [];
+    const logs: number[] | undefined = options.keepLogProbabilities ? [] : undefined;
+    const rng = createRng(sampling.seed ?? 0, index);
+    const limit = Math.min(maxNewTokens, room);
+    let reason: FinishReason | undefined;
+    return {
+      tokens,
+      finishReason: () => reason,
+      finish: (why) => {
+        reason ??= why;
+      },
+      take: (logits) => {
+        if (reason) return;
+        // Penalties change logits in place: what the model itself thought is worked out before.
+        const own = logs && logSoftmax(logits);
+        process(logits, history);
+        const token = pickToken(logits, sampling, rng);
+        if (own) logs.push(own[token]);
+        tokens.push(token);
+        history.push(token);
+        const stopped = options.onToken?.(index, token) === true;
+        if (token === eos || stopped) reason = 'stop';
+        else if (options.stopLoops && endsInLoop(tokens)) reason = 'repetition';
+        else if (tokens.length >= limit) reason = 'length';
+      },
+      result: () => ({ tokens, finishReason: reason ?? 'length', ...(logs && { logProbabilities: logs }) }),
+    };
+  };
 }
 
 /**
@@ -69,17 +126,12 @@ export async function generate(
   histories: readonly (readonly number[])[] = prompts.map(({ ids }) => ids),
 ): Promise<GeneratedRow[]> {
   const eos = options.eosId === undefined ? eosId : options.eosId;
-  const { maxNewTokens = 512, sampling = {} } = options;
-  if (!Number.isInteger(maxNewTokens) || maxNewTokens < 1) {
-    throw new InputError(`maxNewTokens: expected a whole number above 0, got ${maxNewTokens}`);
-  }
-  checkSampling(sampling);
-  const process = createProcessors(options);
+  const createRow = rowsWith({ ...options, eos });
   if (options.beams) {
     const rows: GeneratedRow[] = [];
     for (const [i, prompt] of prompts.entries()) {
-      const limit = Math.min(maxNewTokens, decoder.maxPositions - prompt.ids.length);
-      const found = await beamSearch(decoder, prompt, histories[i], eos, limit, process, {
+      const limit = Math.min(options.maxNewTokens ?? 512, decoder.maxPositions - prompt.ids.length);
+      const found = await beamSearch(decoder, prompt, histories[i], eos, limit, createProcessors(options), {
         ...options.beams,
         ...options,
       });
@@ -87,42 +139,17 @@ export async function generate(
     }
     return rows;
   }
-  const rows: Row[] = prompts.map((_, i) => ({
-    prompt: i,
-    history: [...histories[i]],
-    tokens: [],
-    ...(options.keepLogProbabilities && { logProbabilities: [] }),
-  }));
-  await decodeRows(decoder, prompts, rows, eos, maxNewTokens, process, options);
-  return rows.map(({ history: _, finishReason = 'length', ...row }) => ({ ...row, finishReason }));
+  const rows = prompts.map(({ ids }, i) => createRow(i, histories[i], decoder.maxPositions - ids.length));
+  await decodeRows(decoder, prompts, rows, options.signal);
+  return rows.map((row, prompt) => ({ ...row.result(), prompt }));
 }
 
 async function decodeRows(
   decoder: CachedDecoder,
   prompts: readonly Prompt[],
-  rows: readonly Row[],
-  eos: number | null,
-  maxNewTokens: number,
-  process: LogitsProcessor,
-  options: GenerateOptions,
+  rows: readonly GrowingRow[],
+  signal: AbortSignal | undefined,
 ): Promise<void> {
-  const { sampling = {}, signal } = options;
-  const rngs = rows.map((_, i) => createRng(sampling.seed ?? 0, i));
-  const take = (row: Row, i: number, logits: Float32Array) => {
-    if (row.finishReason) return;
-    // Penalties change logits in place: what the model itself thought is worked out before.
-    const logs = row.logProbabilities && logSoftmax(logits);
-    process(logits, row.history);
-    const token = pickToken(logits, sampling, rngs[i]);
-    if (logs) row.logProbabilities?.push(logs[token]);
-    row.tokens.push(token);
-    row.history.push(token);
-    const stopped = options.onToken?.(i, token) === true;
-    if (token === eos || stopped) row.finishReason = 'stop';
-    else if (options.stopLoops && endsInLoop(row.tokens)) row.finishReason = 'repetition';
-    else if (row.tokens.length >= maxNewTokens) row.finishReason = 'length';
-    else if (prompts[row.prompt].ids.length + row.tokens.length >= decoder.maxPositions) row.finishReason = 'length';
-  };
   try {
     const started = await decoder.start(
       prompts,
@@ -131,17 +158,17 @@ async function decodeRows(
     );
     try {
       let { logits } = started;
-      rows.forEach((row, i) => void take(row, i, logits[i]));
-      while (rows.some((row) => !row.finishReason)) {
-        const tokens = rows.map((row) => (row.finishReason ? null : row.tokens[row.tokens.length - 1]));
+      rows.forEach((row, i) => void row.take(logits[i]));
+      while (rows.some((row) => !row.finishReason())) {
+        const tokens = rows.map((row) => (row.finishReason() ? null : row.tokens[row.tokens.length - 1]));
         logits = await started.batch.step(tokens, signal);
-        rows.forEach((row, i) => void take(row, i, logits[i]));
+        rows.forEach((row, i) => void row.take(logits[i]));
       }
     } finally {
       started.batch.dispose();
     }
   } catch (error) {
     if (!(error instanceof AbortedError)) throw error;
-    for (const row of rows) row.finishReason ??= 'aborted';
+    for (const row of rows) row.finish('aborted');
   }
 }

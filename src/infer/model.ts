@@ -1,7 +1,5 @@
-import { AbortedError, InputError } from '../core/errors.js';
-import { floatView, type Tensor } from '../core/tensor.js';
-import type { Gray } from '../image/gray.js';
-import { blipTransform, processHigh, testTransform } from '../image/high-processor.js';
+import { InputError } from '../core/errors.js';
+import { floatView, sizeOf, type Tensor } from '../core/tensor.js';
 import type { Pixels } from '../image/pixels.js';
 import type { ForwardInput } from '../models/forward-inputs.js';
 import { cachedDecoderGraph, type DecoderFamily, towerGraphs } from '../models/graphs.js';
@@ -9,22 +7,15 @@ import type { OptConfig } from '../models/opt.js';
 import { spliceSources, type VaryConfig } from '../models/vary.js';
 import type { Runtime, Session, WeightLoader } from '../runtime/runtime.js';
 import type { ImageTokens } from '../text/image-tokens.js';
-import { readPrompt } from '../text/prompt.js';
 import type { PromptStyle } from '../text/prompt-style.js';
-import { createTextStream, type TextStream } from '../text/stream.js';
 import type { Tokenizer } from '../text/tokenizer.js';
-import { type CachedDecoder, createSessionDecoder, type Prompt } from './decoder.js';
+import { type CachedDecoder, createSessionDecoder, type Prompt, type SlotDecoder } from './decoder.js';
+import { createEngine, type Engine, type EngineLoad, type EngineModel, type EngineOptions } from './engine.js';
 import { type ForwardOutput, forward } from './forward.js';
 import { type GeneratedRow, type GenerateOptions, generate } from './generate.js';
+import { type PreparedImage, prepareImage, prepareSettings } from './prepare.js';
 import { type Precision, weightBits } from './quantize.js';
-import {
-  type LineReader,
-  type PieceBatch,
-  promptOptions,
-  readByLines,
-  readPieces,
-  warningsOf,
-} from './read-by-lines.js';
+import { type Reader, readPrepared } from './read-prepared.js';
 import type { ReadOptions, ReadResult } from './reading.js';
 
 /** What a model is made of; the platform supplies it. */
@@ -39,6 +30,8 @@ export interface ModelParts {
   readonly imageTokens?: ImageTokens;
   /** How the checkpoint was trained to be asked; default: plainly. */
   readonly promptStyle?: PromptStyle;
+  /** How reads share the model. Default: 8 pages or 32 lines together, any number waiting. */
+  readonly engine?: EngineOptions;
   /** Called once when the model is disposed. */
   readonly close: () => void;
 }
@@ -70,13 +63,12 @@ export interface VaryModel extends Omit<OptModel, 'kind' | 'config'> {
   readonly kind: 'vary';
   readonly config: VaryConfig;
   read(image: Pixels, options?: ReadOptions): Promise<ReadResult>;
-  /**
-   * Of a model of lines: pieces of lines, of one page or several, read as one batch (see `planLines`, `createPageText`);
-   * undefined where it was aborted. Throws InputError for a model of pages.
-   */
-  readPieces(images: readonly Gray[], options?: Omit<ReadOptions, 'onText'>): Promise<PieceBatch | undefined>;
   /** Several images decoded together; each result equals that image's own `read`. */
   readAll(images: readonly Pixels[], options?: Omit<ReadOptions, 'onText'>): Promise<ReadResult[]>;
+  /** A picture that `prepareImage` made ready, with `prepareSettings` of the model's config. */
+  readPrepared(image: PreparedImage, options?: ReadOptions): Promise<ReadResult>;
+  /** How busy reading keeps the model. */
+  load(): EngineLoad;
 }
 
 /** Sessions are compiled when first needed. */
@@ -113,7 +105,7 @@ function createBase(parts: ModelParts) {
   const expectAlive = () => {
     if (disposed) throw new InputError('this model was disposed');
   };
-  const decoder = async (): Promise<CachedDecoder> => {
+  const decoder = async (): Promise<CachedDecoder & SlotDecoder> => {
     expectAlive();
     return createSessionDecoder(await sessions.decoder(), {
       width: family.decoder.width,
@@ -128,8 +120,7 @@ function createBase(parts: ModelParts) {
     const width = family.decoder.width;
     const [images, ...shape] = pixels.shape;
     const size = pixels.data.length / images;
-    // Pages one at a time, for the memory; lines together, since one is little work.
-    const together = Math.max(1, Math.floor(pixelsAtOnce / size));
+    const together = imagesTogether(size);
     for (let i = 0; i < images; i += together) {
       const some = (pixels.data as Float32Array).subarray(i * size, Math.min(images, i + together) * size);
       let x: Tensor = floatView([some.length / size, ...shape], some);
@@ -149,7 +140,7 @@ function createBase(parts: ModelParts) {
   const generateRows = async ({ inputIds, attentionMask, pixelValues }: GenerateInput, options?: GenerateOptions) => {
     const mask = attentionMask ?? inputIds.map((row) => row.map(() => 1));
     const rows = inputIds.map((row, i) => row.filter((_, t) => mask[i][t]));
-    const prompts = await promptsOf(parts, rows, pixelValues && (await features(pixelValues, options?.signal)));
+    const prompts = promptsOf(parts, rows, pixelValues && (await features(pixelValues, options?.signal)));
     return generate(await decoder(), prompts, family.decoder.eosId, options, inputIds);
   };
   const generateIds: OptModel['generate'] = async (input, options) => {
@@ -165,7 +156,8 @@ function createBase(parts: ModelParts) {
   return {
     tokenizer: parts.tokenizer,
     decoder,
-    features,
+    tower: sessions.tower,
+    expectAlive,
     generateRows,
     generate: generateIds,
     forward: (input: ForwardInput) => {
@@ -184,12 +176,15 @@ function createBase(parts: ModelParts) {
 /** Values of images that the tower takes in one run, at most, unless one image alone has more. */
 const pixelsAtOnce = 16 * 3 * 32 * 384;
 
+/** Pages one at a time, for the memory; lines together, since one is little work. */
+const imagesTogether = (size: number): number => Math.max(1, Math.floor(pixelsAtOnce / size));
+
 /** Unpadded rows with the places of their images. */
-async function promptsOf(
-  { family }: ModelParts,
+function promptsOf(
+  { family }: Pick<ModelParts, 'family'>,
   rows: readonly (readonly number[])[],
   features: Tensor<'float32'> | undefined,
-): Promise<Prompt[]> {
+): Prompt[] {
   if (!features || family.kind !== 'vary') return rows.map((ids) => ({ ids }));
   const { imageTokens } = family.vary;
   const perImage = imageTokens.count;
@@ -216,25 +211,22 @@ export function createOptModel(parts: ModelParts): OptModel {
   return { kind: 'opt', config: parts.family.decoder, tokenizer, forward: run, generate: ids, generateRows, dispose };
 }
 
-/** Reading of a model whose images are single lines: pages are cut for it. */
-function byLines(parts: ModelParts, config: VaryConfig, base: ReturnType<typeof createBase>) {
-  const { tokenizer, imageTokens, promptStyle } = parts;
-  const prompts: LineReader['prompts'] = async (ids, pixels, signal) => {
-    const features = await base.features(pixels, signal);
-    const rows = Array.from({ length: pixels.shape[0] }, () => ids);
-    return promptsOf(parts, rows, features);
-  };
-  const reader = (): LineReader => {
-    if (!tokenizer || !imageTokens) throw new InputError('this checkpoint has no tokenizer: it cannot read');
-    return { config, tokenizer, imageTokens, promptStyle, prompts, decoder: base.decoder };
-  };
+/** The scheduler's view of a model. */
+async function engineModel(
+  parts: ModelParts,
+  config: VaryConfig,
+  base: ReturnType<typeof createBase>,
+): Promise<EngineModel> {
+  const sessions = await base.tower();
   return {
-    readImages: async (images: readonly Pixels[], options: ReadOptions): Promise<ReadResult[]> => {
-      const results: ReadResult[] = [];
-      for (const image of images) results.push(await readByLines(reader(), image, options));
-      return results;
-    },
-    readPieces: (images: readonly Gray[], options: ReadOptions) => readPieces(reader(), images, options),
+    decoder: await base.decoder(),
+    tower: sessions.map(
+      (session): EngineModel['tower'][number] =>
+        async (x, signal) =>
+          (await session.run({ x }, signal && { signal }))['x.out'],
+    ),
+    towerImages: imagesTogether(sizeOf([3, ...config.tower.imageSize])),
+    promptOf: (ids, features) => promptsOf(parts, [ids], features)[0],
   };
 }
 
@@ -244,62 +236,23 @@ export function createVaryModel(parts: ModelParts): VaryModel {
   if (family.kind !== 'vary') throw new InputError('not a vary checkpoint');
   const { vary } = family;
   const base = createBase(parts);
-
-  const readRows = async (
-    images: readonly Pixels[],
-    { prompt, template, stop, transform = 'test', onText, ...options }: ReadOptions,
-  ): Promise<ReadResult[]> => {
-    if (!tokenizer || !imageTokens) throw new InputError('this checkpoint has no tokenizer: it cannot read');
-    const started = performance.now();
-    const [height, width] = vary.tower.imageSize;
-    const processor = (transform === 'blip' ? blipTransform : testTransform)({ width, height });
-    const ids = readPrompt(tokenizer, imageTokens, promptOptions(promptStyle, { prompt, template }));
-    const prompts: Prompt[] = [];
-    let towerDone = started;
-    const streams: TextStream[] = [];
-    const texts = images.map(() => '');
-    const emit = (row: number, text: string) => {
-      if (text === '') return;
-      texts[row] += text;
-      onText?.(text);
-    };
-    let rows: GeneratedRow[];
-    try {
-      for (const image of images) {
-        const pixels = processHigh(image, processor);
-        const features = await base.features(floatView([1, ...pixels.shape], pixels.data), options.signal);
-        prompts.push(...(await promptsOf(parts, [ids], features)));
-        streams.push(createTextStream(tokenizer, stop && { stop }));
-      }
-      towerDone = performance.now();
-      rows = await generate(await base.decoder(), prompts, vary.decoder.eosId, {
-        stopLoops: true,
-        ...options,
-        onToken: (row, token) => {
-          emit(row, streams[row].push(token));
-          return streams[row].stopped() !== undefined;
-        },
-      });
-    } catch (error) {
-      if (!(error instanceof AbortedError)) throw error;
-      rows = images.map((_, i) => ({ tokens: [], finishReason: 'aborted', prompt: i }));
-    }
-    const decodeSeconds = (performance.now() - towerDone) / 1000;
-    return rows.map(({ tokens, finishReason }, i) => {
-      if (streams[i]) emit(i, streams[i].end());
-      return {
-        text: texts[i],
-        finishReason,
-        warnings: warningsOf(finishReason),
-        usage: { promptTokens: ids.length, completionTokens: tokens.length },
-        timing: { tower: (towerDone - started) / 1000, decode: decodeSeconds },
-      };
-    });
+  const { slots = vary.input === 'line' ? 32 : 8, maxWaiting = Number.POSITIVE_INFINITY } = parts.engine ?? {};
+  let engine: Promise<Engine> | undefined;
+  let running: Engine | undefined;
+  const openEngine = async (): Promise<Engine> => {
+    running = createEngine(await engineModel(parts, vary, base), { slots, maxWaiting });
+    return running;
   };
-
-  const lines = vary.input === 'line' ? byLines(parts, vary, base) : undefined;
-  const readImages = lines?.readImages ?? readRows;
-
+  const openReader = async (): Promise<Reader> => {
+    base.expectAlive();
+    if (!tokenizer || !imageTokens) throw new InputError('this checkpoint has no tokenizer: it cannot read');
+    engine ??= openEngine();
+    return { config: vary, tokenizer, imageTokens, promptStyle, engine: await engine };
+  };
+  const read: VaryModel['read'] = async (image, options) => {
+    const reader = await openReader();
+    return readPrepared(reader, prepareImage(image, prepareSettings(vary, options)), options);
+  };
   return {
     kind: 'vary',
     config: vary,
@@ -307,12 +260,13 @@ export function createVaryModel(parts: ModelParts): VaryModel {
     forward: base.forward,
     generate: base.generate,
     generateRows: base.generateRows,
-    dispose: base.dispose,
-    read: async (image, options = {}) => (await readImages([image], options))[0],
-    readAll: (images, options = {}) => readImages(images, options),
-    readPieces: async (images, options = {}) => {
-      if (!lines) throw new InputError('readPieces: expected a model of lines, this one reads whole pages');
-      return lines.readPieces(images, options);
+    read,
+    readAll: (images, options) => Promise.all(images.map((image) => read(image, options))),
+    readPrepared: async (image, options) => readPrepared(await openReader(), image, options),
+    load: () => running?.load() ?? { slots, usedSlots: 0, running: 0, waiting: 0 },
+    dispose: async () => {
+      await running?.close();
+      await base.dispose();
     },
   };
 }

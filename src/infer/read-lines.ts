@@ -1,38 +1,36 @@
 /** A page for a model that reads one line at a time: cut into segments, and put together again from their texts. */
 
 import { type Gray, grayOfPixels, resizeGray } from '../image/gray.js';
-import { boxOnPage, cropWithMargin, findLines, type PageLines } from '../image/lines.js';
+import { boxOnPage, cropWithMargin, findLines, type TextLine } from '../image/lines.js';
 import type { Pixels, Size } from '../image/pixels.js';
 import type { ReadLine } from '../image/read-line.js';
 
-interface PiecePlace {
+interface Piece {
   readonly line: number;
   readonly spaceBefore: boolean;
-}
-
-interface Piece extends PiecePlace {
   /** As high as the tower's input, and no wider. */
   readonly image: Gray;
 }
 
 export interface LinePlan {
-  readonly page: PageLines;
+  /** The size of the straightened page, how far it was turned, and its lines: without its pixels. */
+  readonly page: { readonly page: Size; readonly skew: number; readonly lines: readonly TextLine[] };
   readonly pieces: readonly Piece[];
-}
-
-/** What puts a page together again: a plan without its pictures. */
-export interface LineLayout {
-  readonly page: Omit<PageLines, 'page'> & { readonly page: Size };
-  readonly pieces: readonly PiecePlace[];
 }
 
 /** Space left round a line's ink, as a share of its height. */
 const margin = 0.12;
 
+/**
+ * How much of the input's width the longest piece takes. Lines learnt from are mostly shorter than the input is wide, and a reader
+ * that is given longer ones loses its place: pages cut to the whole width had ten times the errors.
+ */
+const usedWidth = 0.7;
+
 /** Lines of a page in reading order, cut into pieces that fit `size`. */
 export function planLines(image: Pixels, size: Size): LinePlan {
   // A piece's own width and height, such that with its margins it is no wider than the input.
-  const maxAspect = (size.width / size.height) * (1 + 2 * margin) - 2 * margin;
+  const maxAspect = ((usedWidth * size.width) / size.height) * (1 + 2 * margin) - 2 * margin;
   const page = findLines(grayOfPixels(image), { maxAspect });
   const pieces = page.lines.flatMap(({ segments }, line) =>
     segments.map(({ box, spaceBefore }): Piece => {
@@ -41,7 +39,8 @@ export function planLines(image: Pixels, size: Size): LinePlan {
       return { line, spaceBefore, image: resizeGray(crop, { width, height: size.height }) };
     }),
   );
-  return { page, pieces };
+  const { skew, lines } = page;
+  return { page: { page: { width: page.page.width, height: page.page.height }, skew, lines }, pieces };
 }
 
 /** What was read of one piece, and how sure of it the model was, from 0 to 1. */
@@ -59,7 +58,7 @@ export interface PageText {
 }
 
 /** Lines of a plan in reading order; a blank line stands between paragraphs. A line is as sure as its characters on average. */
-export function createPageText({ page, pieces }: LineLayout): PageText {
+export function createPageText({ page, pieces }: LinePlan): PageText {
   const lines: ReadLine[] = [];
   let read = 0;
   let text = '';

@@ -11,8 +11,12 @@ export interface ReadOptions extends Omit<GenerateOptions, 'beams' | 'onToken'> 
   readonly stop?: readonly string[];
   /** 'test' as Vary's training had it (default), 'blip' as run_opt_with_text.py. */
   readonly transform?: 'test' | 'blip';
+  /** Ask the model also about a picture in which no lines of text are found. Default false: the text is empty then. */
+  readonly readBlank?: boolean;
   /** Text as it is decoded, whole characters only. */
   readonly onText?: (text: string) => void;
+  /** When to give up, by `performance.now()`: a DeadlineError. */
+  readonly deadline?: number;
 }
 
 export interface ReadResult {
@@ -20,8 +24,10 @@ export interface ReadResult {
   readonly finishReason: FinishReason;
   readonly warnings: readonly string[];
   readonly usage: { readonly promptTokens: number; readonly completionTokens: number };
-  /** Seconds. */
-  readonly timing: { readonly tower: number; readonly decode: number };
+  /** Seconds: in the tower; until the first token, waiting included; from then on. */
+  readonly timing: { readonly tower: number; readonly firstToken: number; readonly decode: number };
+  /** The share of the lines with ink that text was read for, from 0 to 1, as far as it can be told. */
+  readonly coverage?: number;
   /** Of a model that reads line by line: the lines in reading order, with their places. */
   readonly lines?: readonly ReadLine[];
 }

@@ -50,9 +50,9 @@ export function cachedDecoderGraph(family: DecoderFamily, weightBits: Lowering['
 
 /** The tower and projector cut into `segments` graphs, each from `x` to `x`: pixels [images, 3, H, W] to [images, T, C]. */
 export function towerGraphs(config: VaryConfig, segments = 1): readonly Graph[] {
-  const stages = samStages(config.tower);
-  const count = Math.min(segments, stages.length);
-  const cuts = Array.from({ length: count + 1 }, (_, i) => Math.round((i * stages.length) / count));
+  const total = samStages(config.tower).length;
+  const count = Math.min(segments, total);
+  const cuts = Array.from({ length: count + 1 }, (_, i) => Math.round((i * total) / count));
   const { tower } = config;
   const [h, w] = tower.imageSize.map((side, i) => side / tower.patchSize[i]);
   return cuts.slice(1).map((end, i) => {
@@ -60,8 +60,9 @@ export function towerGraphs(config: VaryConfig, segments = 1): readonly Graph[] 
     const shape = i === 0 ? ['images', 3, ...tower.imageSize] : ['images', h, w, tower.width];
     const scope = builder.root.at(towerPath);
     let x = builder.input('x', 'float32', shape);
-    for (const stage of stages.slice(cuts[i], end)) x = stage(scope, x);
-    builder.output('x.out', end === stages.length ? projectImages(builder.root, x, config) : x);
+    // Stages of their own for each graph: blocks share constants, and a constant belongs to one graph.
+    for (const stage of samStages(config.tower).slice(cuts[i], end)) x = stage(scope, x);
+    builder.output('x.out', end === total ? projectImages(builder.root, x, config) : x);
     return builder.finish();
   });
 }

@@ -1,5 +1,6 @@
 import { InputError } from '../core/errors.js';
 import { asObject } from '../core/json.js';
+import type { EngineOptions } from '../infer/engine.js';
 import { createOptModel, createVaryModel, type ModelParts, type OptModel, type VaryModel } from '../infer/model.js';
 import {
   modelGraphs,
@@ -31,6 +32,8 @@ export interface LoadOptions {
   readonly device?: Device;
   readonly threads?: number;
   readonly towerSegments?: number;
+  /** How reads share a Vary model. */
+  readonly engine?: EngineOptions;
   /** Of a model that is named as on the hub. Default main. */
   readonly revision?: string;
   /** False downloads a hub model that is not in the cache. Default true. */
@@ -92,7 +95,7 @@ export function checkWeights(family: DecoderFamily, weights: NamedWeights, preci
  * variables say. Throws InputError or WeightsError saying what is wrong with it.
  */
 export async function loadModel(name: string, options: LoadOptions = {}): Promise<Model> {
-  const { towerSegments } = options;
+  const { towerSegments, engine } = options;
   const dir = await resolveModel(name, { ...options, settings: hubSettings(process.env) });
   if (isClipPath(dir)) return loadClip(dir, createRuntime(options), precisionOf(options.precision, undefined, dir));
   const { family, rename, stored } = familyOf(dir);
@@ -111,6 +114,7 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
       close: () => checkpoint.dispose(),
       ...(tokenizer && { tokenizer }),
       ...(towerSegments !== undefined && { towerSegments }),
+      ...(engine && { engine }),
     };
     if (family.kind === 'opt') return { ...createOptModel(parts), directory: dir };
     const json = asObject(readConfig(dir), dir);

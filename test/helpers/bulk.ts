@@ -1,9 +1,10 @@
 /** What tests of bulk reading share: documents cut from the example page, and a model that reads them without ONNX Runtime. */
+import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import sharp from 'sharp';
-import type { ReadPiece } from '../../src/infer/read-by-lines.js';
+import { createPageText } from '../../src/infer/read-lines.js';
 import { findInputs } from '../../src/node/bulk/inputs.js';
 import type { BulkOptions, BulkReport } from '../../src/node/bulk/job-options.js';
 import { runBulkRead } from '../../src/node/bulk/run-job.js';
@@ -78,18 +79,21 @@ export function scriptedModel({
     directory: 'scripted',
     precision: 'float32',
     config: { input: 'line', tower: { imageSize: [32, 384] } } as unknown as NodeVaryModel['config'],
-    readPieces: async (images) => {
+    load: () => ({ slots: 32, usedSlots: 0, running: 0, waiting: 0 }),
+    readPrepared: async (image) => {
       await onBatch();
-      const pieces = images.map((image): ReadPiece => {
-        const digest = createHash('sha256').update(image.data).digest();
-        return {
-          text: `${digest.toString('hex', 0, 3)} w${image.width}`,
-          confidence: digest[4] / 255,
-          finishReason: 'stop',
-          tokens: 8,
-        };
-      });
-      return { pieces, promptTokens: 1, towerSeconds: 0 };
+      assert.equal(image.kind, 'lines');
+      if (image.kind !== 'lines') throw new Error('expected lines');
+      const page = createPageText(image.plan);
+      const text = image.plan.pieces.map((piece) => page.push(scriptedReading(piece.image.data, piece.image.width)));
+      return {
+        text: text.join(''),
+        lines: page.lines,
+        finishReason: 'stop',
+        warnings: [],
+        usage: { promptTokens: 1, completionTokens: 1 },
+        timing: { tower: 0, firstToken: 0, decode: 0 },
+      };
     },
   };
   return model as NodeVaryModel;
@@ -143,4 +147,9 @@ export function pagesRead(out: string): Map<string, number> {
     }
   }
   return counts;
+}
+
+function scriptedReading(data: Uint8Array, width: number) {
+  const digest = createHash('sha256').update(data).digest();
+  return { text: `${digest.toString('hex', 0, 3)} w${width}`, confidence: digest[4] / 255 };
 }

@@ -10,10 +10,11 @@ import { openSafetensors, writeSafetensors } from '../../src/weights/safetensors
 import { memorySource } from '../../src/weights/source.js';
 import { scratchDir, writeOptCheckpoint } from '../helpers/checkpoints.js';
 import { examplePath, runCli, startCli } from '../helpers/cli.js';
+import { fixturePath } from '../helpers/fixtures.js';
 import { startHub } from '../helpers/hub-server.js';
 
 const scratch = scratchDir();
-const page = examplePath('page.png');
+const page = fixturePath('high-image-processor/images/page.png');
 const tiny = examplePath('tiny-vary');
 const short = ['--max-new-tokens', '4', '--threads', '1'];
 

@@ -26,9 +26,9 @@ const ranks: Record<string, number> = {
   node: 5,
   web: 5,
   '.': 6,
-  cli: 7,
   server: 7,
   page: 7,
+  cli: 8,
 };
 
 /** Generated code, and nothing else. */

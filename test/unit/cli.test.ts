@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { inertText } from '../../src/cli/command.js';
 import { scratchDir } from '../helpers/checkpoints.js';
 import { examplePath, runCli } from '../helpers/cli.js';
 
@@ -138,4 +139,8 @@ test('quantize: what was done, a status line on terminals only', async () => {
   assert.match(again.err, /q2: is a directory that is not empty/);
   const inspected = await runCli(['inspect', join(scratch, 'q2')]);
   assert.match(inspected.out, /^decoder +stored as int8$/m);
+});
+
+test('text for a terminal: lines and tabs stay, control characters do not', () => {
+  assert.equal(inertText('a\tb\nc\u001b[2Jd\r\u0007\u009be é'), 'a\tb\nc\ufffd[2Jd\ufffd\ufffd\ufffde é');
 });

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { createRng } from '../../src/core/rng.js';
 import type { PageOptions, RenderedPage } from '../../src/data/rendered/page.js';
 import { grayFrom } from '../../src/image/gray.js';
 import { boxOnPage, cropWithMargin, findLines } from '../../src/image/lines.js';
@@ -100,4 +101,22 @@ test('a crop has its margin, also at the edge of the page', () => {
   const crop = cropWithMargin(page, { left: 0, top: 0, width: 10, height: 10 }, 0.2);
   assert.equal(crop.width, 14);
   assert.deepEqual([...crop.data.slice(0, 5)], [0, 0, 0, 1, 2]);
+});
+
+test('a blank, a black and a gray page and pages of noise have no lines', () => {
+  const rng = createRng(4, 4);
+  const [width, height] = [300, 400];
+  const pages: Record<string, () => number> = {
+    blank: () => 255,
+    black: () => 0,
+    gray: () => 128,
+    'even noise': () => 256 * rng.next(),
+    'grainy paper': () => 200 + 20 * (rng.next() + rng.next() + rng.next()),
+    pepper: () => (rng.next() < 0.1 ? 0 : 255),
+    'noise in the dark': () => 30 * rng.next(),
+  };
+  for (const [name, level] of Object.entries(pages)) {
+    const page = grayFrom(width, height, Uint8Array.from({ length: width * height }, level));
+    assert.deepEqual(findLines(page).lines, [], name);
+  }
 });

@@ -3,11 +3,10 @@ import { createHash } from 'node:crypto';
 import { closeSync, fstatSync, openSync } from 'node:fs';
 import { parentPort, type Transferable, workerData } from 'node:worker_threads';
 import { InputError, messageOf } from '../../core/errors.js';
-import type { Gray } from '../../image/gray.js';
 import { readImageHeader } from '../../image/image-header.js';
 import type { Pixels, Size } from '../../image/pixels.js';
 import type { ReadLine } from '../../image/read-line.js';
-import { type LineLayout, planLines } from '../../infer/read-lines.js';
+import { type PreparedImage, type PrepareSettings, prepareImage } from '../../infer/prepare.js';
 import type { PagePicture } from '../../output/document/pdf.js';
 import { readRange } from '../files.js';
 import { decodeImage, type ImageLimits } from '../images.js';
@@ -19,8 +18,8 @@ import { createPdfLibrary, type PdfDocument, type PdfLibrary } from './pdfium.js
 export interface PagePlan {
   /** Of a PDF's pages, and of pictures that do not say theirs. */
   readonly dpi: number;
-  /** The input of a model of lines; null: the model takes whole pages. */
-  readonly lineSize: Size | null;
+  /** What the model's pictures must become. */
+  readonly settings: PrepareSettings;
   /** A PDF's own text is taken where there is one. */
   readonly textLayer: boolean;
   readonly limits: { readonly maxPixels: number; readonly maxBytes: number; readonly maxPages: number };
@@ -35,11 +34,10 @@ export interface OpenedDocument {
   readonly sha256: string;
 }
 
-/** A page that is ready for the model: lines, the whole, or a text that needs no model. */
+/** A page that is ready for the model, or has a text that needs no model. */
 export interface PreparedPage extends Size {
   readonly dpi: number;
-  readonly lines?: { readonly layout: LineLayout; readonly pieces: readonly Gray[] };
-  readonly pixels?: Pixels;
+  readonly image?: PreparedImage;
   readonly textLayer?: readonly ReadLine[];
   /** Seconds. */
   readonly seconds: number;
@@ -124,13 +122,7 @@ export function createPageReader(plan: PagePlan) {
     if (text) return { ...text.size, textLayer: text.lines, seconds: done() };
     const { pixels, dpi } = await pixelsOf(job.document, job.page);
     const { width, height } = pixels;
-    if (!plan.lineSize) return { width, height, dpi, pixels, seconds: done() };
-    const { page, pieces } = planLines(pixels, plan.lineSize);
-    const layout: LineLayout = {
-      page: { ...page, page: { width: page.page.width, height: page.page.height } },
-      pieces: pieces.map(({ line, spaceBefore }) => ({ line, spaceBefore })),
-    };
-    return { width, height, dpi, lines: { layout, pieces: pieces.map(({ image }) => image) }, seconds: done() };
+    return { width, height, dpi, image: prepareImage(pixels, plan.settings), seconds: done() };
   };
   return async (job: PageJob): Promise<PageResult> => {
     try {
@@ -172,14 +164,11 @@ async function pictureOf({ width, height, data }: Pixels): Promise<PagePicture> 
 
 /** Memory of a result that is handed over to the other thread. */
 function transferred(result: PageResult): Transferable[] {
-  const arrays =
-    'jpeg' in result
-      ? [result.jpeg]
-      : 'seconds' in result
-        ? [result.pixels?.data, ...(result.lines?.pieces ?? []).map(({ data }) => data)]
-        : [];
-  const buffers = arrays.flatMap((array) => (array ? [array.buffer as ArrayBuffer] : []));
-  return [...new Set(buffers)];
+  const arrays = 'jpeg' in result ? [result.jpeg] : 'seconds' in result && result.image ? memoryOf(result.image) : [];
+  return [...new Set(arrays.map(({ buffer }) => buffer as ArrayBuffer))];
 }
+
+const memoryOf = (image: PreparedImage) =>
+  image.kind === 'page' ? [image.pixels.data] : image.plan.pieces.map((piece) => piece.image.data);
 
 if (parentPort) serveJobs<PageJob, PageResult>(createPageReader(workerData as PagePlan), transferred);

@@ -8,6 +8,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { AbortedError, InputError, messageOf, VaryclipError } from '../../core/errors.js';
 import { isObject } from '../../core/json.js';
+import { prepareSettings } from '../../infer/prepare.js';
 import type { PageOutput } from '../../output/document/page.js';
 import { writeFileAtomic } from '../atomic.js';
 import { readJson } from '../files.js';
@@ -17,7 +18,7 @@ import type { BulkOptions, BulkReport } from './job-options.js';
 import { type DocumentState, type Journal, openJournal } from './journal.js';
 import { createPagePool, type PagePool } from './page-pool.js';
 import type { OpenedDocument, PagePlan, PreparedPage } from './page-worker.js';
-import { createBatchReader } from './read-batches.js';
+import { createPageReader } from './read-pages.js';
 import { outputNames, outputsExist, removeOutputs, writeOutputs } from './write-outputs.js';
 
 /** Where a job keeps its own files, within the output directory. */
@@ -65,9 +66,7 @@ function planOf({
   maxBytes = 2 ** 30,
   maxPages = 20_000,
 }: Settled): PagePlan {
-  const [height, width] = model.config.tower.imageSize;
-  const lineSize = model.config.input === 'line' ? { width, height } : null;
-  return { dpi, textLayer, lineSize, limits: { maxPixels, maxBytes, maxPages } };
+  return { dpi, textLayer, settings: prepareSettings(model.config), limits: { maxPixels, maxBytes, maxPages } };
 }
 
 /** What a job's results depend on, beside its inputs. A directory takes one kind of results only. */
@@ -179,7 +178,7 @@ async function runShare(
 async function readAll(context: Context, own: readonly InputDocument[], started: number): Promise<void> {
   const { options, journal, counts } = context;
   const finisher = createFinisher(context);
-  const batches = createBatchReader(options.model, {
+  const reader = createPageReader(options.model, {
     ...options.read,
     ...(options.signal && { signal: options.signal }),
   });
@@ -211,7 +210,7 @@ async function readAll(context: Context, own: readonly InputDocument[], started:
         await commit();
         continue;
       }
-      await batches.add({
+      await reader.add({
         prepared: result as PreparedPage,
         done: (stored) => {
           journal.page(work.document.key, page, stored);
@@ -223,7 +222,7 @@ async function readAll(context: Context, own: readonly InputDocument[], started:
       });
       if (settled.length > 0) await commit();
     }
-    await batches.flush();
+    await reader.flush();
     await commit();
   } finally {
     // What is complete is finished also when this run ends early.
@@ -254,7 +253,7 @@ async function* pagesAhead(
   opened: (work: Work | undefined) => void,
 ): AsyncGenerator<Ahead> {
   const { options, plan, pool } = context;
-  const window = plan.lineSize ? 2 * options.jobs + 6 : options.jobs + 1;
+  const window = plan.settings.input === 'line' ? 2 * options.jobs + 6 : options.jobs + 1;
   const running: Promise<Ahead>[] = [];
   const opening: Promise<Work | undefined>[] = [];
   let next = 0;

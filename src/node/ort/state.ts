@@ -28,7 +28,7 @@ export function createState(graph: Graph, extents: Extents): BoundState {
 }
 
 function stateOf(graph: Graph, extents: Extents, tensors: ReadonlyMap<string, BoundTensor>): BoundState {
-  const releases: (() => void)[] = [];
+  const releases = new Set<() => void>();
   let disposed = false;
   const dispose = () => {
     if (disposed) return;
@@ -40,11 +40,12 @@ function stateOf(graph: Graph, extents: Extents, tensors: ReadonlyMap<string, Bo
     extents,
     tensors,
     onDispose: (release) => {
-      releases.push(release);
+      releases.add(release);
     },
     rows: (start, count) => {
       const view = rowsOf(graph, extents, tensors, start, count);
-      releases.push(view.dispose);
+      releases.add(view.dispose);
+      view.onDispose(() => releases.delete(view.dispose));
       return view;
     },
     permuteRows: (from) => {

@@ -65,6 +65,20 @@ export async function openQdrantStore(
       }
       return removed;
     },
+    ...readings(client, collection, { dimension, name, ask }),
+    // The server sees to that itself.
+    optimize: async () => {},
+    dispose: async () => {},
+  };
+}
+
+/** What looks for pictures of a collection. */
+function readings(
+  client: QdrantClient,
+  collection: string,
+  { dimension, name, ask }: Asking & Pick<QdrantOptions, 'dimension'>,
+): Pick<VectorStore, 'vectors' | 'search'> {
+  return {
     vectors: async (paths) => {
       const out = new Float32Array(paths.length * dimension);
       for (let at = 0; at < paths.length; at += page) {
@@ -83,22 +97,13 @@ export async function openQdrantStore(
       const { asked, own } = splitConditions(where);
       const filter = asked.length > 0 ? { filter: filterOf(asked) } : {};
       const fetch = async (limit: number): Promise<Hit[]> => {
-        const found = await ask(
-          client.query(collection, {
-            query: Array.from(query),
-            limit,
-            with_payload: true,
-            params: { exact },
-            ...filter,
-          }),
-        );
+        const vector = Array.from(query);
+        const asking = { query: vector, limit, with_payload: true, params: { exact }, ...filter };
+        const found = await ask(client.query(collection, asking));
         return found.points.map(({ score, payload }) => ({ score, info: pictureInfoFrom(payload, name) }));
       };
       return searchFiltered(fetch, top, own);
     },
-    // The server sees to that itself.
-    optimize: async () => {},
-    dispose: async () => {},
   };
 }
 

@@ -12,6 +12,8 @@ export interface PageOutput extends Size {
   /** With places; without them only the text is known. */
   readonly lines?: readonly ReadLine[];
   readonly warnings: readonly string[];
+  /** The share of the lines with ink that text was read for, from 0 to 1. */
+  readonly coverage?: number;
   /** Why the page could not be read. */
   readonly error?: string;
   /** Where the text comes from, if it was not read: the document's own text layer. */

@@ -1,0 +1,114 @@
+import { readFileSync } from 'node:fs';
+import { InputError, messageOf } from '../core/errors.js';
+import { defaultReader, defaultTwoTowers } from '../node/builtin-models.js';
+import { type LimitName, limitNames, limitTable } from '../server/limits.js';
+import { createServer } from '../server/server.js';
+import type { Arguments, OptionSpecs } from './arguments.js';
+import type { Command, Io } from './command.js';
+import { loadOptionsOf } from './load-options.js';
+
+/** `maxBodyBytes` as `max-body-bytes`. */
+const optionOf = (name: LimitName) => name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+
+const limitOptions: OptionSpecs = Object.fromEntries(
+  limitNames.map((name) => [
+    optionOf(name),
+    { type: 'string', value: 'N', help: `most ${limitTable[name].help} (${limitTable[name].value})` } as const,
+  ]),
+);
+
+export const serveCommand: Command = {
+  summary: 'answer over HTTP as an OpenAI-compatible server does',
+  usage: 'varyclip serve [--model DIR]… [options]      (without --model: the built-in models)',
+  options: {
+    model: {
+      type: 'string',
+      short: 'm',
+      value: 'DIR',
+      multiple: true,
+      help: 'a model to serve; may be repeated (vary-nano, clip-nano)',
+    },
+    index: { type: 'string', value: 'INDEX', help: 'an index for POST /v1/search; its model is served too' },
+    host: { type: 'string', value: 'HOST', help: 'address to listen on (127.0.0.1)' },
+    port: { type: 'string', short: 'p', value: 'N', help: 'port to listen on (8000); 0 takes a free one' },
+    'api-key': { type: 'string', value: 'KEY', help: 'wanted of every request but /health' },
+    'api-key-file': { type: 'string', value: 'FILE', help: 'the same from the first line of a file' },
+    'allow-host': { type: 'string', value: 'HOST', multiple: true, help: 'a host that images may be fetched from' },
+    slots: { type: 'string', value: 'N', help: 'rows decoded together: pages (8) or lines (32)' },
+    'image-threads': { type: 'string', value: 'N', help: 'threads that decode images (1)' },
+    precision: { type: 'string', value: 'float32|int8|int4', help: 'of the weights (as stored)' },
+    threads: { type: 'string', short: 't', value: 'N', help: 'threads of the models (all cores)' },
+    device: { type: 'string', value: 'cpu|cuda|webgpu', help: 'where to run (cpu)' },
+    'tower-segments': { type: 'string', value: 'N', help: 'parts of the tower, between which others decode (12)' },
+    ...limitOptions,
+  },
+  run: serve,
+};
+
+async function serve(args: Arguments, io: Io): Promise<number> {
+  const named = args.texts('model');
+  const [index, slots, imageThreads] = [args.text('index'), args.count('slots'), args.count('image-threads')];
+  const models = named.length === 0 && index === undefined ? [defaultReader, defaultTwoTowers] : named;
+  const apiKey = keyOf(args);
+  const server = createServer({
+    models,
+    allowedHosts: args.texts('allow-host'),
+    limits: limitsOf(args),
+    load: { ...loadOptionsOf(args), towerSegments: args.count('tower-segments') ?? 12 },
+    ...(index !== undefined && { index }),
+    ...(apiKey !== undefined && { apiKey }),
+    ...(slots !== undefined && { engine: { slots } }),
+    ...(imageThreads !== undefined && { imageThreads }),
+  });
+  const stopped = stopSignal(io.signal);
+  try {
+    const host = args.text('host') ?? '127.0.0.1';
+    const { url } = await server.listen({ host, port: portOf(args) });
+    io.out(`${url}\n`);
+    await Promise.race([server.loaded, stopped]);
+    await stopped;
+    return 0;
+  } finally {
+    await server.close();
+  }
+}
+
+function portOf(args: Arguments): number {
+  const port = args.number('port') ?? 8000;
+  if (Number.isInteger(port) && port >= 0 && port < 65536) return port;
+  throw new InputError(`--port: expected a whole number from 0 to 65535, got ${port}`);
+}
+
+function keyOf(args: Arguments): string | undefined {
+  const [key, file] = [args.text('api-key'), args.text('api-key-file')];
+  if (key !== undefined && file !== undefined)
+    throw new InputError('serve: give --api-key or --api-key-file, not both');
+  const found = file === undefined ? key : keyFrom(file);
+  if (found === '') throw new InputError('serve: the key is empty');
+  return found;
+}
+
+function keyFrom(file: string): string {
+  try {
+    return readFileSync(file, 'utf8').split('\n', 1)[0].trim();
+  } catch (cause) {
+    throw new InputError(`--api-key-file ${file}: cannot be read: ${messageOf(cause)}`, { cause });
+  }
+}
+
+function limitsOf(args: Arguments): { readonly [K in LimitName]?: number } {
+  return Object.fromEntries(
+    limitNames.flatMap((name) => {
+      const value = args.count(optionOf(name));
+      return value === undefined ? [] : [[name, value]];
+    }),
+  );
+}
+
+/** Settled on SIGTERM, or when the command is interrupted. */
+function stopSignal(interrupt: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    process.once('SIGTERM', () => resolve());
+    interrupt.addEventListener('abort', () => resolve(), { once: true });
+  });
+}

@@ -1,0 +1,27 @@
+/** The body of a worker thread: makes the bytes of an image what a model takes. */
+import { parentPort } from 'node:worker_threads';
+import type { Tensor } from '../core/tensor.js';
+import { type ClipProcessor, processClip } from '../image/clip-processor.js';
+import { type PreparedImage, type PrepareSettings, prepareImage } from '../infer/prepare.js';
+import { decodeImage, type ImageLimits } from './images.js';
+import { serveJobs } from './worker-pool.js';
+
+/** What the image is for: reading, or an embedding. */
+export type PrepareJob = { readonly bytes: Uint8Array; readonly limits: ImageLimits } & (
+  | { readonly reader: PrepareSettings }
+  | { readonly processor: ClipProcessor }
+);
+
+export type Prepared = PreparedImage | { readonly kind: 'picture'; readonly pixels: Tensor<'float32'> };
+
+async function prepare(job: PrepareJob): Promise<Prepared> {
+  const image = await decodeImage(job.bytes, job.limits);
+  if ('reader' in job) return prepareImage(image, job.reader);
+  return { kind: 'picture', pixels: processClip(image, job.processor) };
+}
+
+if (parentPort) {
+  serveJobs<PrepareJob, Prepared>(prepare, (prepared) =>
+    prepared.kind === 'lines' ? [] : [prepared.pixels.data.buffer as ArrayBuffer],
+  );
+}

@@ -1,0 +1,184 @@
+/** The routes, without a port: `app.request(...)` answers. */
+import { createHash, randomUUID, timingSafeEqual } from 'node:crypto';
+import { type Context, Hono } from 'hono';
+import { AbortedError, InputError } from '../core/errors.js';
+import type { Field } from '../core/fields.js';
+import { answerOf, HttpError, sendError } from './answers.js';
+import { parseJsonBody, receiveBody } from './body.js';
+import type { GaugeValue } from './metrics.js';
+import { openApiDocument } from './open-api.js';
+import { answerClassify, answerEmbeddings, answerSearch } from './picture-routes.js';
+import { answerChat, answerRead, type ReadRequest, type Work } from './read-routes.js';
+import { requestFields } from './schemas.js';
+import type { ServerState } from './state.js';
+
+/** The server's routes over `state`. */
+export function createApp(state: ServerState, version: string): Hono {
+  const app = new Hono();
+  const fields = requestFields(state.limits);
+  app.use('*', async (c, next) => logged(state, c, next));
+  app.get('/health', (c) => {
+    const status = state.phase === 'ready' ? 'ok' : state.phase;
+    return c.json({ status }, state.phase === 'ready' ? 200 : 503);
+  });
+  app.use('*', async (c, next) => {
+    if (state.apiKey !== undefined && !hasKey(c, state.apiKey)) {
+      throw new HttpError(401, 'invalid_api_key', 'give the key as Authorization: Bearer KEY, or as X-Api-Key');
+    }
+    await next();
+  });
+  app.get('/v1/models', (c) => c.json({ object: 'list', data: state.models.map(describeModel) }));
+  app.get('/metrics', (c) => c.text(state.metrics.render(gaugesOf(state)), 200, metricsType));
+  app.get('/openapi.json', (c) => c.json(openApiDocument(fields, version)));
+  const post = <T>(
+    path: string,
+    field: Field<T>,
+    answer: (state: ServerState, body: T, work: Work) => Promise<Response>,
+  ) =>
+    app.post(path, (c) =>
+      withBody(state, c, (bytes, work) => answer(state, field.read(parseJsonBody(bytes), 'body'), work)),
+    );
+  post('/v1/chat/completions', fields.chat, answerChat);
+  post('/v1/embeddings', fields.embeddings, answerEmbeddings);
+  post('/v1/classify', fields.classify, answerClassify);
+  post('/v1/search', fields.search, answerSearch);
+  app.post('/v1/read', (c) =>
+    withBody(state, c, async (bytes, work) => answerRead(state, await readRequestOf(c, bytes, state), work)),
+  );
+  app.notFound((c) =>
+    sendError(c, answerOf(new HttpError(404, 'not_found', 'there is nothing here: GET /openapi.json'))),
+  );
+  app.onError((error, c) => {
+    const answer = answerOf(error);
+    state.metrics.add('request_failure_total', { status: String(answer.status) });
+    if (answer.status === 500) state.log.error({ err: error }, 'a request failed');
+    return sendError(c, answer);
+  });
+  return app;
+}
+
+const metricsType = { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' };
+
+/** One line per request: neither what was asked nor who asked it. */
+async function logged({ log }: ServerState, c: Context, next: () => Promise<void>): Promise<void> {
+  const started = performance.now();
+  const id = randomUUID();
+  c.header('X-Request-Id', id);
+  await next();
+  const milliseconds = Math.round(performance.now() - started);
+  // The route's pattern, not the path: a path may have anything in it.
+  log.info({ id, method: c.req.method, route: routeOf(c), status: c.res.status, milliseconds }, 'request');
+}
+
+const routeOf = (c: Context): string => (knownPaths.has(c.req.path) ? c.req.path : 'other');
+const knownPaths = new Set([
+  '/health',
+  '/metrics',
+  '/openapi.json',
+  '/v1/models',
+  '/v1/chat/completions',
+  '/v1/embeddings',
+  '/v1/classify',
+  '/v1/search',
+  '/v1/read',
+]);
+
+/** Compares in constant time; hashes are of one length. */
+function hasKey(c: Context, key: string): boolean {
+  const bearer = /^Bearer (.+)$/i.exec(c.req.header('authorization') ?? '')?.[1];
+  const given = bearer ?? c.req.header('x-api-key') ?? '';
+  const hash = (text: string) => createHash('sha256').update(text).digest();
+  return timingSafeEqual(hash(given), hash(key));
+}
+
+function describeModel({ id, created, model }: ServerState['models'][number]) {
+  return { id, object: 'model', created, owned_by: 'varyclip', kind: model.kind };
+}
+
+function gaugesOf({ models }: ServerState): GaugeValue[] {
+  return models.flatMap(({ id, model }): GaugeValue[] => {
+    if (model.kind !== 'vary') return [];
+    const { running, waiting, usedSlots } = model.load();
+    const labels = { model_name: id };
+    return [
+      { name: 'num_requests_running', labels, value: running },
+      { name: 'num_requests_waiting', labels, value: waiting },
+      { name: 'slots_used', labels, value: usedSlots },
+    ];
+  });
+}
+
+/** Receives a body, takes a place among the requests that are worked on, and gives it back when the work is done. */
+async function withBody(
+  state: ServerState,
+  c: Context,
+  answer: (bytes: Buffer, work: Work) => Promise<Response>,
+): Promise<Response> {
+  expectReady(state);
+  const body = await receiveBody(c.req.raw, state);
+  try {
+    // Anew: it may have changed while the body came.
+    expectReady(state);
+    if (state.active >= state.limits.maxRequests) {
+      throw new HttpError(429, 'overloaded', `${state.active} requests are worked on, which is as many as may be`);
+    }
+    state.active++;
+    const gone = new AbortController();
+    const work: Work = {
+      signal: AbortSignal.any([c.req.raw.signal, gone.signal]),
+      cancel: () => gone.abort(),
+      deadline: performance.now() + 1000 * state.limits.deadlineSeconds,
+    };
+    try {
+      const response = await answer(body.bytes, work);
+      if (c.req.raw.signal.aborted) throw new AbortedError('the client went away');
+      return response;
+    } finally {
+      state.active--;
+    }
+  } finally {
+    body.release();
+  }
+}
+
+function expectReady({ phase }: ServerState): void {
+  if (phase === 'loading') throw new HttpError(503, 'loading', 'the models are being loaded');
+  if (phase === 'draining') throw new HttpError(503, 'draining', 'the server is stopping');
+}
+
+/** A form with an image, or an image as it is with the rest in the query. */
+async function readRequestOf(c: Context, bytes: Buffer, { limits }: ServerState): Promise<ReadRequest> {
+  const type = c.req.header('content-type') ?? '';
+  if (!/^multipart\/form-data/i.test(type)) {
+    if (bytes.length === 0) throw new InputError('body: expected an image, got nothing');
+    return withSettings(bytes, (name) => c.req.query(name), limits.maxTokens);
+  }
+  const form = await new Response(new Uint8Array(bytes), { headers: { 'content-type': type } })
+    .formData()
+    .catch((cause: unknown) => {
+      throw new InputError('body: is not a form', { cause });
+    });
+  const image = form.get('image');
+  if (image === null || typeof image === 'string') throw new InputError('body: expected a file named image');
+  const setting = (name: string) => {
+    const value = form.get(name) ?? c.req.query(name);
+    return typeof value === 'string' ? value : undefined;
+  };
+  return withSettings(new Uint8Array(await image.arrayBuffer()), setting, limits.maxTokens);
+}
+
+function withSettings(
+  bytes: Uint8Array,
+  setting: (name: string) => string | undefined,
+  maxTokens: number,
+): ReadRequest {
+  const [model, prompt, tokens, stream] = ['model', 'prompt', 'max_tokens', 'stream'].map(setting);
+  const count = tokens === undefined ? undefined : Number(tokens);
+  if (count !== undefined && !(Number.isInteger(count) && count >= 1 && count <= maxTokens)) {
+    throw new InputError(`max_tokens: expected a whole number from 1 to ${maxTokens}`);
+  }
+  if (stream !== undefined && stream !== 'true' && stream !== 'false') {
+    throw new InputError('stream: expected true or false');
+  }
+  return { bytes, model, prompt, maxTokens: count, stream: stream === 'true' };
+}

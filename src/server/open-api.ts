@@ -1,0 +1,79 @@
+/** The OpenAPI document, from the fields that read the requests. */
+import type { JsonObject } from '../core/json.js';
+import type { RequestFields } from './schemas.js';
+
+const error = {
+  description: 'an error, as OpenAI writes them',
+  content: { 'application/json': { schema: { type: 'object' } } },
+};
+const json = (schema: JsonObject) => ({ required: true, content: { 'application/json': { schema } } });
+const answers = (description: string, type = 'application/json') => ({
+  '200': { description, content: { [type]: { schema: { type: type === 'text/plain' ? 'string' : 'object' } } } },
+  default: error,
+});
+
+const readForm = {
+  type: 'object',
+  properties: {
+    image: { type: 'string', format: 'binary' },
+    model: { type: 'string' },
+    prompt: { type: 'string' },
+    max_tokens: { type: 'integer', minimum: 1 },
+    stream: { type: 'boolean' },
+  },
+  required: ['image'],
+};
+const readQuery = ['model', 'prompt', 'max_tokens', 'stream'].map((name) => ({
+  name,
+  in: 'query',
+  required: false,
+  schema: readForm.properties[name as 'model'],
+}));
+
+export function openApiDocument({ chat, embeddings, classify, search }: RequestFields, version: string): JsonObject {
+  const post = (summary: string, schema: JsonObject, description: string) => ({
+    post: { summary, requestBody: json(schema), responses: answers(description) },
+  });
+  const get = (summary: string, description: string, type?: string) => ({
+    get: { summary, responses: answers(description, type) },
+  });
+  return {
+    openapi: '3.1.0',
+    info: { title: 'varyclip', version, summary: 'reads images, embeds them, and finds them' },
+    components: { securitySchemes: { key: { type: 'http', scheme: 'bearer' } } },
+    security: [{ key: [] }],
+    paths: {
+      '/v1/chat/completions': post(
+        'read the picture of a conversation',
+        chat.schema,
+        'a chat completion, or its events',
+      ),
+      '/v1/embeddings': post(
+        'unit vectors of texts and images',
+        embeddings.schema,
+        'vectors in the order of the input',
+      ),
+      '/v1/classify': post('which of the labels an image shows', classify.schema, 'labels by falling score'),
+      '/v1/search': post('pictures of the index', search.schema, 'pictures by falling score'),
+      '/v1/read': {
+        post: {
+          summary: 'the text of an image, with its lines and their places',
+          parameters: readQuery,
+          requestBody: {
+            required: true,
+            content: {
+              'multipart/form-data': { schema: readForm },
+              'application/octet-stream': { schema: { type: 'string', format: 'binary' } },
+              'image/*': { schema: { type: 'string', format: 'binary' } },
+            },
+          },
+          responses: answers('the text, or its events'),
+        },
+      },
+      '/v1/models': get('the models', 'a list'),
+      '/metrics': get('counters', 'Prometheus text', 'text/plain'),
+      '/openapi.json': get('this document', 'the document'),
+      '/health': { get: { ...get('whether requests are taken', 'ready').get, security: [] } },
+    },
+  };
+}

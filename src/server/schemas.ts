@@ -1,0 +1,193 @@
+/** What requests look like: the same fields read them and are the OpenAPI document. */
+
+import { InputError } from '../core/errors.js';
+import {
+  choiceField,
+  countField,
+  described,
+  eitherField,
+  type Field,
+  flagField,
+  indexField,
+  listField,
+  numberField,
+  objectField,
+  textField,
+  withDefault,
+} from '../core/fields.js';
+import { isObject } from '../core/json.js';
+import type { ServerLimits } from './limits.js';
+
+/** May be left out; clients also write null for that. */
+function given<T>(of: Field<T>): Field<T | undefined> {
+  return {
+    schema: { anyOf: [of.schema, { type: 'null' }] },
+    required: false,
+    read: (value, where) => (value === undefined || value === null ? undefined : of.read(value, where)),
+  };
+}
+
+/** An object; fields that we do not know are left alone, as clients send what their other servers take. */
+const open = <F extends Parameters<typeof objectField>[0]>(fields: F) => objectField(fields, { open: true });
+
+const imageUrl = open({
+  url: described('data:image/png;base64,… or the URL of a host that the server allows', textField),
+  detail: given(textField),
+});
+
+export interface TextPart {
+  readonly type: 'text';
+  readonly text: string;
+}
+export interface ImagePart {
+  readonly type: 'image_url';
+  readonly image_url: { readonly url: string };
+}
+export type ContentPart = TextPart | ImagePart;
+
+const textPart: Field<TextPart> = open({ type: choiceField(['text']), text: textField });
+const imagePart: Field<ImagePart> = open({
+  type: choiceField(['image_url']),
+  image_url: eitherField((value) => typeof value === 'string', asUrlObject(), imageUrl),
+});
+
+/** Some clients write the URL itself. */
+function asUrlObject(): Field<{ readonly url: string }> {
+  return { ...textField, read: (value, where) => ({ url: textField.read(value, where) }) };
+}
+
+const contentPart = eitherField<TextPart, ImagePart>(
+  (value) => isObject(value) && value['type'] === 'text',
+  textPart,
+  imagePart,
+);
+const isText = (value: unknown) => typeof value === 'string';
+
+function messageField(most: number) {
+  return open({
+    role: choiceField(['system', 'developer', 'user', 'assistant']),
+    content: eitherField(isText, textField, listField(contentPart, { least: 1, most })),
+  });
+}
+
+export interface ChatMessage {
+  readonly role: 'system' | 'developer' | 'user' | 'assistant';
+  readonly content: string | readonly ContentPart[];
+}
+
+export interface ChatRequest {
+  readonly model?: string;
+  readonly messages: readonly ChatMessage[];
+  readonly max_tokens?: number;
+  readonly max_completion_tokens?: number;
+  readonly temperature?: number;
+  readonly top_p?: number;
+  readonly seed?: number;
+  readonly stop?: string | readonly string[];
+  readonly n: number;
+  readonly stream?: boolean;
+  readonly stream_options?: { readonly include_usage?: boolean };
+  readonly logprobs?: boolean;
+}
+
+export interface EmbeddingsRequest {
+  readonly model?: string;
+  readonly input?: string | readonly (string | { readonly text?: string; readonly image?: string })[];
+  readonly messages?: readonly ChatMessage[];
+  readonly encoding_format: 'float' | 'base64';
+  readonly dimensions?: number;
+  readonly truncate: boolean;
+}
+
+export interface ClassifyRequest {
+  readonly model?: string;
+  readonly image: string;
+  readonly labels: readonly string[];
+  readonly template?: string | readonly string[];
+}
+
+export interface SearchRequest {
+  readonly text?: string | readonly string[];
+  readonly image?: string;
+  readonly minus?: string | readonly string[];
+  readonly top: number;
+  readonly where?: string;
+}
+
+export interface RequestFields {
+  readonly chat: Field<ChatRequest>;
+  readonly embeddings: Field<EmbeddingsRequest>;
+  readonly classify: Field<ClassifyRequest>;
+  readonly search: Field<SearchRequest>;
+}
+
+/** The bodies of all routes that take JSON. */
+export function requestFields({ maxInputs, maxTokens }: ServerLimits): RequestFields {
+  const tokens = numberField(1, maxTokens);
+  const wholeTokens: Field<number> = {
+    schema: { ...tokens.schema, type: 'integer' },
+    required: true,
+    read: (value, where) => countField.read(tokens.read(value, where), where),
+  };
+  const messages = listField(messageField(maxInputs), { least: 1, most: maxInputs });
+  const model = given(described('one of GET /v1/models; left out: the first that can', textField));
+  const chat = open({
+    model,
+    messages,
+    max_tokens: given(wholeTokens),
+    max_completion_tokens: given(wholeTokens),
+    temperature: given(numberField(0, 2)),
+    top_p: given(numberField(0.000001, 1)),
+    seed: given(indexField),
+    stop: given(eitherField(isText, textField, listField(textField, { most: 4 }))),
+    n: withDefault(choiceOfOne, 1),
+    stream: given(flagField),
+    stream_options: given(open({ include_usage: given(flagField) })),
+    logprobs: given(choiceOfFalse),
+  });
+  const inputItem = open({ text: given(textField), image: given(described('as image_url.url in a chat', textField)) });
+  const inputs = listField(eitherField(isText, textField, inputItem), { least: 1, most: maxInputs });
+  const embeddings = open({
+    model,
+    input: given(eitherField(isText, textField, inputs)),
+    messages: given(messages),
+    encoding_format: withDefault(choiceField(['float', 'base64']), 'float'),
+    dimensions: given(countField),
+    truncate: withDefault(flagField, false),
+  });
+  const classify = open({
+    model,
+    image: described('as image_url.url in a chat', textField),
+    labels: listField(textField, { least: 1, most: maxInputs }),
+    template: given(eitherField(isText, textField, listField(textField, { least: 1, most: maxInputs }))),
+  });
+  const texts = given(eitherField(isText, textField, listField(textField, { least: 1, most: maxInputs })));
+  const search = open({
+    text: texts,
+    image: given(described('as image_url.url in a chat', textField)),
+    minus: texts,
+    top: withDefault(topField, 10),
+    where: given(described('conditions, as in size>10000 and path~holiday/*', textField)),
+  });
+  return { chat, embeddings, classify, search };
+}
+
+/** The only number of answers there is. */
+const choiceOfOne: Field<number> = {
+  schema: { const: 1 },
+  required: true,
+  read: (value, where) => numberField(1, 1).read(value, where),
+};
+const choiceOfFalse: Field<boolean> = {
+  schema: { const: false },
+  required: true,
+  read: (value, where) => {
+    if (value === true) throw new InputError(`${where}: log probabilities are not given`);
+    return flagField.read(value, where);
+  },
+};
+const topField: Field<number> = {
+  schema: { type: 'integer', minimum: 1, maximum: 1000 },
+  required: true,
+  read: (value, where) => countField.read(numberField(1, 1000).read(value, where), where),
+};

@@ -1,0 +1,77 @@
+/** What a server has: models, an index, limits, and whether it takes requests. */
+import type { Logger } from 'pino';
+import { InputError } from '../core/errors.js';
+import { type FetchImageOptions, fetchImage } from '../node/fetch-image.js';
+import type { NodeClipModel } from '../node/load-clip.js';
+import type { NodeVaryModel } from '../node/load-model.js';
+import type { PreparePool } from '../node/prepare-pool.js';
+import type { PictureIndex } from '../node/search/picture-index.js';
+import { HttpError } from './answers.js';
+import type { ServerLimits } from './limits.js';
+import type { Metrics } from './metrics.js';
+
+export interface ServedModel {
+  readonly id: string;
+  /** Seconds since 1970. */
+  readonly created: number;
+  readonly model: NodeVaryModel | NodeClipModel;
+}
+
+export type ServerPhase = 'loading' | 'ready' | 'draining';
+
+/** What the index is asked with: its model's id. */
+export interface ServedIndex {
+  readonly index: PictureIndex;
+  readonly model: NodeClipModel;
+}
+
+export interface ServerState {
+  phase: ServerPhase;
+  models: readonly ServedModel[];
+  index: ServedIndex | undefined;
+  readonly limits: ServerLimits;
+  readonly apiKey: string | undefined;
+  readonly prepare: PreparePool;
+  readonly fetchOptions: Pick<FetchImageOptions, 'allowedHosts' | 'resolve' | 'allowAddress' | 'connect'>;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+  /** Requests that are worked on. */
+  active: number;
+  /** Bytes of bodies that are here. */
+  bodyBytes: number;
+}
+
+/** The model of a request; where it names none, the first of the kind. Throws HttpError 404, InputError for another kind. */
+export function modelFor<K extends 'vary' | 'clip'>(
+  { models }: ServerState,
+  kind: K,
+  id: string | undefined,
+): { readonly id: string; readonly model: K extends 'vary' ? NodeVaryModel : NodeClipModel } {
+  const found = id === undefined ? models.find(({ model }) => model.kind === kind) : models.find((m) => m.id === id);
+  if (!found) {
+    const wanted =
+      id === undefined
+        ? `no model here ${kind === 'vary' ? 'reads' : 'embeds'}`
+        : `there is no model ${id.slice(0, 100)}`;
+    throw new HttpError(404, 'model_not_found', `${wanted}; GET /v1/models lists them`);
+  }
+  if (found.model.kind !== kind) {
+    const does = kind === 'vary' ? 'read or chat' : 'embed, classify or search';
+    throw new InputError(`the model ${found.id} does not ${does}; GET /v1/models lists the others`);
+  }
+  return found as never;
+}
+
+/** The bytes of an image that a request names. */
+export function imageBytes(
+  { limits, fetchOptions }: ServerState,
+  url: string,
+  signal: AbortSignal,
+): Promise<Uint8Array> {
+  return fetchImage(url, {
+    ...fetchOptions,
+    signal,
+    maxBytes: limits.maxImageBytes,
+    seconds: limits.fetchSeconds,
+  });
+}

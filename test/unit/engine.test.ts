@@ -1,0 +1,244 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { DeadlineError, InputError, OverloadedError } from '../../src/core/errors.js';
+import { floats, type Tensor } from '../../src/core/tensor.js';
+import type { SlotBatch } from '../../src/infer/decoder.js';
+import { createEngine, type EngineModel, type EngineRequest } from '../../src/infer/engine.js';
+
+const vocabulary = 50;
+
+interface Events {
+  readonly log: string[];
+  /** Called before each event; may wait. */
+  before: (event: string) => Promise<void> | void;
+}
+
+/** A model whose next token is the last plus one plus how its picture shifts it, and which writes down what it does. */
+function scripted({ segments = 2, towerImages = 1, maxPositions = 64 } = {}): { model: EngineModel; events: Events } {
+  const events: Events = { log: [], before: () => undefined };
+  const note = async (event: string) => {
+    // Real runs end on the event loop.
+    await new Promise((done) => setImmediate(done));
+    await events.before(event);
+    events.log.push(event);
+  };
+  const logitsFor = (token: number, shift: number) =>
+    Float32Array.from({ length: vocabulary }, (_, id) => (id === (token + 1 + shift) % vocabulary ? 5 : 0));
+  const openSlots = (count: number): SlotBatch => {
+    const shifts = Array<number | undefined>(count).fill(undefined);
+    return {
+      fill: async (first, prompts) => {
+        await note(`fill ${first}+${prompts.length}`);
+        prompts.forEach((prompt, i) => {
+          assert.equal(shifts[first + i], undefined, 'a slot is filled that is not empty');
+          shifts[first + i] = prompt.images?.features.data[0] ?? 0;
+        });
+        return prompts.map(({ ids }, i) => logitsFor(ids.at(-1) as number, shifts[first + i] as number));
+      },
+      clear: (row) => {
+        shifts[row] = undefined;
+      },
+      step: async (tokens) => {
+        await note(`step ${tokens.filter((token) => token !== null).length}/${tokens.length}`);
+        return tokens.map((token, i) => logitsFor(token ?? 0, shifts[i] ?? 0));
+      },
+      reorder: () => assert.fail('the engine moves no rows'),
+      dispose: () => events.log.push('dispose'),
+    };
+  };
+  const stage = (segment: number) => async (x: Tensor) => {
+    await note(`tower.${segment} ${x.shape[0]}`);
+    return x;
+  };
+  const model: EngineModel = {
+    decoder: { maxPositions, openSlots },
+    tower: Array.from({ length: segments }, (_, i) => stage(i)),
+    towerImages,
+    promptOf: (ids, features) => ({ ids, images: { features, source: ids.map((_, i) => i) } }),
+  };
+  return { model, events };
+}
+
+const picture = (shift: number) => () => floats([1, 1], [shift]);
+const request = (start: number, changes: Partial<EngineRequest> = {}): EngineRequest => ({
+  rows: [{ ids: [start], pixels: picture(0) }],
+  eos: null,
+  maxNewTokens: 4,
+  ...changes,
+});
+const tokensOf = async (result: ReturnType<ReturnType<typeof createEngine>['submit']>) =>
+  (await result).rows.map(({ tokens }) => tokens);
+
+test('requests that join and leave at different steps get what each gets alone', async () => {
+  const { model } = scripted();
+  const engine = createEngine(model, { slots: 3 });
+  const lengths = [9, 2, 5, 1, 7, 3, 4, 8];
+  const wanted = lengths.map((maxNewTokens, i) =>
+    Array.from({ length: maxNewTokens }, (_, t) => (i + t + 1) % vocabulary),
+  );
+  const got = await Promise.all(
+    lengths.map((maxNewTokens, i) => tokensOf(engine.submit(request(i, { maxNewTokens })))),
+  );
+  assert.deepEqual(
+    got.map(([tokens]) => tokens),
+    wanted,
+  );
+  assert.deepEqual(engine.load(), { slots: 3, usedSlots: 0, running: 0, waiting: 0 });
+});
+
+test('pictures go to their own rows', async () => {
+  const { model } = scripted({ towerImages: 4 });
+  const engine = createEngine(model, { slots: 4 });
+  const rows = [3, 0, 7].map((shift) => ({ ids: [10], pixels: picture(shift) }));
+  const result = await engine.submit({ rows, eos: null, maxNewTokens: 2 });
+  assert.deepEqual(
+    result.rows.map(({ tokens, prompt }) => [prompt, ...tokens]),
+    [
+      [0, 14, 18],
+      [1, 11, 12],
+      [2, 18, 26],
+    ],
+  );
+});
+
+test('between two steps at most one segment and one prefill run', async () => {
+  const { model, events } = scripted({ segments: 3 });
+  const engine = createEngine(model, { slots: 4 });
+  const long = engine.submit(request(0, { maxNewTokens: 30 }));
+  const others = [1, 2].map((start) => engine.submit(request(start)));
+  await Promise.all([long, ...others]);
+  const from = events.log.findIndex((event) => event.startsWith('fill'));
+  const to = events.log.lastIndexOf('fill 0+1');
+  let since: string[] = [];
+  for (const event of events.log.slice(from, to < from + 1 ? undefined : to)) {
+    if (event.startsWith('step')) since = [];
+    else since.push(event);
+    assert.ok(since.filter((other) => other.startsWith('tower')).length <= 1, events.log.join(', '));
+    assert.ok(since.filter((other) => other.startsWith('fill')).length <= 1, events.log.join(', '));
+  }
+  assert.equal(events.log.filter((event) => event.startsWith('tower')).length, 9);
+});
+
+test('a page of many lines lets a single line in before its own are done', async () => {
+  const { model } = scripted({ segments: 1 });
+  const engine = createEngine(model, { slots: 2 });
+  const order: string[] = [];
+  const page = engine.submit({
+    rows: Array.from({ length: 40 }, (_, i) => ({ ids: [i], pixels: picture(0) })),
+    eos: null,
+    maxNewTokens: 3,
+    onRow: (index) => order.push(`page ${index}`),
+  });
+  const line = engine.submit(request(9, { onRow: () => order.push('line') }));
+  await Promise.all([page, line]);
+  assert.ok(order.indexOf('line') <= 3, order.join(', '));
+  assert.equal(order.length, 41);
+});
+
+test('lines of different pages go through tower and prefill together', async () => {
+  const { model, events } = scripted({ segments: 1, towerImages: 8 });
+  const engine = createEngine(model, { slots: 8 });
+  const pages = [0, 1].map((page) =>
+    engine.submit({
+      rows: Array.from({ length: 4 }, (_, i) => ({ ids: [10 * page + i], pixels: picture(0) })),
+      eos: null,
+      maxNewTokens: 2,
+    }),
+  );
+  await Promise.all(pages);
+  assert.deepEqual(events.log, ['tower.0 8', 'fill 0+8', 'step 8/8', 'dispose']);
+});
+
+for (const stage of ['tower.0', 'tower.1', 'fill', 'step'] as const) {
+  test(`an abort in ${stage} frees the place within one step; the others go on as before`, async () => {
+    const { model, events } = scripted();
+    const engine = createEngine(model, { slots: 2 });
+    const controller = new AbortController();
+    const other = engine.submit(request(20, { maxNewTokens: 12 }));
+    let seen = 0;
+    let stepsAfter = 0;
+    events.before = (event) => {
+      if (controller.signal.aborted && event.startsWith('step')) stepsAfter++;
+      // The second of the stage is that of the second request, or a step in which it takes part.
+      if (event.startsWith(stage) && ++seen === (stage === 'step' ? 6 : 2)) controller.abort();
+    };
+    const stopped = engine.submit(request(0, { signal: controller.signal, maxNewTokens: 40 }));
+    const { rows } = await stopped;
+    assert.equal(rows[0].finishReason, 'aborted');
+    assert.ok(stepsAfter <= 1, `${stepsAfter} steps until the place was free`);
+    assert.ok(engine.load().usedSlots <= 1);
+    assert.deepEqual(await tokensOf(other), [Array.from({ length: 12 }, (_, t) => 21 + t)]);
+    assert.deepEqual(engine.load(), { slots: 2, usedSlots: 0, running: 0, waiting: 0 });
+  });
+}
+
+test('what waits is gone at once when it is aborted', async () => {
+  const { model } = scripted();
+  const engine = createEngine(model, { slots: 1, maxWaiting: 3 });
+  const first = engine.submit(request(0, { maxNewTokens: 20 }));
+  const controller = new AbortController();
+  const waiting = engine.submit(request(1, { signal: controller.signal }));
+  assert.equal(engine.load().waiting, 2);
+  controller.abort();
+  assert.equal(engine.load().waiting, 1);
+  assert.deepEqual((await waiting).rows[0].tokens, []);
+  await first;
+  const late = await engine.submit(request(2, { signal: controller.signal }));
+  assert.equal(late.rows[0].finishReason, 'aborted');
+});
+
+test('more than may wait is refused, the rest is not touched', async () => {
+  const { model } = scripted();
+  const engine = createEngine(model, { slots: 1, maxWaiting: 2 });
+  const taken = [0, 1].map((start) => engine.submit(request(start)));
+  await assert.rejects(engine.submit(request(2)), OverloadedError);
+  assert.equal((await Promise.all(taken)).length, 2);
+  assert.deepEqual(await tokensOf(engine.submit(request(3))), [[4, 5, 6, 7]]);
+});
+
+test('a request whose time is over ends with an error, wherever it is', async () => {
+  const { model } = scripted();
+  const engine = createEngine(model, { slots: 1 });
+  const running = engine.submit(request(0, { maxNewTokens: 40 }));
+  await assert.rejects(engine.submit(request(1, { deadline: performance.now() - 1 })), DeadlineError);
+  assert.equal((await running).rows[0].tokens.length, 40);
+});
+
+test('a run that fails takes only its own request with it', async () => {
+  const { model, events } = scripted();
+  const engine = createEngine(model, { slots: 2 });
+  let towers = 0;
+  events.before = (event) => {
+    if (event === 'tower.1 1' && ++towers === 1) throw new Error('no memory');
+  };
+  const broken = engine.submit(request(0));
+  const whole = engine.submit(request(5));
+  await assert.rejects(broken, /no memory/);
+  assert.deepEqual(await tokensOf(whole), [[6, 7, 8, 9]]);
+});
+
+test('a callback that throws, and pixels that cannot be had, end their own request', async () => {
+  const { model } = scripted({ towerImages: 2 });
+  const engine = createEngine(model, { slots: 2 });
+  const fail = () => {
+    throw new InputError('not today');
+  };
+  const bad = [request(0, { onToken: fail }), request(0, { rows: [{ ids: [1], pixels: fail }] })];
+  const [first, second, good] = await Promise.allSettled([...bad, request(5)].map(engine.submit));
+  assert.ok(first.status === 'rejected' && first.reason instanceof InputError);
+  assert.ok(second.status === 'rejected' && second.reason instanceof InputError);
+  assert.ok(good.status === 'fulfilled');
+  await assert.rejects(engine.submit(request(0, { rows: [] })), InputError);
+  await assert.rejects(engine.submit(request(0, { rows: [{ ids: Array(65).fill(1) }] })), /65 tokens/);
+  await assert.rejects(engine.submit(request(0, { maxNewTokens: 0 })), InputError);
+});
+
+test('a closing engine ends what it has and takes no more', async () => {
+  const { model } = scripted();
+  const engine = createEngine(model, { slots: 1 });
+  const last = engine.submit(request(0));
+  const closed = engine.close();
+  await assert.rejects(engine.submit(request(1)), OverloadedError);
+  await closed;
+  assert.deepEqual(await tokensOf(last), [[1, 2, 3, 4]]);
+});
