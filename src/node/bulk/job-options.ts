@@ -5,6 +5,9 @@ import type { NodeVaryModel } from '../load-model.js';
 import type { Inputs } from './inputs.js';
 import type { Shard } from './shard.js';
 
+/** Where a job keeps its own files, within the output directory. */
+export const stateFolder = '.varyclip';
+
 /** What a bulk reading does. */
 export interface BulkOptions {
   readonly model: NodeVaryModel;

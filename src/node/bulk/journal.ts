@@ -160,6 +160,31 @@ export function openJournal(dir: string, rank: number, wanted: (key: string) => 
   return createWriter({ state, handles, own, writing, take, size, numbers });
 }
 
+/** What the journals in `dir` have read of every document, by its key; nothing where there are none. Changes nothing. */
+export function* readingsIn(dir: string): Generator<{ readonly key: string; readonly pages: readonly StoredPage[] }> {
+  const state = createState(() => true);
+  const names = readdirSync(dir).filter((name) => /^journal\.\d+\.jsonl$/.test(name));
+  const handles = names.sort().map((name) => openSync(join(dir, name), 'r'));
+  try {
+    for (const [i, handle] of handles.entries()) {
+      const accept = state.reader(i);
+      for (const { bytes, offset } of wholeLines(handle)) {
+        accept(parseLine(bytes, `${join(dir, names[i])}: byte ${offset}`), offset, bytes.length);
+      }
+    }
+    for (const [key, { pages }] of state.documents) {
+      const read = pages.flatMap((page) => {
+        if (!page || 'failure' in page) return [];
+        const line = parseLine(readRange(handles[page.journal], page.offset, page.length), dir);
+        return [(line as { reading: StoredPage }).reading];
+      });
+      yield { key, pages: read };
+    }
+  } finally {
+    for (const handle of handles) closeSync(handle);
+  }
+}
+
 function parseLine(bytes: Uint8Array, where: string): Line {
   try {
     return JSON.parse(new TextDecoder().decode(bytes)) as Line;

@@ -99,7 +99,9 @@ export function createPageReader(plan: PagePlan) {
       throw new InputError(`${source}: has ${pages} pages, at most ${limits.maxPages} are allowed (--max-pages)`);
     }
     const sha256 = createHash('sha256').update(bytes).digest('hex');
-    held = { key, facts: { pages, size: bytes.length, modified, sha256 }, bytes, ...(pdf && { pdf }) };
+    const facts = { pages, size: bytes.length, modified, sha256 };
+    // pdfium has a copy of its own.
+    held = pdf ? { key, facts, bytes: new Uint8Array(0), pdf } : { key, facts, bytes };
     return held;
   };
   const pixelsOf = async (document: InputDocument, page: number): Promise<{ pixels: Pixels; dpi: number }> => {

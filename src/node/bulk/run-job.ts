@@ -14,15 +14,12 @@ import { writeFileAtomic } from '../atomic.js';
 import { readJson } from '../files.js';
 import { takeLock } from '../lock.js';
 import type { InputDocument } from './inputs.js';
-import type { BulkOptions, BulkReport } from './job-options.js';
+import { type BulkOptions, type BulkReport, stateFolder } from './job-options.js';
 import { type DocumentState, type Journal, openJournal } from './journal.js';
 import { createPagePool, type PagePool } from './page-pool.js';
 import type { OpenedDocument, PagePlan, PreparedPage } from './page-worker.js';
 import { createPageReader } from './read-pages.js';
 import { outputNames, outputsExist, removeOutputs, writeOutputs } from './write-outputs.js';
-
-/** Where a job keeps its own files, within the output directory. */
-export const stateFolder = '.varyclip';
 
 /** Pages of a document that fail by ending a thread or taking too long, after which the rest is not tried. */
 const documentStrikes = 3;
