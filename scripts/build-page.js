@@ -7,8 +7,12 @@ const out = join('dist', 'page');
 rmSync(out, { recursive: true, force: true });
 mkdirSync(out, { recursive: true });
 for (const name of ['index.html', 'style.css', 'icon.svg']) cpSync(join('src', 'page', name), join(out, name));
+// What reading on the device needs beside the scripts: ONNX Runtime's WebAssembly and the built-in reader.
+const wasm = 'ort-wasm-simd-threaded.wasm';
+cpSync(join('node_modules', 'onnxruntime-web', 'dist', wasm), join(out, wasm));
+cpSync(join('models', 'vary-nano'), join(out, 'models', 'vary-nano'), { recursive: true });
 await build({
-  entryPoints: { main: join('src', 'page', 'main.ts') },
+  entryPoints: { main: join('src', 'page', 'main.ts'), 'device-worker': join('src', 'page', 'device-worker.ts') },
   outdir: out,
   bundle: true,
   minify: true,

@@ -12,7 +12,9 @@ export interface PicturePanelOptions {
 export function bindClassify({ server, picture, onFailure }: PicturePanelOptions): void {
   const scores = byId('scores');
   bindForm('classify', onFailure, async () => {
-    const labels = byId<HTMLTextAreaElement>('labels').value.split('\n').flatMap((line) => line.trim() || []);
+    const labels = byId<HTMLTextAreaElement>('labels')
+      .value.split('\n')
+      .flatMap((line) => line.trim() || []);
     const file = picture();
     if (!file) throw new InputError('there is no picture yet: drop, paste or choose one');
     if (labels.length === 0) throw new InputError('write what the picture might be, one a line');

@@ -118,7 +118,8 @@ function dataUrl(blob: Blob): Promise<string> {
   return new Promise((resolve, reject) => {
     const reader = new FileReader();
     reader.onload = () => resolve(reader.result as string);
-    reader.onerror = () => reject(new InputError('the picture cannot be read from this device', { cause: reader.error }));
+    reader.onerror = () =>
+      reject(new InputError('the picture cannot be read from this device', { cause: reader.error }));
     reader.readAsDataURL(blob);
   });
 }

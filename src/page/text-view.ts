@@ -62,7 +62,8 @@ export function createTextView({ list, boxes }: TextViewParts): TextView {
   const addBox = ({ box }: ReadLine, index: number) => {
     const rect = document.createElementNS('http://www.w3.org/2000/svg', 'rect');
     const { left, top, width, height } = box;
-    for (const [name, value] of Object.entries({ x: left, y: top, width, height })) rect.setAttribute(name, String(value));
+    for (const [name, value] of Object.entries({ x: left, y: top, width, height }))
+      rect.setAttribute(name, String(value));
     rect.addEventListener('pointerenter', () => mark(index));
     rect.addEventListener('pointerleave', () => markFocused());
     rect.addEventListener('click', () => focus(index));
