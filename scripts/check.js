@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 
 const steps = [
   ['biome', 'check', '--error-on-warnings', '.'],
-  ['tsc', '-b', 'tsconfig.test.json'],
+  ['tsc', '-b', 'tsconfig.test.json', 'tsconfig.web.json'],
   ['node', 'scripts/test.js', 'unit', '--', '--test-reporter=dot'],
 ];
 for (const [command, ...args] of steps) {

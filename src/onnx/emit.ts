@@ -42,8 +42,11 @@ type NodeInit = MessageInitShape<typeof NodeProtoSchema>;
 type TensorInit = MessageInitShape<typeof TensorProtoSchema>;
 type ValueInfoInit = MessageInitShape<typeof ValueInfoProtoSchema>;
 
-/** A graph as a serialized ModelProto. Parameters are external: the session is given their data by name. */
-export function emitModel(graph: Graph): Uint8Array {
+/**
+ * A graph as a serialized ModelProto. Parameters are external: the session is given their data by name, or by the name of the file
+ * that `fileOf` says.
+ */
+export function emitModel(graph: Graph, fileOf: (parameter: string) => string = () => weightsFile): Uint8Array {
   const names = valueNames(graph);
   const nameOf = (value: Value): string => names.get(value.id) ?? `v${value.id}`;
   const attributeTensors: TensorInit[] = [];
@@ -64,7 +67,7 @@ export function emitModel(graph: Graph): Uint8Array {
       input: graph.inputs.map(valueInfo),
       output: graph.outputs.map(valueInfo),
       initializer: [
-        ...graph.parameters.map(({ value }): TensorInit => externalTensor(nameOf(value), value)),
+        ...graph.parameters.map(({ name, value }): TensorInit => externalTensor(nameOf(value), value, fileOf(name))),
         ...graph.constants.map(({ value, tensor }): TensorInit => inlineTensor(nameOf(value), tensor)),
         ...attributeTensors,
       ],
@@ -143,13 +146,13 @@ function inlineTensor(name: string, { dtype, shape, data }: Tensor): TensorInit 
   return { name, dataType: onnxDataTypes[dtype], dims: shape.map(BigInt), rawData: bytesOf(data) };
 }
 
-function externalTensor(name: string, { dtype, shape }: Value): TensorInit {
+function externalTensor(name: string, { dtype, shape }: Value, file: string): TensorInit {
   return {
     name,
     dataType: onnxDataTypes[dtype],
     dims: shape.map(BigInt),
     dataLocation: externalLocation,
-    externalData: [{ key: 'location', value: weightsFile }],
+    externalData: [{ key: 'location', value: file }],
   };
 }
 

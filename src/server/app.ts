@@ -7,6 +7,7 @@ import { answerOf, HttpError, sendError } from './answers.js';
 import { parseJsonBody, receiveBody } from './body.js';
 import type { GaugeValue } from './metrics.js';
 import { openApiDocument } from './open-api.js';
+import { answerPageFile, findPageFiles } from './page-files.js';
 import { answerClassify, answerEmbeddings, answerSearch } from './picture-routes.js';
 import { answerChat, answerRead, type ReadRequest, type Work } from './read-routes.js';
 import { requestFields } from './schemas.js';
@@ -20,6 +21,13 @@ export function createApp(state: ServerState, version: string): Hono {
   app.get('/health', (c) => {
     const status = state.phase === 'ready' ? 'ok' : state.phase;
     return c.json({ status }, state.phase === 'ready' ? 200 : 503);
+  });
+  const page = findPageFiles();
+  app.use('*', async (c, next) => {
+    const file = c.req.method === 'GET' ? answerPageFile(page, c) : undefined;
+    if (file) return file;
+    await next();
+    return undefined;
   });
   app.use('*', async (c, next) => {
     if (state.apiKey !== undefined && !hasKey(c, state.apiKey)) {

@@ -1,8 +1,9 @@
-import { type TypedArray, viewBytes } from '../../core/dtype.js';
+import type { TypedArray } from '../../core/dtype.js';
 import { InputError } from '../../core/errors.js';
 import { sizeOf } from '../../core/tensor.js';
 import type { Graph } from '../../graph/builder.js';
 import { concreteType } from '../../runtime/bind-shapes.js';
+import { copyCommonPart, permuteRows } from '../../runtime/carried.js';
 import type { CarriedTensors, Extents } from '../../runtime/runtime.js';
 import { type BoundTensor, bindTensor } from './memory.js';
 
@@ -49,11 +50,11 @@ function stateOf(graph: Graph, extents: Extents, tensors: ReadonlyMap<string, Bo
       return view;
     },
     permuteRows: (from) => {
-      for (const tensor of tensors.values()) permute(tensor, from);
+      for (const tensor of tensors.values()) permuteRows(tensor, from);
     },
     resize: (next) => {
       const grown = createState(graph, next);
-      for (const [name, tensor] of tensors) copyInto(tensor, grown.tensors.get(name) as BoundTensor);
+      for (const [name, tensor] of tensors) copyCommonPart(tensor, grown.tensors.get(name) as BoundTensor);
       dispose();
       return grown;
     },
@@ -81,32 +82,4 @@ function rowsOf(
     views.set(name, bindTensor({ dtype, shape: [count, ...shape.slice(1)] }, part));
   }
   return stateOf(graph, batch ? { ...extents, [batch]: count } : extents, views);
-}
-
-function bytes(tensor: BoundTensor): Uint8Array {
-  return viewBytes('uint8', new Uint8Array(tensor.data.buffer, tensor.data.byteOffset, tensor.data.byteLength));
-}
-
-function permute(tensor: BoundTensor, from: readonly number[]): void {
-  const data = bytes(tensor);
-  const width = data.length / tensor.shape[0];
-  const moved = from.map((row, i) => (row === i ? undefined : data.slice(row * width, (row + 1) * width)));
-  moved.forEach((row, i) => {
-    if (row) data.set(row, i * width);
-  });
-}
-
-/** Copies the common part of two tensors that differ in at most one axis. */
-function copyInto(from: BoundTensor, to: BoundTensor): void {
-  const axis = Math.max(
-    0,
-    from.shape.findIndex((extent, i) => extent !== to.shape[i]),
-  );
-  const outer = sizeOf(from.shape.slice(0, axis));
-  const [source, target] = [bytes(from), bytes(to)];
-  const [sourceWidth, targetWidth] = [source.length / outer, target.length / outer];
-  const width = Math.min(sourceWidth, targetWidth);
-  for (let i = 0; i < outer; i++) {
-    target.set(source.subarray(i * sourceWidth, i * sourceWidth + width), i * targetWidth);
-  }
 }
