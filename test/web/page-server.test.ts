@@ -7,10 +7,10 @@ import { openPage } from '../helpers/chromium.js';
 import { startServer } from '../helpers/server.js';
 
 const examplePage = 'examples/page.png';
+const server = startServer({ models: ['vary-nano', 'clip-nano'] });
 let url = '';
 
 before(async () => {
-  const server = startServer({ models: ['vary-nano', 'clip-nano'], limits: { deadlineSeconds: 300 } });
   await server.loaded;
   ({ url } = await server.listen({ port: 0 }));
 });
@@ -193,9 +193,9 @@ test('pictures are classified; a server without an index says so', async () => {
 });
 
 test('a key is asked for where the server wants one, and used', async () => {
-  const server = startServer({ models: ['vary-nano'], apiKey: 'secret' });
-  await server.loaded;
-  const { url: closed } = await server.listen({ port: 0 });
+  const locked = startServer({ models: ['vary-nano'], apiKey: 'secret' });
+  await locked.loaded;
+  const { url: closed } = await locked.listen({ port: 0 });
   const page = await openPage(closed);
   await page.locator('#key').fill('wrong');
   await page.locator('#key').press('Enter');
