@@ -1,6 +1,7 @@
 import { InputError } from '../core/errors.js';
 import { parseStore } from '../node/search/open-store.js';
 import { modelOfIndex, openIndex } from '../node/search/picture-index.js';
+import { takeTexts } from '../node/search/picture-texts.js';
 import type { Arguments } from './arguments.js';
 import { clipOptions, openClipModel } from './clip-options.js';
 import { type Command, type Io, statusLine } from './command.js';
@@ -21,6 +22,11 @@ export const indexCommand: Command = {
       help: 'of a new index: flat (files), lancedb, or http://host:6333/COLLECTION of a Qdrant server (flat)',
     },
     ...storeOptions,
+    texts: {
+      type: 'string',
+      value: 'DIR',
+      help: 'where `read FOLDER --out DIR` wrote: pictures are found by what they say too',
+    },
     json: { type: 'boolean', help: 'one JSON document' },
   },
   run: indexPictures,
@@ -50,6 +56,8 @@ async function indexPictures(args: Arguments, io: Io): Promise<number> {
           status(`${done} of ${total} pictures${failed > 0 ? `, ${failed} failed` : ''}`),
       });
       status('');
+      const texts = args.text('texts');
+      if (texts !== undefined) io.err(`varyclip: ${takeTexts(out, folder, texts)} pictures have a text\n`);
       for (const { reason } of report.failed) io.err(`varyclip: ${reason}\n`);
       const { added, changed, removed, unchanged, failed } = report;
       if (args.flag('json')) io.out(`${JSON.stringify(report)}\n`);

@@ -1,14 +1,19 @@
 import { InputError, messageOf } from '../core/errors.js';
 import type { ReadResult } from '../infer/reading.js';
+import { writeFileAtomic } from '../node/atomic.js';
 import { defaultReader } from '../node/builtin-models.js';
 import { loadModel, type NodeVaryModel } from '../node/load-model.js';
+import { previewOf } from '../node/thumbnail.js';
+import { readingSheetHtml, type SheetReading } from '../output/reading-sheet.js';
 import type { Arguments } from './arguments.js';
 import { type Command, exitInterrupted, type Io, statusLine } from './command.js';
 import { loadOptionsOf } from './load-options.js';
+import { jobOptions, readIntoFiles } from './read-job.js';
 
 export const readCommand: Command = {
   summary: 'turn page images into text',
-  usage: 'varyclip read IMAGE… [--model DIR] [options]      (IMAGE may be - for standard input)',
+  usage:
+    'varyclip read IMAGE… [--model DIR] [options]      (IMAGE may be - for standard input)\n       varyclip read PATH… --out DIR --format txt,pdf [options]      (folders, PDFs, TIFFs, tars)',
   options: {
     model: {
       type: 'string',
@@ -27,29 +32,46 @@ export const readCommand: Command = {
     'top-p': { type: 'string', value: 'X', help: 'sample among the likeliest that add up to X' },
     seed: { type: 'string', value: 'N', help: 'of the sampling (0)' },
     stop: { type: 'string', value: 'TEXT', help: 'end before this text' },
+    html: { type: 'string', value: 'FILE', help: 'write a page with pictures and texts side by side' },
+    ...jobOptions,
   },
   run: readImages,
 };
 
 async function readImages(args: Arguments, io: Io): Promise<number> {
+  const isJob = args.text('out') !== undefined;
   const images = args.positionals;
-  if (images.length === 0) throw new InputError('read: name at least one image, or - for standard input');
+  expectJobOptions(args, isJob);
+  if (images.length === 0 && args.text('list') === undefined)
+    throw new InputError('read: name at least one image, or - for standard input');
   const dir = args.text('model') ?? defaultReader;
   const status = statusLine(io);
   status(`loading ${dir}`);
   const model = await loadModel(dir, loadOptionsOf(args));
   try {
     if (model.kind !== 'vary') throw new InputError(`${dir}: is a ${model.kind} checkpoint, which reads no images`);
+    if (isJob) {
+      status('');
+      return await readIntoFiles(model, args, io);
+    }
     let failed = 0;
+    const sheet: SheetReading[] = [];
+    const html = args.text('html');
     for (const image of images) {
       try {
-        const result = await readOne(model, image, args, io, status);
+        const input = image === '-' ? await io.readStdin() : image;
+        const result = await readOne(model, image, input, args, io, status);
         if (result.finishReason === 'aborted') return exitInterrupted;
+        if (html !== undefined) sheet.push(await sheetReadingOf(image, input, result));
       } catch (error) {
         if (!(error instanceof InputError) || images.length === 1) throw error;
         failed++;
         io.err(`varyclip: ${messageOf(error)}\n`);
       }
+    }
+    if (html !== undefined) {
+      const page = readingSheetHtml('What was read', sheet);
+      writeFileAtomic(html, [new TextEncoder().encode(page)]);
     }
     return failed > 0 ? 3 : 0;
   } finally {
@@ -58,9 +80,25 @@ async function readImages(args: Arguments, io: Io): Promise<number> {
   }
 }
 
+/** Options of a job mean nothing without one. */
+function expectJobOptions(args: Arguments, isJob: boolean): void {
+  const given = (name: string) => args.text(name) !== undefined;
+  const lost = isJob ? ['html', 'temperature', 'top-k', 'top-p', 'seed', 'stop'].find(given) : undefined;
+  if (lost !== undefined) throw new InputError(`read: --${lost} does not go with --out`);
+  const misplaced = isJob ? undefined : Object.keys(jobOptions).find(given);
+  if (misplaced !== undefined) throw new InputError(`read: --${misplaced} goes with --out DIR`);
+}
+
+async function sheetReadingOf(image: string, input: string | Uint8Array, result: ReadResult): Promise<SheetReading> {
+  const { text, lines, warnings } = result;
+  const shown = await previewOf(input);
+  return { name: image === '-' ? 'standard input' : image, ...shown, text, ...(lines && { lines }), warnings };
+}
+
 async function readOne(
   model: NodeVaryModel,
   image: string,
+  input: string | Uint8Array,
   args: Arguments,
   io: Io,
   status: (text: string) => void,
@@ -75,7 +113,7 @@ async function readOne(
   ];
   status(`reading ${image}`);
   let streamed = false;
-  const result = await model.read(image === '-' ? await io.readStdin() : image, {
+  const result = await model.read(input, {
     signal: io.signal,
     sampling: {
       ...(temperature !== undefined && { temperature }),

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { AbortedError, InputError, messageOf, RuntimeUnavailableError, VaryclipError } from '../core/errors.js';
 import { describeOptions, parseArguments } from './arguments.js';
 import { benchCommand } from './bench.js';
@@ -11,6 +10,7 @@ import { evaluateCommand } from './evaluate.js';
 import { indexCommand } from './index-pictures.js';
 import { initCommand } from './init.js';
 import { inspectCommand } from './inspect.js';
+import { programVersion } from './program-version.js';
 import { pullCommand } from './pull.js';
 import { quantizeCommand } from './quantize.js';
 import { readCommand } from './read.js';
@@ -45,11 +45,6 @@ function help(): string {
   return `varyclip: reads images\n\nusage: varyclip COMMAND [options]\n\n${lines.join('\n')}\n\nvaryclip COMMAND --help tells more. Exit codes: 0 ok, 1 failure, 2 wrong input, 3 some items failed, 130 interrupted.\n`;
 }
 
-function version(): string {
-  const text = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
-}
-
 /** The command of that name. Throws InputError that suggests the nearest one. */
 function findCommand(name: string): Command {
   if (Object.hasOwn(commands, name)) return commands[name];
@@ -66,7 +61,7 @@ async function run(args: readonly string[], io: Io): Promise<number> {
     return name === undefined ? 2 : 0;
   }
   if (name === '--version' || name === '-v') {
-    io.out(`${version()}\n`);
+    io.out(`${programVersion()}\n`);
     return 0;
   }
   const command = findCommand(name);

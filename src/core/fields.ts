@@ -1,6 +1,6 @@
 /** Fields of a JSON document as one table: the same lines read it, refuse what is wrong, and describe it as a JSON schema. */
 import { InputError } from './errors.js';
-import { asObject, type JsonObject } from './json.js';
+import { asObject, briefly, type JsonObject } from './json.js';
 
 /** How one value is read. */
 export interface Field<T> {
@@ -26,7 +26,7 @@ function field<T>(kind: string, schema: JsonObject, ok: (value: unknown) => valu
     required: true,
     read: (value, where) => {
       if (ok(value)) return value;
-      const got = value === undefined ? 'nothing' : JSON.stringify(value)?.slice(0, 80);
+      const got = value === undefined ? 'nothing' : briefly(value);
       throw new InputError(`${where}: expected ${kind}, got ${got}`);
     },
   };
@@ -154,7 +154,7 @@ export function listField<T>(
         throw new InputError(`${where}: expected a list of at most ${most}, got ${value.length}`);
       }
       if (!Array.isArray(value) || value.length < least) {
-        const got = value === undefined ? 'nothing' : JSON.stringify(value)?.slice(0, 80);
+        const got = value === undefined ? 'nothing' : briefly(value);
         throw new InputError(`${where}: expected a list${least > 0 ? ` of at least ${least}` : ''}, got ${got}`);
       }
       return value.map((item, i) => of.read(item, `${where}[${i}]`));

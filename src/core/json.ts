@@ -7,10 +7,16 @@ export function isObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
+/** A value as messages show it: texts within it are cut before they are written, since they may be pictures. */
+export function briefly(value: unknown, most = 80): string | undefined {
+  const cut = (_: string, part: unknown) => (typeof part === 'string' ? part.slice(0, most) : part);
+  return JSON.stringify(value, cut)?.slice(0, most);
+}
+
 /** `value` as an object, or InputError naming `where`. */
 export function asObject(value: unknown, where: string): JsonObject {
   if (isObject(value)) return value;
-  throw new InputError(`${where}: expected a JSON object, got ${JSON.stringify(value)?.slice(0, 60)}`);
+  throw new InputError(`${where}: expected a JSON object, got ${briefly(value, 60)}`);
 }
 
 function field<T>(

@@ -11,7 +11,8 @@ export interface TarLimits {
   readonly maxBytes?: number;
 }
 
-const block = 512;
+/** Bytes of a header; contents fill whole ones. */
+export const block = 512;
 
 /** Takes bytes from a stream by count. */
 interface Taker {
@@ -110,7 +111,7 @@ const kinds: Readonly<Record<string, string>> = {
 };
 
 /** The sum of all bytes, the sum's own field as spaces. */
-function checkSum(header: Uint8Array, at: string): void {
+export function checkSum(header: Uint8Array, at: string): void {
   let sum = 0;
   for (let i = 0; i < block; i++) sum += i >= 148 && i < 156 ? 32 : header[i];
   const stored = Number.parseInt(cString(header.subarray(148, 156)).trim(), 8);
@@ -118,7 +119,7 @@ function checkSum(header: Uint8Array, at: string): void {
 }
 
 /** Octal digits, or a big-endian number where the first bit is set. */
-function sizeField(header: Uint8Array, at: string): number {
+export function sizeField(header: Uint8Array, at: string): number {
   const field = header.subarray(124, 136);
   if (field[0] & 0x80) return field.subarray(1).reduce((sum, byte) => sum * 256 + byte, field[0] & 0x7f);
   const text = cString(field).trim();
@@ -126,20 +127,20 @@ function sizeField(header: Uint8Array, at: string): number {
   return text === '' ? 0 : Number.parseInt(text, 8);
 }
 
-function nameField(header: Uint8Array): string {
+export function nameField(header: Uint8Array): string {
   const name = cString(header.subarray(0, 100));
   const isUstar = cString(header.subarray(257, 262)) === 'ustar';
   const prefix = isUstar ? cString(header.subarray(345, 500)) : '';
   return prefix === '' ? name : `${prefix}/${name}`;
 }
 
-function cString(bytes: Uint8Array): string {
+export function cString(bytes: Uint8Array): string {
   const end = bytes.indexOf(0);
   return new TextDecoder().decode(end < 0 ? bytes : bytes.subarray(0, end));
 }
 
 /** `<length> <key>=<value>\n`, the length of the whole record in bytes. */
-function paxRecords(bytes: Uint8Array, at: string): Record<string, string> {
+export function paxRecords(bytes: Uint8Array, at: string): Record<string, string> {
   const records: Record<string, string> = {};
   for (let start = 0; start < bytes.length; ) {
     const space = bytes.indexOf(32, start);

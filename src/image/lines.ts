@@ -231,10 +231,13 @@ export function findLines(image: Gray, { maxAspect = 16, maxSkew = 6 }: FindLine
     }
   });
   attachMarks(parts, marks, letter);
+  const extents = parts.map(extentOf);
+  const usual = median(extents.map(({ top, bottom }) => bottom - top));
   const drafts = parts.map((line, i): Draft & { spaces: Gap[] } => {
-    const extent = extentOf(line);
+    const extent = extents[i];
     const gaps = gapsOf(line);
-    const spaces = wordGaps(gaps, extent.bottom - extent.top);
+    // A line of low letters only is spaced like its neighbours.
+    const spaces = wordGaps(gaps, Math.max(extent.bottom - extent.top, usual));
     return { extent, gaps, spaces, words: wordsOf(extent, spaces), block: blockOf[i] };
   });
   const paragraphs = numberParagraphs(drafts, letter);

@@ -2,17 +2,8 @@
 
 import { type Gray, grayOfPixels, resizeGray } from '../image/gray.js';
 import { boxOnPage, cropWithMargin, findLines, type TextLine } from '../image/lines.js';
-import type { Box, Pixels, Size } from '../image/pixels.js';
-
-/** One line as it was read: its upright box on the page, and which paragraph and block it belongs to. */
-export interface ReadLine {
-  readonly text: string;
-  /** The mean probability of its characters, from 0 to 1. */
-  readonly confidence: number;
-  readonly box: Box;
-  readonly paragraph: number;
-  readonly block: number;
-}
+import type { Pixels, Size } from '../image/pixels.js';
+import type { ReadLine } from '../image/read-line.js';
 
 interface Piece {
   readonly line: number;

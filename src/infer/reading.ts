@@ -1,6 +1,6 @@
+import type { ReadLine } from '../image/read-line.js';
 import type { PromptTemplate } from '../text/prompt.js';
 import type { FinishReason, GenerateOptions } from './generate.js';
-import type { ReadLine } from './read-lines.js';
 
 export interface ReadOptions extends Omit<GenerateOptions, 'beams' | 'onToken'> {
   /** An instruction beside the picture. */

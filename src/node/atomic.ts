@@ -29,12 +29,50 @@ export function writeFileAtomic(path: string, chunks: Iterable<Uint8Array>, fs: 
   } catch (cause) {
     quietly(close);
     quietly(() => fs.unlinkSync(temporary));
-    throw new InputError(`${path}: could not be written: ${messageOf(cause)}; what was there before is kept`, {
-      cause,
-    });
+    throw notWritten(path, cause);
   }
   syncDirectory(path, fs);
 }
+
+/**
+ * The same from pieces that come one after the other, and with the temporary file at `temporary` on the same file system. What
+ * `chunks` throws is thrown as it is.
+ */
+export async function streamFileAtomic(
+  path: string,
+  temporary: string,
+  chunks: AsyncIterable<Uint8Array>,
+  fs: WriteCalls = nodeFs,
+): Promise<void> {
+  let handle: number | undefined;
+  const written = <T>(task: () => T): T => {
+    try {
+      return task();
+    } catch (cause) {
+      throw notWritten(path, cause);
+    }
+  };
+  try {
+    const open = written(() => fs.openSync(temporary, 'w'));
+    handle = open;
+    for await (const chunk of chunks) written(() => writeAll(open, chunk, fs));
+    written(() => {
+      fs.fsyncSync(open);
+      handle = undefined;
+      fs.closeSync(open);
+      fs.renameSync(temporary, path);
+    });
+  } catch (error) {
+    const open = handle;
+    if (open !== undefined) quietly(() => fs.closeSync(open));
+    quietly(() => fs.unlinkSync(temporary));
+    throw error;
+  }
+  syncDirectory(path, fs);
+}
+
+const notWritten = (path: string, cause: unknown) =>
+  new InputError(`${path}: could not be written: ${messageOf(cause)}; what was there before is kept`, { cause });
 
 /**
  * Makes a directory all at once: `write` fills one beside it, which then takes the name. Throws InputError where something is

@@ -27,16 +27,16 @@ function withDefaults({ maxPixels = 200e6, maxBytes = 1 << 30, maxFrames = 10_00
 /**
  * An image as PIL's `Image.open(..).convert('RGB')` gives it: the first frame, alpha dropped, 16-bit gray clipped, no colour
  * management, EXIF orientation not applied. JPEG is within the decoder's tolerance, the rest exact. What the header says is
- * checked before anything is decoded. Throws InputError naming the image.
+ * checked before anything is decoded. `page` counts from 0 and is for TIFF. Throws InputError naming the image.
  */
-export async function decodeImage(image: ImageInput, limits: ImageLimits = {}): Promise<Pixels> {
+export async function decodeImage(image: ImageInput, limits: ImageLimits = {}, page = 0): Promise<Pixels> {
   if (typeof image === 'object' && 'channels' in image) return pixelsFrom(image.width, image.height, image.data);
   const where = typeof image === 'string' ? image : 'image';
   const applied = withDefaults(limits);
   const bytes = typeof image === 'string' ? await readImageFile(image, applied.maxBytes) : image;
   checkHeader(bytes, where, applied);
   try {
-    return await decode(bytes, applied);
+    return await decode(bytes, applied, page);
   } catch (cause) {
     if (cause instanceof InputError) throw cause;
     throw new InputError(`${where}: cannot be decoded: ${messageOf(cause)}`, { cause });
@@ -68,11 +68,11 @@ function checkHeader(
   if (frames > maxFrames) throw new InputError(`${where}: has ${frames} frames, at most ${maxFrames} are allowed`);
 }
 
-async function decode(bytes: Uint8Array, limits: Required<ImageLimits>): Promise<Pixels> {
+async function decode(bytes: Uint8Array, limits: Required<ImageLimits>, page: number): Promise<Pixels> {
   const { default: sharp } = await import('sharp');
   sharp.cache(false);
   const open = (content: Uint8Array) =>
-    sharp(content, { limitInputPixels: limits.maxPixels, failOn: 'error' }).timeout({ seconds: limits.timeout });
+    sharp(content, { limitInputPixels: limits.maxPixels, failOn: 'error', page }).timeout({ seconds: limits.timeout });
   const meta = await open(bytes).metadata();
   if (meta.format === 'gif') return decodeGif(bytes, open);
   // Pillow turns a TIFF as its tag says while it reads it; other formats it leaves alone.

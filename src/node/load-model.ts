@@ -19,6 +19,7 @@ import { imageTokensOf } from '../text/image-tokens.js';
 import { promptStyleFrom } from '../text/prompt-style.js';
 import { checkManifest } from '../weights/manifest.js';
 import { openWeights, readConfig, readTokenizer } from './checkpoint-dir.js';
+import { hashTensors } from './hash-tensors.js';
 import { resolveModel } from './hub/resolve.js';
 import { hubSettings } from './hub/settings.js';
 import { decodeImage, type ImageInput, type ImageLimits } from './images.js';
@@ -43,6 +44,9 @@ export interface LoadOptions {
 export interface NodeVaryModel extends Omit<VaryModel, 'read' | 'readAll'> {
   /** The checkpoint it was loaded from. */
   readonly directory: string;
+  readonly precision: Precision;
+  /** SHA-256 of the weights, whatever files they are in. Reads all of them. */
+  hashWeights(): Promise<string>;
   read(image: ImageInput, options?: ReadOptions & { readonly limits?: ImageLimits }): Promise<ReadResult>;
   readAll(
     images: readonly ImageInput[],
@@ -116,17 +120,19 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
     const json = asObject(readConfig(dir), dir);
     const imageTokens = tokenizer && imageTokensOf(tokenizer, json);
     const promptStyle = promptStyleFrom(json, `${dir}/config.json`);
-    return withImages(
-      createVaryModel({ ...parts, ...(imageTokens && { imageTokens }), ...(promptStyle && { promptStyle }) }),
-      dir,
-    );
+    const model = createVaryModel({
+      ...parts,
+      ...(imageTokens && { imageTokens }),
+      ...(promptStyle && { promptStyle }),
+    });
+    return { ...withImages(model, dir), precision, hashWeights: () => hashTensors(checkpoint) };
   } catch (error) {
     checkpoint.dispose();
     throw error;
   }
 }
 
-function withImages(model: VaryModel, directory: string): NodeVaryModel {
+function withImages(model: VaryModel, directory: string): Omit<NodeVaryModel, 'precision' | 'hashWeights'> {
   return {
     ...model,
     directory,

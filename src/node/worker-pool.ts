@@ -18,6 +18,11 @@ export interface WorkerPoolOptions {
   readonly jobsPerThread: number;
   /** What messages call the whole. */
   readonly name: string;
+  /**
+   * Seconds a job may take. With it a thread that takes longer or ends takes no others with it: its jobs fail with an InputError
+   * and another thread begins. Default: no limit, and a thread that ends ends the pool.
+   */
+  readonly timeLimit?: number;
 }
 
 interface Waiting<Job, Result> {
@@ -25,6 +30,11 @@ interface Waiting<Job, Result> {
   readonly job: Job;
   readonly resolve: (result: Result) => void;
   readonly reject: (error: Error) => void;
+}
+
+interface Running<Job, Result> extends Waiting<Job, Result> {
+  readonly worker: Worker;
+  readonly timer?: NodeJS.Timeout;
 }
 
 /** `problem`: the input is wrong; `failure`: this program is. */
@@ -41,42 +51,66 @@ export function createWorkerPool<Job, Result>({
   threads: count,
   jobsPerThread,
   name,
+  timeLimit,
 }: WorkerPoolOptions): WorkerPool<Job, Result> {
   const queue: Waiting<Job, Result>[] = [];
-  const running = new Map<number, Waiting<Job, Result>>();
+  const running = createRunning<Job, Result>();
+  const threads = new Set<Worker>();
   /** A thread stands here once for every job it could take. */
-  const free: Worker[] = [];
+  let free: Worker[] = [];
   let nextId = 0;
   let broken: Error | undefined;
   const feed = () => {
     while (queue.length > 0 && free.length > 0) {
       const [worker, waiting] = [free.shift() as Worker, queue.shift() as Waiting<Job, Result>];
-      running.set(waiting.id, waiting);
+      const late = () => replace(worker, new InputError(`took longer than ${timeLimit} s`));
+      const timer = timeLimit === undefined ? undefined : setTimeout(late, 1000 * timeLimit);
+      running.add({ ...waiting, worker, ...(timer && { timer }) });
       worker.ref();
       worker.postMessage({ id: waiting.id, job: waiting.job });
     }
   };
   const fail = (error: Error) => {
     broken ??= error;
-    for (const { reject } of [...queue.splice(0), ...running.values()]) reject(broken);
-    running.clear();
+    for (const { reject } of queue.splice(0)) reject(broken);
+    for (const { reject } of running.finishAll()) reject(broken);
   };
-  const threads = Array.from({ length: count }, () => {
+  /** Another thread instead of one that ended or takes too long. */
+  const replace = (worker: Worker, error: InputError) => {
+    if (!threads.delete(worker)) return;
+    void worker.terminate();
+    free = free.filter((other) => other !== worker);
+    for (const { reject } of running.finishAll(worker)) reject(error);
+    start();
+    feed();
+  };
+  const ended = (worker: Worker, what: string, cause?: unknown) => {
+    const error = new VaryclipError(`${name}: a worker thread ${what}`, { cause });
+    if (timeLimit === undefined || broken) fail(error);
+    else
+      replace(
+        worker,
+        new InputError(`ended the thread that worked on it${cause ? `: ${messageOf(cause)}` : ''}`, { cause }),
+      );
+  };
+  const start = () => {
     const worker = new Worker(module, { workerData: data });
+    threads.add(worker);
     worker.on('message', (answer: Answer<Result>) => {
-      const waiting = running.get(answer.id);
-      running.delete(answer.id);
+      // After the end a late answer must not let go of a thread that is waited for.
+      if (broken) return;
+      const own = running.finish(answer.id);
       free.push(worker);
-      if (free.filter((other) => other === worker).length === jobsPerThread) worker.unref();
-      if (waiting) settle(waiting, answer, name);
+      if (!running.has(worker)) worker.unref();
+      if (own) settle(own, answer, name);
       feed();
     });
-    worker.on('error', (cause: unknown) => fail(new VaryclipError(`${name}: a worker thread failed`, { cause })));
-    worker.on('exit', () => fail(new VaryclipError(`${name}: a worker thread ended`)));
+    worker.on('error', (cause: unknown) => ended(worker, 'failed', cause));
+    worker.on('exit', () => ended(worker, 'ended'));
     worker.unref();
-    return worker;
-  });
-  for (let job = 0; job < jobsPerThread; job++) free.push(...threads);
+    for (let job = 0; job < jobsPerThread; job++) free.push(worker);
+  };
+  for (let i = 0; i < count; i++) start();
   return {
     run: (job) =>
       new Promise((resolve, reject) => {
@@ -85,9 +119,28 @@ export function createWorkerPool<Job, Result>({
         feed();
       }),
     dispose: async () => {
-      broken ??= new InputError(`${name}: was disposed`);
-      await Promise.all(threads.map((worker) => worker.terminate()));
+      fail(new InputError(`${name}: was disposed`));
+      await Promise.all([...threads].map((worker) => worker.terminate()));
     },
+  };
+}
+
+/** The jobs that threads work on, by number. A job that is finished has no timer any more. */
+function createRunning<Job, Result>() {
+  const jobs = new Map<number, Running<Job, Result>>();
+  const finish = (id: number): Running<Job, Result> | undefined => {
+    const own = jobs.get(id);
+    clearTimeout(own?.timer);
+    jobs.delete(id);
+    return own;
+  };
+  const of = (worker?: Worker) => [...jobs.values()].filter((own) => worker === undefined || own.worker === worker);
+  return {
+    add: (job: Running<Job, Result>) => void jobs.set(job.id, job),
+    has: (worker: Worker): boolean => of(worker).length > 0,
+    finish,
+    /** Those of one thread, or of all. */
+    finishAll: (worker?: Worker) => of(worker).map(({ id }) => finish(id) as Running<Job, Result>),
   };
 }
 

@@ -103,8 +103,14 @@ function describeModel({ id, created, model }: ServerState['models'][number]) {
   return { id, object: 'model', created, owned_by: 'varyclip', kind: model.kind };
 }
 
-function gaugesOf({ models }: ServerState): GaugeValue[] {
-  return models.flatMap(({ id, model }): GaugeValue[] => {
+function gaugesOf({ models, loopDelay }: ServerState): GaugeValue[] {
+  const pause = loopDelay.max / 1e9;
+  loopDelay.reset();
+  const ofProcess: GaugeValue[] = [
+    { name: 'event_loop_delay_max_seconds', labels: {}, value: pause },
+    { name: 'resident_memory_bytes', labels: {}, value: process.memoryUsage.rss() },
+  ];
+  const ofModels = models.flatMap(({ id, model }): GaugeValue[] => {
     if (model.kind !== 'vary') return [];
     const { running, waiting, usedSlots } = model.load();
     const labels = { model_name: id };
@@ -114,6 +120,7 @@ function gaugesOf({ models }: ServerState): GaugeValue[] {
       { name: 'slots_used', labels, value: usedSlots },
     ];
   });
+  return [...ofProcess, ...ofModels];
 }
 
 /** Receives a body, takes a place among the requests that are worked on, and gives it back when the work is done. */

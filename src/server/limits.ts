@@ -14,6 +14,7 @@ export type LimitName =
   | 'decodeSeconds'
   | 'fetchSeconds'
   | 'maxInputs'
+  | 'maxTextLength'
   | 'maxTokens'
   | 'maxRequests'
   | 'deadlineSeconds'
@@ -33,6 +34,7 @@ export const limitTable: Readonly<Record<LimitName, Limit>> = {
   decodeSeconds: { value: 20, help: 'seconds for decoding an image' },
   fetchSeconds: { value: 10, help: 'seconds for fetching an image' },
   maxInputs: { value: 64, help: 'texts, images or labels of a request' },
+  maxTextLength: { value: 1024, help: 'characters of a text to embed, or of a label' },
   maxTokens: { value: 4096, help: 'tokens an answer may be asked to have' },
   maxRequests: { value: 64, help: 'requests that are worked on at once; more are answered 429' },
   deadlineSeconds: { value: 300, help: 'seconds for a request, waiting included' },

@@ -26,6 +26,8 @@ const gauges = {
   num_requests_running: 'requests that are decoded',
   num_requests_waiting: 'requests that wait for their turn',
   slots_used: 'rows of the decoding batch in use',
+  event_loop_delay_max_seconds: 'longest pause of the event loop since this was last asked',
+  resident_memory_bytes: 'memory of the process',
 } as const;
 const histograms = {
   time_to_first_token_seconds: 'seconds until the first token',

@@ -1,6 +1,7 @@
 /** Embeddings, classification and search over HTTP. */
 import { InputError } from '../core/errors.js';
 import { floatView, type Tensor } from '../core/tensor.js';
+import type { RunSignal, TextOptions } from '../infer/clip-model.js';
 import { rankLabels, writeLabels } from '../infer/labels.js';
 import type { NodeClipModel } from '../node/load-clip.js';
 import { HttpError } from './answers.js';
@@ -41,6 +42,22 @@ function rowsOf({ shape: [, width], data }: Tensor<'float32'>): Float32Array[] {
   return Array.from({ length: data.length / width }, (_, i) => data.subarray(i * width, (i + 1) * width));
 }
 
+/** Texts whose tokens are found at once: longer lists let others in between. */
+const textsAtOnce = 8;
+
+/** Unit vectors of texts, some at a time: finding tokens is done on the event loop. */
+async function embedTexts(
+  model: NodeClipModel,
+  texts: readonly string[],
+  options: TextOptions & RunSignal,
+): Promise<Float32Array[]> {
+  const vectors: Float32Array[] = [];
+  for (let at = 0; at < texts.length; at += textsAtOnce) {
+    vectors.push(...rowsOf(await model.embedTexts(texts.slice(at, at + textsAtOnce), options)));
+  }
+  return vectors;
+}
+
 async function embedItems(
   state: ServerState,
   model: NodeClipModel,
@@ -49,7 +66,7 @@ async function embedItems(
   work: Work,
 ): Promise<Float32Array[]> {
   const texts = items.flatMap((item) => ('text' in item ? [item.text] : []));
-  const ofTexts = texts.length === 0 ? [] : rowsOf(await model.embedTexts(texts, { truncate, signal: work.signal }));
+  const ofTexts = await embedTexts(model, texts, { truncate, signal: work.signal });
   const vectors: Float32Array[] = [];
   for (const item of items) {
     vectors.push('text' in item ? (ofTexts.shift() as Float32Array) : await embedImage(state, model, item.image, work));
@@ -96,8 +113,16 @@ export async function answerClassify(state: ServerState, request: ClassifyReques
   const { id, model } = modelFor(state, 'clip', request.model);
   const { labels, template } = request;
   const written = writeLabels(labels, template === undefined ? {} : { template });
+  const { maxInputs } = state.limits;
+  if (written.texts.length > 4 * maxInputs) {
+    throw new InputError(`labels: with all templates at most ${4 * maxInputs} texts, got ${written.texts.length}`);
+  }
   const image = await embedImage(state, model, request.image, work);
-  const texts = written.average(await model.embedTexts(written.texts, { signal: work.signal }));
+  const vectors = await embedTexts(model, written.texts, { signal: work.signal });
+  const width = image.length;
+  const rows = new Float32Array(vectors.length * width);
+  vectors.forEach((vector, i) => void rows.set(vector, i * width));
+  const texts = written.average(floatView([vectors.length, width], rows));
   const { data } = await model.similarities(floatView([1, image.length], image), texts);
   countPictures(state, id, 1, 0);
   return Response.json({ object: 'list', model: id, data: rankLabels(labels, data, model.config.family) });

@@ -122,7 +122,8 @@ export interface RequestFields {
 }
 
 /** The bodies of all routes that take JSON. */
-export function requestFields({ maxInputs, maxTokens }: ServerLimits): RequestFields {
+export function requestFields({ maxInputs, maxTokens, maxTextLength }: ServerLimits): RequestFields {
+  const shortText = textUpTo(maxTextLength);
   const tokens = numberField(1, maxTokens);
   const wholeTokens: Field<number> = {
     schema: { ...tokens.schema, type: 'integer' },
@@ -145,11 +146,11 @@ export function requestFields({ maxInputs, maxTokens }: ServerLimits): RequestFi
     stream_options: given(open({ include_usage: given(flagField) })),
     logprobs: given(choiceOfFalse),
   });
-  const inputItem = open({ text: given(textField), image: given(described('as image_url.url in a chat', textField)) });
-  const inputs = listField(eitherField(isText, textField, inputItem), { least: 1, most: maxInputs });
+  const inputItem = open({ text: given(shortText), image: given(described('as image_url.url in a chat', textField)) });
+  const inputs = listField(eitherField(isText, shortText, inputItem), { least: 1, most: maxInputs });
   const embeddings = open({
     model,
-    input: given(eitherField(isText, textField, inputs)),
+    input: given(eitherField(isText, shortText, inputs)),
     messages: given(messages),
     encoding_format: withDefault(choiceField(['float', 'base64']), 'float'),
     dimensions: given(countField),
@@ -158,10 +159,10 @@ export function requestFields({ maxInputs, maxTokens }: ServerLimits): RequestFi
   const classify = open({
     model,
     image: described('as image_url.url in a chat', textField),
-    labels: listField(textField, { least: 1, most: maxInputs }),
-    template: given(eitherField(isText, textField, listField(textField, { least: 1, most: maxInputs }))),
+    labels: listField(shortText, { least: 1, most: maxInputs }),
+    template: given(eitherField(isText, shortText, listField(shortText, { least: 1, most: maxInputs }))),
   });
-  const texts = given(eitherField(isText, textField, listField(textField, { least: 1, most: maxInputs })));
+  const texts = given(eitherField(isText, shortText, listField(shortText, { least: 1, most: maxInputs })));
   const search = open({
     text: texts,
     image: given(described('as image_url.url in a chat', textField)),
@@ -170,6 +171,19 @@ export function requestFields({ maxInputs, maxTokens }: ServerLimits): RequestFi
     where: given(described('conditions, as in size>10000 and path~holiday/*', textField)),
   });
   return { chat, embeddings, classify, search };
+}
+
+/** A text of so many characters at most: tokenizing takes time. */
+function textUpTo(most: number): Field<string> {
+  return {
+    ...textField,
+    schema: { ...textField.schema, maxLength: most },
+    read: (value, where) => {
+      const text = textField.read(value, where);
+      if (text.length <= most) return text;
+      throw new InputError(`${where}: expected at most ${most} characters, got ${text.length}`);
+    },
+  };
 }
 
 /** The only number of answers there is. */

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { createServer as createHttpServer, type Server } from 'node:http';
 import { basename } from 'node:path';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { getRequestListener } from '@hono/node-server';
 import type { Hono } from 'hono';
 import { type Logger, pino } from 'pino';
@@ -70,10 +71,12 @@ export function createServer(options: ServerOptions): VaryclipServer {
     }),
     fetchOptions: { allowedHosts: options.allowedHosts ?? [], ...options.fetchOptions },
     metrics: createMetrics(),
+    loopDelay: monitorEventLoopDelay({ resolution: 5 }),
     log,
     active: 0,
     bodyBytes: 0,
   };
+  state.loopDelay.enable();
   const app = createApp(state, packageVersion());
   const loaded = loadAll(state, options);
   loaded.catch(() => undefined);
@@ -169,6 +172,7 @@ async function drain(state: ServerState, http: Server | undefined, loaded: Promi
   await state.index?.index.dispose();
   for (const { model } of state.models) await model.dispose();
   await state.prepare.dispose();
+  state.loopDelay.disable();
   log.info('stopped');
 }
 

@@ -1,4 +1,5 @@
 /** What a server has: models, an index, limits, and whether it takes requests. */
+import type { IntervalHistogram } from 'node:perf_hooks';
 import type { Logger } from 'pino';
 import { InputError } from '../core/errors.js';
 import { type FetchImageOptions, fetchImage } from '../node/fetch-image.js';
@@ -34,6 +35,8 @@ export interface ServerState {
   readonly prepare: PreparePool;
   readonly fetchOptions: Pick<FetchImageOptions, 'allowedHosts' | 'resolve' | 'allowAddress' | 'connect'>;
   readonly metrics: Metrics;
+  /** Pauses of the event loop, in nanoseconds. */
+  readonly loopDelay: IntervalHistogram;
   readonly log: Logger;
   /** Requests that are worked on. */
   active: number;

@@ -315,3 +315,24 @@ test('wrong usage is exit 2 and says what is missing', async () => {
     assert.match(err, message);
   }
 });
+
+test('a picture that says the words is found beside those that show them; the fused ranking has both', async () => {
+  const { out, open, paths } = await madeIndex(6);
+  const index = await open();
+  await index.update({ workers: 1 });
+  const shown = await index.search('a red square', { top: 6 });
+  const last = shown[5].path;
+  writeFileSync(
+    join(out, 'texts.json'),
+    JSON.stringify({ [last]: 'a red square, it says', [paths[0]]: 'other', gone: 'red' }),
+  );
+  const fused = await index.search('a red square', { top: 6 });
+  // First by what it says and last by what it shows: above all but those that come before it in both.
+  assert.equal(fused[0].path, last);
+  assert.deepEqual(
+    fused.slice(1).map(({ path }) => path),
+    shown.slice(0, 5).map(({ path }) => path),
+  );
+  assert.equal((await index.search('a red square', { top: 6, where: `path!=${last}` })).length, 5);
+  await index.dispose();
+});

@@ -200,6 +200,9 @@ test('what is wrong with a request is said as OpenAI says it', async () => {
   const url = (address: string) => ({ ...image, image_url: { url: address } });
   const cases: readonly (readonly [path: string, body: unknown, status: number, message: RegExp])[] = [
     ['/v1/chat/completions', '{"model":', 400, /not JSON/],
+    ['/v1/chat/completions', '['.repeat(200_000), 400, /more structure/],
+    ['/v1/chat/completions', `"${'\\"'.repeat(200_000)}"`, 400, /more structure/],
+    ['/v1/chat/completions', `{"messages": "${'x'.repeat(1_000_000)}"}`, 400, /expected a list/],
     ['/v1/chat/completions', '[]', 400, /expected a JSON object/],
     ['/v1/chat/completions', {}, 400, /messages/],
     ['/v1/chat/completions', chat({ model: 'gpt-9' }), 404, /no model gpt-9/],
@@ -218,6 +221,8 @@ test('what is wrong with a request is said as OpenAI says it', async () => {
     ['/v1/embeddings', {}, 400, /input or messages/],
     ['/v1/embeddings', { input: [] }, 400, /at least 1/],
     ['/v1/embeddings', { input: Array(65).fill('a') }, 400, /at most 64/],
+    ['/v1/embeddings', { input: 'a'.repeat(1025) }, 400, /at most 1024 characters/],
+    ['/v1/classify', { image: pageUrl, labels: ['a'.repeat(2000)] }, 400, /at most 1024/],
     ['/v1/embeddings', { input: 'a', dimensions: 3 }, 400, /dimensions/],
     ['/v1/embeddings', { input: 'a', encoding_format: 'hex' }, 400, /encoding_format/],
     ['/v1/classify', { image: pageUrl, labels: [] }, 400, /labels/],

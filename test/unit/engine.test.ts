@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { DeadlineError, InputError, OverloadedError } from '../../src/core/errors.js';
+import { createRng } from '../../src/core/rng.js';
 import { floats, type Tensor } from '../../src/core/tensor.js';
 import type { SlotBatch } from '../../src/infer/decoder.js';
 import { createEngine, type EngineModel, type EngineRequest } from '../../src/infer/engine.js';
@@ -171,6 +172,42 @@ for (const stage of ['tower.0', 'tower.1', 'fill', 'step'] as const) {
     assert.deepEqual(engine.load(), { slots: 2, usedSlots: 0, running: 0, waiting: 0 });
   });
 }
+
+test('a hundred aborts in each stage, all mixed: nothing is left behind, and nobody else notices', async () => {
+  const { model, events } = scripted({ segments: 3 });
+  const engine = createEngine(model, { slots: 4, maxWaiting: 1000 });
+  const rng = createRng(7, 7);
+  const running = new Set<AbortController>();
+  const aborted = new Map<string, number>();
+  events.before = (event) => {
+    const [stage] = event.split(/[. ]/);
+    const [controller] = running;
+    if (!controller || rng.next() < 0.5) return;
+    running.delete(controller);
+    controller.abort();
+    aborted.set(stage, (aborted.get(stage) ?? 0) + 1);
+  };
+  const stopped = async (start: number) => {
+    const controller = new AbortController();
+    running.add(controller);
+    await engine.submit(request(start % 40, { signal: controller.signal, maxNewTokens: 20 }));
+    running.delete(controller);
+  };
+  const whole = async (start: number) => {
+    const [tokens] = await tokensOf(engine.submit(request(start % 40, { maxNewTokens: 6 })));
+    assert.deepEqual(
+      tokens,
+      Array.from({ length: 6 }, (_, t) => ((start % 40) + 1 + t) % vocabulary),
+    );
+  };
+  const worker = async (first: number, count: number) => {
+    for (let i = 0; i < count; i++) await Promise.all([stopped(first + i), i % 4 === 0 && whole(first + i)]);
+  };
+  await Promise.all(Array.from({ length: 8 }, (_, i) => worker(i, 130)));
+  for (const stage of ['tower', 'fill', 'step'])
+    assert.ok((aborted.get(stage) ?? 0) >= 100, JSON.stringify([...aborted]));
+  assert.deepEqual(engine.load(), { slots: 4, usedSlots: 0, running: 0, waiting: 0 });
+});
 
 test('what waits is gone at once when it is aborted', async () => {
   const { model } = scripted();

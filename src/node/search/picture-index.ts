@@ -3,10 +3,12 @@ import { join, relative, resolve, sep } from 'node:path';
 import { InputError, messageOf } from '../../core/errors.js';
 import { type Condition, matcherOf, parseConditions } from '../../search/conditions.js';
 import { groupDuplicates } from '../../search/duplicates.js';
+import { fuseRankings } from '../../search/fuse.js';
 import { createProductKernel } from '../../search/kernel.js';
 import type { PictureInfo } from '../../search/picture.js';
 import { combineQuery, expectWords, type QueryPart } from '../../search/query.js';
-import type { VectorStore } from '../../search/store.js';
+import type { Hit, VectorStore } from '../../search/store.js';
+import { rankTexts } from '../../search/words.js';
 import { makeDirectoryAtomic } from '../atomic.js';
 import type { ImageInput } from '../images.js';
 import type { NodeClipModel } from '../load-clip.js';
@@ -17,6 +19,7 @@ import { findPictures } from './find-pictures.js';
 import { expectIdentity, identityOf } from './identity.js';
 import { type IndexManifest, readManifest, writeManifest } from './manifest.js';
 import { openStore, type StoreChoice, type StoreTuning } from './open-store.js';
+import { readTexts } from './picture-texts.js';
 import { type UpdateOptions, type UpdateReport, updateStore } from './update-index.js';
 
 export interface OpenIndexOptions extends StoreTuning {
@@ -51,7 +54,7 @@ export interface SearchOptions {
 
 /** A picture found: what is known of it, and where it is. */
 export interface SearchHit extends PictureInfo {
-  /** The cosine of picture and query. */
+  /** The cosine of picture and query; of an index that knows what pictures say, the fused rank's score. */
   readonly score: number;
   readonly file: string;
 }
@@ -144,8 +147,14 @@ export async function openIndex(dir: string, options: OpenIndexOptions = {}): Pr
       if (!Number.isInteger(top) || top < 1) throw new InputError(`top: expected a whole number above 0, got ${top}`);
       const conditions = conditionsOf(where);
       const vector = await embedQuery(query, expectModel, run, dimension);
-      const hits = await store.search(vector, { top, where: conditions, exact });
-      return hits.map(({ score, info }) => ({ ...info, score, file: join(root, info.path) }));
+      const said = await pathsThatSay(dir, query);
+      const hits = await store.search(vector, {
+        top: said ? Math.max(top, fusedDepth) : top,
+        where: conditions,
+        exact,
+      });
+      const fused = said ? await fuseHits(store, hits, said, conditions) : hits;
+      return fused.slice(0, top).map(({ score, info }) => ({ ...info, score, file: join(root, info.path) }));
     },
     duplicates: async ({ threshold = 0.95, where = [], onProgress } = {}) => {
       const infos = (await store.list()).filter(matcherOf(conditionsOf(where)));
@@ -167,6 +176,29 @@ export async function openIndex(dir: string, options: OpenIndexOptions = {}): Pr
       await kernel.dispose();
     },
   };
+}
+
+/** So many of either ranking are fused. */
+const fusedDepth = 100;
+
+/** Paths of pictures whose text has the query's words, best first; undefined where the index has no texts or the query no words. */
+async function pathsThatSay(dir: string, query: string | SearchQuery): Promise<string[] | undefined> {
+  const words = typeof query === 'string' ? query : listOf(query.text).join(' ');
+  const texts = words === '' ? undefined : await readTexts(dir);
+  return texts && rankTexts(texts, words, fusedDepth);
+}
+
+/** Pictures by what they show and by what they say: one ranking. */
+async function fuseHits(
+  store: VectorStore,
+  hits: readonly Hit[],
+  said: readonly string[],
+  where: readonly Condition[],
+): Promise<Hit[]> {
+  const infos = new Map((await store.list()).filter(matcherOf(where)).map((info) => [info.path, info]));
+  const known = said.filter((path) => infos.has(path));
+  const fused = fuseRankings([hits.map(({ info }) => info.path), known]);
+  return fused.map(({ id, score }) => ({ score, info: infos.get(id) as PictureInfo }));
 }
 
 async function createManifest(dir: string, { model, root, store, apiKey }: OpenIndexOptions): Promise<IndexManifest> {

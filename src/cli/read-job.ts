@@ -1,0 +1,175 @@
+/** `varyclip read PATH… --out DIR`: documents into files, as a job that can be ended and gone on with. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { InputError, messageOf } from '../core/errors.js';
+import { writeFileAtomic } from '../node/atomic.js';
+import { expectOutside, findInputs } from '../node/bulk/inputs.js';
+import { type BulkOptions, type BulkProgress, type BulkReport, stateFolder } from '../node/bulk/job-options.js';
+import { readerInfoOf } from '../node/bulk/reader-info.js';
+import { runBulkRead } from '../node/bulk/run-job.js';
+import { type Shard, shardOf } from '../node/bulk/shard.js';
+import type { NodeVaryModel } from '../node/load-model.js';
+import { type FormatName, formatNames } from '../output/document/formats.js';
+import type { Arguments, OptionSpecs } from './arguments.js';
+import { type Io, statusLine } from './command.js';
+import { programVersion } from './program-version.js';
+
+export const jobOptions: OptionSpecs = {
+  out: {
+    type: 'string',
+    short: 'o',
+    value: 'DIR',
+    help: 'write files here: PATH may be a folder, pattern, PDF, TIFF or tar; run again to go on',
+  },
+  format: {
+    type: 'string',
+    short: 'f',
+    value: 'LIST',
+    help: `${formatNames.join(',')}: what to write with --out (txt)`,
+  },
+  list: { type: 'string', value: 'FILE', help: 'read paths from a file, a line each; - for standard input' },
+  dpi: { type: 'string', value: 'N', help: 'of the pages of a PDF (200)' },
+  'text-layer': { type: 'boolean', help: "take a PDF's own text where a page has one" },
+  jobs: { type: 'string', short: 'j', value: 'N', help: 'threads that decode and find lines (all cores, at most 4)' },
+  retries: { type: 'string', value: 'N', help: 'how often a page that fails is tried again (1)' },
+  'max-error-rate': { type: 'string', value: 'X', help: 'end when more than this part of the pages fails (1)' },
+  'max-pages': { type: 'string', value: 'N', help: 'most pages of one document (20000)' },
+  'time-limit': { type: 'string', value: 'S', help: 'seconds that preparing a page may take (60)' },
+  timings: { type: 'boolean', help: 'seconds of every stage in the JSON files' },
+  shards: { type: 'string', value: 'N', help: 'processes that share the job (what mpirun or srun says)' },
+  shard: { type: 'string', value: 'R', help: 'which of them this is, from 0' },
+};
+
+/** The paths a job reads: those named, and those of a list. */
+export async function pathsOf(args: Arguments, io: Io): Promise<string[]> {
+  const list = args.text('list');
+  if (list === undefined) return [...args.positionals];
+  const text = list === '-' ? new TextDecoder().decode(await io.readStdin()) : readList(list);
+  const listed = text.split('\n').map((line) => line.replace(/\r$/, ''));
+  return [...args.positionals, ...listed.filter((line) => line !== '')];
+}
+
+function readList(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (cause) {
+    throw new InputError(`--list ${path}: cannot be read: ${messageOf(cause)}`, { cause });
+  }
+}
+
+/** The formats asked for. Throws InputError for one that there is not. */
+function formatsOf(args: Arguments): FormatName[] {
+  const given = (args.text('format') ?? 'txt').split(',').map((name) => name.trim());
+  return [...new Set(given)].map((name) => {
+    const found = formatNames.find((known) => known === name || (known === 'md' && name === 'markdown'));
+    if (found) return found;
+    throw new InputError(`--format: expected some of ${formatNames.join(', ')}, got ${JSON.stringify(name)}`);
+  });
+}
+
+/** A whole number from 0. */
+function indexOf(args: Arguments, name: string): number | undefined {
+  const value = args.number(name);
+  if (value === undefined || (Number.isInteger(value) && value >= 0)) return value;
+  throw new InputError(`--${name}: expected a whole number from 0, got ${value}`);
+}
+
+function shardFrom(args: Arguments): Shard {
+  const [shard, shards] = [indexOf(args, 'shard'), args.count('shards')];
+  return shardOf(process.env, { ...(shard !== undefined && { shard }), ...(shards !== undefined && { shards }) });
+}
+
+/** Runs a job with a model that is loaded. Returns the exit code. */
+export async function readIntoFiles(model: NodeVaryModel, args: Arguments, io: Io): Promise<number> {
+  const out = args.text('out') as string;
+  const [formats, shard] = [formatsOf(args), shardFrom(args)];
+  if (args.text('list') === '-' && shard.size > 1) {
+    throw new InputError('--list -: every process needs the whole list; write it into a file: --list FILE');
+  }
+  const paths = await pathsOf(args, io);
+  expectOutside(out, paths);
+  const status = statusLine(io);
+  status('looking for documents');
+  const inputs = findInputs(paths);
+  const reader = await readerInfoOf(model);
+  if (shard.size > 1) io.err(`varyclip: process ${shard.rank} of ${shard.size} (${shard.from})\n`);
+  const report = await runBulkRead({
+    model,
+    reader,
+    generator: `varyclip ${programVersion()}`,
+    inputs,
+    out,
+    formats,
+    shard,
+    ...numbersOf(args),
+    read: readSettings(args),
+    textLayer: args.flag('text-layer'),
+    timings: args.flag('timings'),
+    signal: io.signal,
+    onProgress: (progress) => status(progressText(progress)),
+    onProblem: (message) => {
+      status('');
+      io.err(`varyclip: ${message}\n`);
+    },
+  }).finally(() => status(''));
+  writeReport(out, shard, report);
+  if (args.flag('json')) io.out(`${JSON.stringify(report)}\n`);
+  else io.err(`${reportText(report)}\n`);
+  return report.failures.length > 0 ? 3 : 0;
+}
+
+/** Options that are numbers, where they were given. */
+function numbersOf(args: Arguments): Partial<BulkOptions> {
+  const [dpi, jobs, retries] = [args.number('dpi'), args.count('jobs'), indexOf(args, 'retries')];
+  const [maxErrorRate, maxPages, timeLimit] = [
+    args.number('max-error-rate'),
+    args.count('max-pages'),
+    args.number('time-limit'),
+  ];
+  if (dpi !== undefined && !(dpi >= 18 && dpi <= 2400)) {
+    throw new InputError(`--dpi: expected a number from 18 to 2400, got ${dpi}`);
+  }
+  return {
+    ...(dpi !== undefined && { dpi }),
+    ...(jobs !== undefined && { jobs }),
+    ...(retries !== undefined && { retries }),
+    ...(maxErrorRate !== undefined && { maxErrorRate }),
+    ...(maxPages !== undefined && { maxPages }),
+    ...(timeLimit !== undefined && { timeLimit }),
+  };
+}
+
+function readSettings(args: Arguments): NonNullable<BulkOptions['read']> {
+  const [maxNewTokens, prompt] = [args.count('max-new-tokens'), args.text('prompt')];
+  return { ...(maxNewTokens !== undefined && { maxNewTokens }), ...(prompt !== undefined && { prompt }) };
+}
+
+function writeReport(out: string, { rank }: Shard, report: BulkReport): void {
+  const text = `${JSON.stringify(report, null, 2)}\n`;
+  writeFileAtomic(join(out, stateFolder, `report.${rank}.json`), [new TextEncoder().encode(text)]);
+}
+
+/** `1,200 of 5,000 pages, 3.4 a second, 18 min left`. */
+export function progressText({ pages, pagesLeft, failed, seconds }: BulkProgress): string {
+  const rate = pages / Math.max(seconds, 1e-3);
+  const count = (value: number) => value.toLocaleString('en');
+  const parts = [`${count(pages)} of ${count(pages + pagesLeft)} pages`, `${rate.toPrecision(2)} a second`];
+  if (failed > 0) parts.push(`${count(failed)} failed`);
+  if (pages > 0) parts.push(`${durationText(pagesLeft / rate)} left`);
+  return parts.join(', ');
+}
+
+function durationText(seconds: number): string {
+  if (seconds < 90) return `${Math.ceil(seconds)} s`;
+  if (seconds < 90 * 60) return `${Math.ceil(seconds / 60)} min`;
+  return seconds < 48 * 3600 ? `${(seconds / 3600).toFixed(1)} h` : `${(seconds / 86400).toFixed(1)} days`;
+}
+
+function reportText(report: BulkReport): string {
+  const { finished, unchanged, pages, lines, warned, failedPages, failedDocuments, seconds, pagesPerSecond } = report;
+  const parts = [`${finished} documents written, ${unchanged} unchanged`, `${pages} pages and ${lines} lines read`];
+  if (warned > 0) parts.push(`${warned} pages with warnings`);
+  if (failedPages > 0) parts.push(`${failedPages} pages failed`);
+  if (failedDocuments > 0) parts.push(`${failedDocuments} documents failed`);
+  return `varyclip: ${parts.join(', ')}; ${seconds.toFixed(1)} s, ${pagesPerSecond.toFixed(2)} pages a second`;
+}

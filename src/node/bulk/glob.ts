@@ -1,0 +1,63 @@
+import { opendirSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** Whether a path names several files by a pattern. */
+export const isPattern = (path: string): boolean => /[*?]/.test(path);
+
+function segmentPattern(segment: string): RegExp {
+  const source = segment
+    .replace(/[\\^$.+()[\]{}|]/g, '\\$&')
+    .replace(/\*/g, '[^/]*')
+    .replace(/\?/g, '[^/]');
+  return new RegExp(`^${source}$`, 'su');
+}
+
+/** Paths that match a pattern with `*`, `?` and, for any number of folders, `**`; sorted. Names with a dot first must be asked for. */
+export function expandPattern(pattern: string): string[] {
+  const absolute = pattern.startsWith('/');
+  const found = new Set<string>();
+  const visit = (base: string, segments: readonly string[]): void => {
+    const [segment, ...rest] = segments;
+    if (segment === undefined) {
+      found.add(base);
+      return;
+    }
+    if (segment !== '**' && !isPattern(segment)) {
+      visit(base === '' ? segment : join(base, segment), rest);
+      return;
+    }
+    if (segment === '**') visit(base, rest);
+    const matches = segmentPattern(segment);
+    for (const { name, isFolder } of entriesOf(base === '' ? '.' : base)) {
+      if (name.startsWith('.') && !segment.startsWith('.')) continue;
+      const path = base === '' ? name : join(base, name);
+      if (segment === '**') {
+        if (isFolder) visit(path, segments);
+      } else if (matches.test(name) && (rest.length === 0 || isFolder)) visit(path, rest);
+    }
+  };
+  visit(
+    absolute ? '/' : '',
+    pattern.split('/').filter((segment) => segment !== ''),
+  );
+  return [...found].sort();
+}
+
+/** What is in a folder; nothing where it cannot be read. Links to folders are not followed. */
+function entriesOf(folder: string): { readonly name: string; readonly isFolder: boolean }[] {
+  try {
+    const handle = opendirSync(folder);
+    const entries: { name: string; isFolder: boolean }[] = [];
+    try {
+      for (let entry = handle.readSync(); entry; entry = handle.readSync()) {
+        entries.push({ name: entry.name, isFolder: entry.isDirectory() });
+      }
+    } finally {
+      handle.closeSync();
+    }
+    return entries;
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR', 'EACCES'].includes((error as NodeJS.ErrnoException).code ?? '')) return [];
+    throw error;
+  }
+}

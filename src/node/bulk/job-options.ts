@@ -1,0 +1,75 @@
+import type { ReadOptions } from '../../infer/reading.js';
+import type { FormatName } from '../../output/document/formats.js';
+import type { ReaderInfo } from '../../output/document/page.js';
+import type { NodeVaryModel } from '../load-model.js';
+import type { Inputs } from './inputs.js';
+import type { Shard } from './shard.js';
+
+/** Where a job keeps its own files, within the output directory. */
+export const stateFolder = '.varyclip';
+
+/** What a bulk reading does. */
+export interface BulkOptions {
+  readonly model: NodeVaryModel;
+  readonly reader: ReaderInfo;
+  /** The program and its version, for the files that are written. */
+  readonly generator: string;
+  readonly inputs: Inputs;
+  /** The output directory; it keeps the journal too. */
+  readonly out: string;
+  /** Default txt. */
+  readonly formats?: readonly FormatName[];
+  /** Of a PDF's pages, and of pictures that do not say theirs. Default 200. */
+  readonly dpi?: number;
+  /** Takes a PDF's own text where there is one. Default false. */
+  readonly textLayer?: boolean;
+  /** Threads that open, draw and decode. Default: the machine's cores, at most 4. */
+  readonly jobs?: number;
+  /** How often a page that fails is tried again in this run. Default 1. */
+  readonly retries?: number;
+  /** Ends the job when so large a part of at least 20 pages failed. Default 1: never. */
+  readonly maxErrorRate?: number;
+  /** Seconds that preparing one page may take. Default 60. */
+  readonly timeLimit?: number;
+  readonly maxPixels?: number;
+  readonly maxBytes?: number;
+  /** Of one document. Default 20,000. */
+  readonly maxPages?: number;
+  /** Seconds of every stage in the JSON files; they differ from run to run. Default false. */
+  readonly timings?: boolean;
+  readonly shard?: Shard;
+  readonly read?: Pick<ReadOptions, 'maxNewTokens' | 'prompt' | 'template'>;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: BulkProgress) => void;
+  /** A page or document that failed, as it happens. */
+  readonly onProblem?: (message: string) => void;
+}
+
+export interface BulkProgress {
+  /** Pages read in this run, and how many are left as far as is known. */
+  readonly pages: number;
+  readonly pagesLeft: number;
+  readonly failed: number;
+  /** Seconds since the first page was asked for. */
+  readonly seconds: number;
+}
+
+/** What became of a job in this run. */
+export interface BulkReport {
+  /** Documents of this process's share. */
+  readonly documents: number;
+  /** Those that were finished before and did not change. */
+  readonly unchanged: number;
+  /** Those whose files were written in this run. */
+  readonly finished: number;
+  /** Read in this run. */
+  readonly pages: number;
+  readonly lines: number;
+  /** Pages read with a warning. */
+  readonly warned: number;
+  readonly failedPages: number;
+  readonly failedDocuments: number;
+  readonly seconds: number;
+  readonly pagesPerSecond: number;
+  readonly failures: readonly { readonly source: string; readonly page?: number; readonly reason: string }[];
+}

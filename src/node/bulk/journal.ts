@@ -1,0 +1,280 @@
+/**
+ * The journal of a job: lines of JSON, only ever added, on the disk before anything counts on them. A line that is not whole was
+ * being written when its process ended and does not count. Every process of a job (a rank) has a journal of its own and reads all.
+ */
+import { closeSync, fstatSync, fsyncSync, ftruncateSync, mkdirSync, openSync, readdirSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { InputError, messageOf } from '../../core/errors.js';
+import type { PageOutput } from '../../output/document/page.js';
+import { readRange } from '../files.js';
+import type { OpenedDocument } from './page-worker.js';
+
+/** A page as the journal keeps it. */
+export type StoredPage = Omit<PageOutput, 'number'>;
+
+/** A page that was read is where its line is; one that failed says why. */
+export type PageState =
+  | { readonly journal: number; readonly offset: number; readonly length: number; readonly warnings: number }
+  | { readonly failure: string; readonly attempts: number };
+
+/** What journals say of a document. */
+export interface DocumentState {
+  readonly facts: OpenedDocument;
+  /** What its outputs were called, and which there are. */
+  name?: string;
+  outputs?: readonly string[];
+  /** By page; undefined where nothing was tried yet. */
+  readonly pages: (PageState | undefined)[];
+  /** It was finished with what `pages` has. */
+  done: boolean;
+}
+
+/** A document that could not be opened. */
+export interface DocumentFailure {
+  readonly reason: string;
+  readonly attempts: number;
+}
+
+type Line =
+  | { readonly open: number; readonly key: string; readonly facts: OpenedDocument }
+  | { readonly page: readonly [document: number, page: number]; readonly reading: StoredPage }
+  | { readonly page: readonly [document: number, page: number]; readonly failure: string; readonly attempts: number }
+  | { readonly done: number; readonly name: string; readonly outputs: readonly string[] }
+  | { readonly failed: string; readonly reason: string; readonly attempts: number };
+
+export interface Journal {
+  /** By key. */
+  readonly documents: ReadonlyMap<string, DocumentState>;
+  readonly failures: ReadonlyMap<string, DocumentFailure>;
+  /** A document is begun, or begun anew: what was known of it is void. */
+  open(key: string, facts: OpenedDocument): void;
+  /** Its file has another date and the same contents. */
+  touch(key: string, facts: OpenedDocument): void;
+  page(key: string, page: number, reading: StoredPage): void;
+  failPage(key: string, page: number, failure: string, attempts: number): void;
+  fail(key: string, reason: string, attempts: number): void;
+  finish(key: string, name: string, outputs: readonly string[]): void;
+  /** What was added is on the disk when this returns. Throws InputError where it cannot be written; nothing half-written stays. */
+  sync(): void;
+  /** A page that was read. */
+  read(state: PageState): StoredPage;
+  dispose(): void;
+}
+
+const journalName = (rank: number) => `journal.${rank}.jsonl`;
+const newline = 10;
+/** Bytes that are read at once. */
+const chunkSize = 1 << 22;
+
+/** Whole lines of a file with their places. */
+function* wholeLines(handle: number): Generator<{ readonly bytes: Uint8Array; readonly offset: number }> {
+  let rest: Uint8Array = new Uint8Array(0);
+  let start = 0;
+  for (let at = 0; ; ) {
+    const chunk = readRange(handle, at, chunkSize);
+    if (chunk.length === 0) return;
+    at += chunk.length;
+    const bytes = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
+    let from = 0;
+    for (let end = bytes.indexOf(newline); end >= 0; end = bytes.indexOf(newline, from)) {
+      yield { bytes: bytes.subarray(from, end), offset: start + from };
+      from = end + 1;
+    }
+    rest = bytes.subarray(from);
+    start += from;
+  }
+}
+
+/** What the journals say, put together. */
+function createState(wanted: (key: string) => boolean) {
+  const documents = new Map<string, DocumentState>();
+  const failures = new Map<string, DocumentFailure>();
+  /** Takes one journal's lines; a document's number is that journal's own. */
+  const reader = (journal: number) => {
+    const keys = new Map<number, string>();
+    const stateOf = (number: number) => documents.get(keys.get(number) ?? '');
+    return (line: Line, offset: number, length: number) => {
+      if ('open' in line) {
+        keys.set(line.open, line.key);
+        if (!wanted(line.key)) return;
+        const known = documents.get(line.key);
+        failures.delete(line.key);
+        if (known?.facts.sha256 === line.facts.sha256) documents.set(line.key, { ...known, facts: line.facts });
+        else
+          documents.set(line.key, { facts: line.facts, pages: Array(line.facts.pages).fill(undefined), done: false });
+      } else if ('failed' in line) {
+        if (wanted(line.failed)) failures.set(line.failed, { reason: line.reason, attempts: line.attempts });
+      } else if ('done' in line) {
+        const state = stateOf(line.done);
+        if (state) Object.assign(state, { done: true, name: line.name, outputs: line.outputs });
+      } else {
+        const state = stateOf(line.page[0]);
+        if (!state) return;
+        state.done = false;
+        state.pages[line.page[1]] =
+          'failure' in line
+            ? { failure: line.failure, attempts: line.attempts }
+            : { journal, offset, length, warnings: line.reading.warnings.length };
+      }
+    };
+  };
+  return { documents, failures, reader };
+}
+
+/** Opens the journals in `dir`, the one of `rank` for writing. `wanted` says whose documents are to be remembered. */
+export function openJournal(dir: string, rank: number, wanted: (key: string) => boolean = () => true): Journal {
+  const handles: number[] = [];
+  const state = createState(wanted);
+  const own = join(dir, journalName(rank));
+  let numbers = 0;
+  let size = 0;
+  let writing = -1;
+  let take: ReturnType<typeof state.reader> = () => undefined;
+  const load = (name: string) => {
+    const path = join(dir, name);
+    const isOwn = path === own;
+    const handle = openSync(path, isOwn ? 'r+' : 'r');
+    const index = handles.push(handle) - 1;
+    const accept = state.reader(index);
+    for (const { bytes, offset } of wholeLines(handle)) {
+      const line = parseLine(bytes, `${path}: byte ${offset}`);
+      accept(line, offset, bytes.length);
+      if (isOwn && 'open' in line) numbers = Math.max(numbers, line.open + 1);
+      if (isOwn) size = offset + bytes.length + 1;
+    }
+    if (!isOwn) return;
+    [writing, take] = [index, accept];
+    if (fstatSync(handle).size > size) ftruncateSync(handle, size);
+  };
+  try {
+    mkdirSync(dir, { recursive: true });
+    closeSync(openSync(own, 'a'));
+    // The own one last: what it says is newest.
+    const others = readdirSync(dir).filter((name) => /^journal\.\d+\.jsonl$/.test(name) && join(dir, name) !== own);
+    for (const name of [...others.sort(), journalName(rank)]) load(name);
+  } catch (cause) {
+    for (const handle of handles) closeSync(handle);
+    if (cause instanceof InputError) throw cause;
+    throw new InputError(`${own}: cannot be used: ${messageOf(cause)}`, { cause });
+  }
+  return createWriter({ state, handles, own, writing, take, size, numbers });
+}
+
+/** What the journals in `dir` have read of every document, by its key; nothing where there are none. Changes nothing. */
+export function* readingsIn(dir: string): Generator<{ readonly key: string; readonly pages: readonly StoredPage[] }> {
+  const state = createState(() => true);
+  const names = readdirSync(dir).filter((name) => /^journal\.\d+\.jsonl$/.test(name));
+  const handles = names.sort().map((name) => openSync(join(dir, name), 'r'));
+  try {
+    for (const [i, handle] of handles.entries()) {
+      const accept = state.reader(i);
+      for (const { bytes, offset } of wholeLines(handle)) {
+        accept(parseLine(bytes, `${join(dir, names[i])}: byte ${offset}`), offset, bytes.length);
+      }
+    }
+    for (const [key, { pages }] of state.documents) {
+      const read = pages.flatMap((page) => {
+        if (!page || 'failure' in page) return [];
+        const line = parseLine(readRange(handles[page.journal], page.offset, page.length), dir);
+        return [(line as { reading: StoredPage }).reading];
+      });
+      yield { key, pages: read };
+    }
+  } finally {
+    for (const handle of handles) closeSync(handle);
+  }
+}
+
+function parseLine(bytes: Uint8Array, where: string): Line {
+  try {
+    return JSON.parse(new TextDecoder().decode(bytes)) as Line;
+  } catch (cause) {
+    throw new InputError(`${where}: the journal is damaged: ${messageOf(cause)}; name another output directory`, {
+      cause,
+    });
+  }
+}
+
+interface WriterParts {
+  readonly state: ReturnType<typeof createState>;
+  readonly handles: readonly number[];
+  readonly own: string;
+  readonly writing: number;
+  readonly take: (line: Line, offset: number, length: number) => void;
+  readonly size: number;
+  readonly numbers: number;
+}
+
+function createWriter({ state, handles, own, writing, take, size: whole, numbers }: WriterParts): Journal {
+  const encoder = new TextEncoder();
+  const numberOf = new Map<string, number>();
+  let nextNumber = numbers;
+  let size = whole;
+  let pending: { readonly line: Line; readonly bytes: Uint8Array }[] = [];
+  const put = (line: Line) => void pending.push({ line, bytes: encoder.encode(`${JSON.stringify(line)}\n`) });
+  const open = (key: string, facts: OpenedDocument): number => {
+    const number = nextNumber++;
+    numberOf.set(key, number);
+    put({ open: number, key, facts });
+    return number;
+  };
+  /** A document of a journal that is not this process's is opened here before more is said of it. */
+  const number = (key: string): number =>
+    numberOf.get(key) ?? open(key, (state.documents.get(key) as DocumentState).facts);
+  const sync = () => {
+    if (pending.length === 0) return;
+    const handle = handles[writing];
+    const start = size;
+    try {
+      for (const { bytes } of pending) {
+        writeWhole(handle, bytes, size);
+        size += bytes.length;
+      }
+      fsyncSync(handle);
+    } catch (cause) {
+      size = start;
+      try {
+        ftruncateSync(handle, size);
+      } catch {
+        // A line that is not whole does not count; the first failure is the one to report.
+      }
+      throw new InputError(`${own}: could not be written: ${messageOf(cause)}; what was done before is kept`, {
+        cause,
+      });
+    }
+    let at = start;
+    for (const { line, bytes } of pending) {
+      take(line, at, bytes.length - 1);
+      at += bytes.length;
+    }
+    pending = [];
+  };
+  return {
+    documents: state.documents,
+    failures: state.failures,
+    open: (key, facts) => void open(key, facts),
+    touch: (key, facts) => void open(key, facts),
+    page: (key, page, reading) => put({ page: [number(key), page], reading }),
+    failPage: (key, page, failure, attempts) => put({ page: [number(key), page], failure, attempts }),
+    fail: (key, reason, attempts) => put({ failed: key, reason, attempts }),
+    finish: (key, name, outputs) => put({ done: number(key), name, outputs }),
+    sync,
+    read: (place) => {
+      if (!('offset' in place)) throw new InputError(`${own}: that page was not read: ${place.failure}`);
+      const bytes = readRange(handles[place.journal], place.offset, place.length);
+      const line = parseLine(bytes, `${own}: byte ${place.offset}`);
+      return (line as { reading: StoredPage }).reading;
+    },
+    dispose: () => {
+      for (const handle of handles) closeSync(handle);
+    },
+  };
+}
+
+function writeWhole(handle: number, bytes: Uint8Array, at: number): void {
+  for (let done = 0; done < bytes.length; ) {
+    const written = writeSync(handle, bytes, done, bytes.length - done, at + done);
+    if (written === 0) throw new Error('nothing was written');
+    done += written;
+  }
+}

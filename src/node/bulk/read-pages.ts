@@ -1,0 +1,107 @@
+/** The model's side of a bulk reading: as many pages at once as keep its batches full. */
+import { AbortedError } from '../../core/errors.js';
+import type { PreparedImage } from '../../infer/prepare.js';
+import type { ReadOptions, ReadResult } from '../../infer/reading.js';
+import type { NodeVaryModel } from '../load-model.js';
+import type { StoredPage } from './journal.js';
+import type { PreparedPage } from './page-worker.js';
+
+/** A page that was prepared, and what is done with it when it was read. */
+export interface PageTask {
+  readonly prepared: PreparedPage;
+  done(page: StoredPage): void;
+}
+
+export interface PageReader {
+  /** Takes a page, and waits while the model has enough to do. Pages are done in whatever order they end. */
+  add(task: PageTask): Promise<void>;
+  /** Waits for all that were taken. */
+  flush(): Promise<void>;
+}
+
+export type PageReadOptions = Pick<ReadOptions, 'maxNewTokens' | 'prompt' | 'template' | 'signal'>;
+
+/** Rows that are read or wait to be, as multiples of what the model decodes at once. */
+const rowsAhead = 3;
+/** A page that fell into a loop is read once more with this penalty. */
+const loopPenalty = 1.3;
+
+export function createPageReader(model: NodeVaryModel, options: PageReadOptions): PageReader {
+  const running = new Set<Promise<void>>();
+  let rows = 0;
+  let failure: { readonly error: unknown } | undefined;
+  const expectNoFailure = () => {
+    if (failure) throw failure.error;
+  };
+  const start = ({ prepared, done }: PageTask) => {
+    const own = rowsOf(prepared.image);
+    rows += own;
+    const reading = readOne(model, prepared, options).then(done);
+    const settled = reading
+      .catch((error: unknown) => {
+        failure ??= { error };
+      })
+      .finally(() => {
+        rows -= own;
+        running.delete(settled);
+      });
+    running.add(settled);
+  };
+  return {
+    add: async (task) => {
+      expectNoFailure();
+      const enough = rowsAhead * model.load().slots;
+      while (running.size > 0 && rows >= enough) await Promise.race(running);
+      expectNoFailure();
+      start(task);
+    },
+    flush: async () => {
+      while (running.size > 0) await Promise.race(running);
+      expectNoFailure();
+    },
+  };
+}
+
+const rowsOf = (image: PreparedImage | undefined): number =>
+  image === undefined ? 0 : image.kind === 'page' ? 1 : image.plan.pieces.length;
+
+async function readOne(model: NodeVaryModel, prepared: PreparedPage, options: PageReadOptions): Promise<StoredPage> {
+  const { image } = prepared;
+  if (!image) return textLayerPage(prepared);
+  const started = performance.now();
+  const result = await readTwice(model, image, options);
+  if (result.finishReason === 'aborted') throw new AbortedError('interrupted');
+  const { text, lines, warnings, timing, coverage } = result;
+  return {
+    ...placeOf(prepared),
+    text,
+    ...(image.kind === 'lines' && { lines: lines ?? [] }),
+    warnings,
+    ...(coverage !== undefined && { coverage: round(coverage) }),
+    timing: {
+      prepare: round(prepared.seconds),
+      tower: round(timing.tower),
+      read: round((performance.now() - started) / 1000),
+    },
+  };
+}
+
+/** A page on which decoding fell into a loop is read again so that it does not; the second reading counts where it ended well. */
+async function readTwice(model: NodeVaryModel, image: PreparedImage, options: PageReadOptions): Promise<ReadResult> {
+  const first = await model.readPrepared(image, options);
+  if (first.finishReason !== 'repetition') return first;
+  const second = await model.readPrepared(image, { ...options, repetitionPenalty: loopPenalty });
+  return second.finishReason === 'repetition' || second.finishReason === 'length' ? first : second;
+}
+
+const round = (value: number) => Math.round(1000 * value) / 1000;
+const placeOf = ({ width, height, dpi }: PreparedPage) => ({ width, height, dpi });
+
+function textLayerPage(prepared: PreparedPage): StoredPage {
+  const { textLayer = [], seconds } = prepared;
+  const text = textLayer
+    .map((line, i) => (i === 0 ? '' : textLayer[i - 1].paragraph === line.paragraph ? '\n' : '\n\n') + line.text)
+    .join('');
+  const timing = { prepare: round(seconds) };
+  return { ...placeOf(prepared), text, lines: textLayer, warnings: [], origin: 'text-layer', timing };
+}

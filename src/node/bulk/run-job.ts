@@ -1,0 +1,418 @@
+/**
+ * A bulk reading: documents are opened and their pages prepared by threads, ahead of the model; the model reads lines of many pages
+ * together; every page is in the journal before it counts; a document's files are written when all its pages are there. Whatever
+ * ends this process, the next run goes on behind the last page in the journal and writes the same files.
+ */
+import { mkdirSync, statSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { AbortedError, InputError, messageOf, VaryclipError } from '../../core/errors.js';
+import { isObject } from '../../core/json.js';
+import { prepareSettings } from '../../infer/prepare.js';
+import type { PageOutput } from '../../output/document/page.js';
+import { writeFileAtomic } from '../atomic.js';
+import { readJson } from '../files.js';
+import { takeLock } from '../lock.js';
+import type { InputDocument } from './inputs.js';
+import { type BulkOptions, type BulkReport, stateFolder } from './job-options.js';
+import { type DocumentState, type Journal, openJournal } from './journal.js';
+import { createPagePool, type PagePool } from './page-pool.js';
+import type { OpenedDocument, PagePlan, PreparedPage } from './page-worker.js';
+import { createPageReader } from './read-pages.js';
+import { outputNames, outputsExist, removeOutputs, writeOutputs } from './write-outputs.js';
+
+/** Pages of a document that fail by ending a thread or taking too long, after which the rest is not tried. */
+const documentStrikes = 3;
+/** Pages after which the share of failures means something. */
+const leastForRate = 20;
+
+type Settled = Required<Pick<BulkOptions, 'formats' | 'dpi' | 'jobs' | 'retries' | 'maxErrorRate' | 'shard'>> &
+  BulkOptions;
+
+/** A document that is being read. */
+interface Work {
+  readonly document: InputDocument;
+  /** Pages from 0 that are to be read. */
+  readonly todo: readonly number[];
+  /** Of those, how many are not settled. */
+  left: number;
+  strikes: number;
+}
+
+/** What is counted as the job goes on. */
+type Counts = {
+  -readonly [K in Exclude<keyof BulkReport, 'seconds' | 'pagesPerSecond' | 'documents' | 'failures'>]: number;
+};
+
+interface Context {
+  readonly options: Settled;
+  readonly plan: PagePlan;
+  readonly state: string;
+  readonly journal: Journal;
+  readonly pool: PagePool;
+  readonly counts: Counts;
+  readonly failures: { source: string; page?: number; reason: string }[];
+  report(source: string, reason: string, page?: number): void;
+}
+
+function planOf({
+  model,
+  dpi,
+  textLayer = false,
+  maxPixels = 64e6,
+  maxBytes = 2 ** 30,
+  maxPages = 20_000,
+}: Settled): PagePlan {
+  return { dpi, textLayer, settings: prepareSettings(model.config), limits: { maxPixels, maxBytes, maxPages } };
+}
+
+/** What a job's results depend on, beside its inputs. A directory takes one kind of results only. */
+function expectSameJob(state: string, { reader, dpi, textLayer = false, read = {} }: Settled): void {
+  const path = join(state, 'job.json');
+  const job = JSON.parse(
+    JSON.stringify({
+      format: 'varyclip job',
+      version: 1,
+      reader: { ...reader, name: undefined },
+      settings: { dpi, textLayer, ...read },
+    }),
+  );
+  const stored = readJson(state, 'job.json');
+  if (stored === undefined) {
+    writeFileAtomic(path, [new TextEncoder().encode(`${JSON.stringify(job)}\n`)]);
+    return;
+  }
+  if (JSON.stringify(stored) === JSON.stringify(job)) return;
+  const parts = ['format', 'version', 'reader', 'settings'];
+  const differs = parts.filter(
+    (part) => JSON.stringify(isObject(stored) ? stored[part] : undefined) !== JSON.stringify(job[part]),
+  );
+  throw new InputError(
+    `${path}: what is here was read otherwise: ${differs.map((part) => `${part} ${JSON.stringify(isObject(stored) ? stored[part] : stored)}, now ${JSON.stringify(job[part])}`).join('; ')}. Name another output directory`,
+  );
+}
+
+/** Reads documents into files. Throws InputError where the output directory cannot be used, VaryclipError past `maxErrorRate`. */
+export async function runBulkRead(options: BulkOptions): Promise<BulkReport> {
+  const {
+    out,
+    formats = ['txt'],
+    dpi = 200,
+    jobs = Math.min(4, availableParallelism()),
+    retries = 1,
+    maxErrorRate = 1,
+  } = options;
+  const shard = options.shard ?? { rank: 0, size: 1, from: 'one process' };
+  const settled: Settled = { ...options, formats, dpi, jobs, retries, maxErrorRate, shard };
+  const state = join(out, stateFolder);
+  try {
+    mkdirSync(state, { recursive: true });
+  } catch (cause) {
+    throw new InputError(`${out}: cannot be written to: ${messageOf(cause)}`, { cause });
+  }
+  const unlock = takeLock(
+    join(state, `lock.${shard.rank}`),
+    (owner) => `${out}: ${owner} is reading into it; wait for it, or name another directory`,
+  );
+  try {
+    expectSameJob(state, settled);
+    const own = options.inputs.documents.filter((_, i) => i % shard.size === shard.rank);
+    const keys = new Set(own.map(({ key }) => key));
+    const journal = openJournal(state, shard.rank, (key) => keys.has(key));
+    try {
+      return await runShare(settled, state, journal, own);
+    } finally {
+      journal.dispose();
+    }
+  } finally {
+    unlock();
+  }
+}
+
+async function runShare(
+  options: Settled,
+  state: string,
+  journal: Journal,
+  own: readonly InputDocument[],
+): Promise<BulkReport> {
+  const plan = planOf(options);
+  const { timeLimit = 60 } = options;
+  const pool = createPagePool({ plan, threads: options.jobs, timeLimit });
+  const counts: Counts = {
+    unchanged: 0,
+    finished: 0,
+    pages: 0,
+    lines: 0,
+    warned: 0,
+    failedPages: 0,
+    failedDocuments: 0,
+  };
+  const failures: Context['failures'] = [];
+  const report: Context['report'] = (source, reason, page) => {
+    failures.push({ source, reason, ...(page !== undefined && { page }) });
+    options.onProblem?.(reason.startsWith(source) ? reason : `${source}: ${reason}`);
+    counts[page === undefined ? 'failedDocuments' : 'failedPages']++;
+    const failed = counts.failedPages + counts.failedDocuments;
+    const tried = failed + counts.pages;
+    if (tried >= leastForRate && failed > options.maxErrorRate * tried) {
+      throw new VaryclipError(
+        `${failed} of ${tried} pages failed, more than --max-error-rate allows; the last: ${reason}`,
+      );
+    }
+  };
+  const context: Context = { options, plan, state, journal, pool, counts, failures, report };
+  const started = performance.now();
+  try {
+    if (options.shard.rank === 0) for (const { source, reason } of options.inputs.problems) report(source, reason);
+    await readAll(context, own, started);
+  } finally {
+    await pool.dispose();
+  }
+  const seconds = (performance.now() - started) / 1000;
+  return { documents: own.length, ...counts, seconds, pagesPerSecond: counts.pages / seconds, failures };
+}
+
+async function readAll(context: Context, own: readonly InputDocument[], started: number): Promise<void> {
+  const { options, journal, counts } = context;
+  const finisher = createFinisher(context);
+  const reader = createPageReader(options.model, {
+    ...options.read,
+    ...(options.signal && { signal: options.signal }),
+  });
+  let settled: Work[] = [];
+  const progress = createProgress(context, own.length, started);
+  /** What was read since the last time is on the disk, and documents that are complete are handed on. */
+  const commit = async () => {
+    journal.sync();
+    const complete = settled.filter(({ left }) => left === 0);
+    settled = [];
+    for (const { document } of new Set(complete)) await finisher.add(document);
+    progress.show();
+  };
+  try {
+    for await (const { work, page, result } of pagesAhead(context, own, progress.open)) {
+      if (options.signal?.aborted) throw new AbortedError('interrupted');
+      if (page === undefined) {
+        settled.push(work);
+        await commit();
+        continue;
+      }
+      const settle = () => {
+        work.left--;
+        settled.push(work);
+      };
+      if (result instanceof InputError) {
+        failPage(context, work, page, result);
+        settle();
+        await commit();
+        continue;
+      }
+      await reader.add({
+        prepared: result as PreparedPage,
+        done: (stored) => {
+          journal.page(work.document.key, page, stored);
+          counts.pages++;
+          counts.lines += stored.lines?.length ?? 0;
+          if (stored.warnings.length > 0) counts.warned++;
+          settle();
+        },
+      });
+      if (settled.length > 0) await commit();
+    }
+    await reader.flush();
+    await commit();
+  } finally {
+    // What is complete is finished also when this run ends early.
+    await finisher.end();
+  }
+}
+
+function failPage({ journal, report, options }: Context, { document }: Work, page: number, error: InputError): void {
+  const known = journal.documents.get(document.key)?.pages[page];
+  const before = known && 'failure' in known ? known.attempts : 0;
+  const reason = messageOf(error);
+  journal.failPage(document.key, page, reason, before + 1 + options.retries);
+  journal.sync();
+  report(document.source, reason.startsWith(document.source) ? reason : `page ${page + 1}: ${reason}`, page + 1);
+}
+
+interface Ahead {
+  readonly work: Work;
+  /** From 0; undefined: the document has nothing to read and only its files to be written. */
+  readonly page?: number;
+  readonly result?: PreparedPage | InputError;
+}
+
+/** Pages in order, a window of them in preparation. Documents are opened ahead of that. */
+async function* pagesAhead(
+  context: Context,
+  own: readonly InputDocument[],
+  opened: (work: Work | undefined) => void,
+): AsyncGenerator<Ahead> {
+  const { options, plan, pool } = context;
+  const window = plan.settings.input === 'line' ? 2 * options.jobs + 6 : options.jobs + 1;
+  const running: Promise<Ahead>[] = [];
+  const opening: Promise<Work | undefined>[] = [];
+  let next = 0;
+  const openAhead = () => {
+    while (next < own.length && opening.length < 2 * options.jobs + 2) opening.push(quiet(begin(context, own[next++])));
+  };
+  for (openAhead(); opening.length > 0; openAhead()) {
+    const work = await (opening.shift() as Promise<Work | undefined>);
+    opened(work);
+    if (!work) continue;
+    if (work.todo.length === 0) running.push(Promise.resolve({ work }));
+    for (const page of work.todo) {
+      running.push(quiet(prepare(pool, work, page, options.retries)));
+      while (running.length >= window) yield await (running.shift() as Promise<Ahead>);
+    }
+  }
+  for (const each of running) yield await each;
+}
+
+/** A promise whose failure is reported when its turn comes. */
+function quiet<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => undefined);
+  return promise;
+}
+
+async function prepare(pool: PagePool, work: Work, page: number, retries: number): Promise<Ahead> {
+  if (work.strikes >= documentStrikes) {
+    return {
+      work,
+      page,
+      result: new InputError(
+        `is not tried, because ${documentStrikes} pages before it ended their threads or took too long`,
+      ),
+    };
+  }
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return { work, page, result: await pool.page(work.document, page) };
+    } catch (error) {
+      if (!(error instanceof InputError)) throw error;
+      if (!messageOf(error).startsWith(work.document.source)) work.strikes++;
+      if (attempt >= retries) return { work, page, result: error };
+    }
+  }
+}
+
+/** Whether a document's file is as it was by size and date; what cannot be asked is not. */
+function isAsBefore({ file, range }: InputDocument, { size, modified }: OpenedDocument): boolean {
+  const facts = statSync(file, { throwIfNoEntry: false });
+  return facts !== undefined && (range?.size ?? facts.size) === size && Math.trunc(facts.mtimeMs) === modified;
+}
+
+/** Opens a document and says which of its pages are to be read; undefined where none is, or it cannot be opened. */
+async function begin(
+  { journal, pool, options, counts, report }: Context,
+  document: InputDocument,
+): Promise<Work | undefined> {
+  const { key, source, name } = document;
+  const known = journal.documents.get(key);
+  if (!known || !isAsBefore(document, known.facts)) {
+    try {
+      const facts = await pool.open(document);
+      if (known?.facts.sha256 === facts.sha256) journal.touch(key, facts);
+      else journal.open(key, facts);
+      journal.sync();
+    } catch (error) {
+      if (!(error instanceof InputError)) throw error;
+      journal.fail(key, messageOf(error), (journal.failures.get(key)?.attempts ?? 0) + 1);
+      journal.sync();
+      report(source, messageOf(error));
+      return undefined;
+    }
+  }
+  const { pages, done, name: before, outputs = [] } = journal.documents.get(key) as DocumentState;
+  const todo = pages.flatMap((page, i) => (page === undefined || 'failure' in page ? [i] : []));
+  const wanted = outputNames(name, options.formats);
+  if (done && before !== name) removeOutputs(options.out, outputs);
+  if (todo.length === 0 && done && before === name && outputsExist(options.out, wanted)) {
+    counts.unchanged++;
+    return undefined;
+  }
+  return { document, todo, left: todo.length, strikes: 0 };
+}
+
+/** Writes documents' files one after the other, while pages of others are read. */
+function createFinisher(context: Context) {
+  const { options, state, journal, pool, counts, report } = context;
+  let pending: Promise<void> = Promise.resolve();
+  let waiting = 0;
+  const finish = async (document: InputDocument) => {
+    const { key, name, source } = document;
+    const known = journal.documents.get(key) as DocumentState;
+    const { shard, formats, out, reader, generator } = options;
+    try {
+      const pages = known.facts.pages;
+      // Of a document that cannot be read at all there is nothing to write.
+      if (known.pages.every((page) => page && 'failure' in page)) return;
+      const finished = {
+        name,
+        info: { source, pages, reader, generator },
+        page: (number: number) => pageOutput(context, known, number),
+        picture: async (number: number) => {
+          const page = known.pages[number - 1];
+          return page && 'failure' in page ? undefined : pool.picture(document, number - 1);
+        },
+      };
+      const outputs = await writeOutputs(out, finished, formats, join(state, `tmp.${shard.rank}`));
+      if (!isAsBefore(document, known.facts)) {
+        removeOutputs(out, outputs);
+        throw new InputError(`${source}: was changed while it was read; the next run reads it again`);
+      }
+      journal.finish(key, name, outputs);
+      journal.sync();
+      counts.finished++;
+    } catch (error) {
+      if (!(error instanceof InputError)) throw error;
+      report(source, messageOf(error));
+    } finally {
+      waiting--;
+    }
+  };
+  return {
+    /** Waits where many documents are not written yet. */
+    add: async (document: InputDocument) => {
+      waiting++;
+      pending = pending.then(() => finish(document));
+      pending.catch(() => undefined);
+      if (waiting > 4) await pending;
+    },
+    end: () => pending,
+  };
+}
+
+function pageOutput({ options, journal }: Context, { pages }: DocumentState, number: number): PageOutput {
+  const state = pages[number - 1];
+  if (!state || 'failure' in state) {
+    const error = state?.failure ?? 'was not read';
+    // A page of nothing still has a size on paper: A4's.
+    const [width, height] = [8.27, 11.69].map((inches) => Math.round(inches * options.dpi));
+    return { number, width, height, dpi: options.dpi, text: '', lines: [], warnings: [], error };
+  }
+  const { timing, ...page } = journal.read(state);
+  return { number, ...page, ...(options.timings && timing && { timing }) };
+}
+
+/** Pages that are left are those of open documents, and for each of the others as many as documents had so far. */
+function createProgress({ options, counts }: Context, documents: number, started: number) {
+  let [opened, pages] = [0, 0];
+  return {
+    open: (work: Work | undefined) => {
+      opened++;
+      pages += work?.todo.length ?? 0;
+    },
+    show: () => {
+      const settled = counts.pages + counts.failedPages;
+      const mean = opened === 0 ? 1 : pages / opened;
+      options.onProgress?.({
+        pages: counts.pages,
+        pagesLeft: Math.max(0, Math.round(pages - settled + mean * (documents - opened))),
+        failed: counts.failedPages + counts.failedDocuments,
+        seconds: (performance.now() - started) / 1000,
+      });
+    },
+  };
+}

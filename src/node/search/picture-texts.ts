@@ -1,0 +1,40 @@
+/** What the pictures of an index say, where a reading of them is known: `texts.json` beside the vectors. */
+import { readFile } from 'node:fs/promises';
+import { join, relative, resolve, sep } from 'node:path';
+import { InputError, messageOf } from '../../core/errors.js';
+import { asObject } from '../../core/json.js';
+import { writeFileAtomic } from '../atomic.js';
+import { stateFolder } from '../bulk/job-options.js';
+import { readingsIn } from '../bulk/journal.js';
+import { directoryExists, fileExists } from '../files.js';
+
+const textsFile = 'texts.json';
+
+/**
+ * Takes the texts that a bulk reading in `job` has of the pictures below `root` into the index in `dir`. Returns of how many
+ * pictures. Throws InputError where there is no such reading.
+ */
+export function takeTexts(dir: string, root: string, job: string): number {
+  const state = join(job, stateFolder);
+  if (!directoryExists(state))
+    throw new InputError(`${job}: there is no reading; make one: varyclip read ${root} --out ${job}`);
+  const texts: Record<string, string> = {};
+  for (const { key, pages } of readingsIn(state)) {
+    const path = relative(resolve(root), key).split(sep).join('/');
+    const text = pages.map((page) => page.text).join('\n');
+    if (!path.startsWith('../') && text.trim() !== '') texts[path] = text;
+  }
+  writeFileAtomic(join(dir, textsFile), [new TextEncoder().encode(`${JSON.stringify(texts)}\n`)]);
+  return Object.keys(texts).length;
+}
+
+/** The texts of an index by path; undefined where it has none. */
+export async function readTexts(dir: string): Promise<ReadonlyMap<string, string> | undefined> {
+  const path = join(dir, textsFile);
+  if (!fileExists(path)) return undefined;
+  try {
+    return new Map(Object.entries(asObject(JSON.parse(await readFile(path, 'utf8')), path) as Record<string, string>));
+  } catch (cause) {
+    throw new InputError(`${path}: is damaged: ${messageOf(cause)}; make it again with --texts`, { cause });
+  }
+}

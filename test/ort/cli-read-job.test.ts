@@ -1,0 +1,125 @@
+import assert from 'node:assert/strict';
+import { cpSync, existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { type VaryConfig, varyNano } from '../../src/models/vary.js';
+import { writeRandomCheckpoint } from '../../src/node/init-vary.js';
+import { loadModel } from '../../src/node/load-model.js';
+import { filesIn, picturePdf, strip, write } from '../helpers/bulk.js';
+import { scratchDir } from '../helpers/checkpoints.js';
+import { examplePath, runCli } from '../helpers/cli.js';
+
+const scratch = scratchDir();
+const folder = join(scratch, 'in');
+const model = join(scratch, 'model');
+const one = ['-m', model, '--threads', '1', '--max-new-tokens', '6'];
+const short = [...one, '--jobs', '1'];
+
+test('read --out: each page as `read` reads it alone, whatever shares its batches; journal, report, exit codes', async () => {
+  // Random weights: nonsense, but lines, boxes and confidences.
+  const config: VaryConfig = {
+    ...varyNano,
+    tower: { ...varyNano.tower, depth: 1 },
+    decoder: { ...varyNano.decoder, layers: 1 },
+  };
+  await writeRandomCheckpoint(model, config, 3);
+  const pages = await Promise.all([0, 5, 10, 15].map((i) => strip(i, 300)));
+  for (const [i, png] of pages.entries()) write(join(folder, `${i}.png`), png);
+  const out = join(scratch, 'out');
+  const first = await runCli(['read', folder, '--out', out, '--format', 'txt,json,pdf', ...short]);
+  assert.equal(first.code, 0, first.err);
+  assert.match(first.err, /4 documents written, 0 unchanged, 4 pages and \d+ lines read/);
+  const loaded = await loadModel(model, { threads: 1 });
+  assert.equal(loaded.kind, 'vary');
+  try {
+    if (loaded.kind !== 'vary') return;
+    for (const [i, png] of pages.entries()) {
+      const alone = await loaded.read(new Uint8Array(png), { maxNewTokens: 6 });
+      const {
+        pages: [page],
+        reader,
+      } = JSON.parse(readFileSync(join(out, `${i}.json`), 'utf8'));
+      assert.equal(page.text, alone.text);
+      assert.deepEqual(
+        page.lines.map((each: { box: unknown }) => each.box),
+        alone.lines?.map(({ box }) => box),
+      );
+      for (const [l, each] of (alone.lines ?? []).entries())
+        assert.ok(Math.abs(page.lines[l].confidence - each.confidence) < 1e-4);
+      assert.equal(reader.weights, await loaded.hashWeights());
+    }
+  } finally {
+    await loaded.dispose();
+  }
+  const files = filesIn(out);
+  write(join(folder, 'broken.png'), pages[0].subarray(0, 500));
+  const list = write(join(scratch, 'list.txt'), `${folder}\n${join(scratch, 'gone.png')}\n`);
+  const second = await runCli(['read', '--list', list, '-o', out, '-f', 'txt,json,pdf', '--json', ...short]);
+  assert.equal(second.code, 3, second.err);
+  assert.match(second.err, /gone.png: there is no such file/);
+  assert.match(second.err, /broken.png: /);
+  assert.equal(JSON.parse(second.out).unchanged, 4);
+  assert.deepEqual(filesIn(out), files);
+});
+
+test('read --out: a text layer is taken only when asked for; the searchable PDF has one', async () => {
+  const source = write(join(scratch, 'scan.pdf'), await picturePdf([await strip(2, 300)]));
+  const out = join(scratch, 'scan-out');
+  const read = (to: string, path: string, ...more: string[]) => runCli(['read', path, '--out', to, ...short, ...more]);
+  assert.equal((await read(out, source, '--dpi', '150', '-f', 'pdf,txt')).code, 0);
+  const made = join(scratch, 'made.pdf');
+  cpSync(join(out, 'scan.pdf'), made);
+  const layer = join(scratch, 'layer');
+  assert.equal((await read(layer, made, '--dpi', '150', '--text-layer', '-f', 'json')).code, 0);
+  const [page] = JSON.parse(readFileSync(join(layer, 'made.json'), 'utf8')).pages;
+  assert.equal(page.origin, 'text-layer');
+  assert.ok(page.lines.length > 3);
+  const again = join(scratch, 'again');
+  assert.equal((await read(again, made, '--dpi', '150', '-f', 'json')).code, 0);
+  assert.equal(JSON.parse(readFileSync(join(again, 'made.json'), 'utf8')).pages[0].origin, undefined);
+});
+
+test('read --html: pictures and texts side by side, and nothing else changes', async () => {
+  const html = join(scratch, 'page.html');
+  const { code, out } = await runCli(['read', join(folder, '0.png'), ...one, '--html', html]);
+  assert.equal(code, 0);
+  const page = readFileSync(html, 'utf8');
+  assert.match(page, /<img src="data:image\/jpeg;base64,/);
+  assert.match(page, /<rect x="\d+"/);
+  assert.ok(out.length > 0);
+});
+
+test('read: options of a job without one, and the other way round, are wrong; a whole-page model reads into files too', async () => {
+  const wrong = async (args: readonly string[], message: RegExp) => {
+    const { code, err } = await runCli(['read', ...args]);
+    assert.equal(code, 2, err);
+    assert.match(err, message);
+  };
+  const page = join(folder, '0.png');
+  await wrong([page, '-m', model, '--format', 'pdf'], /--format goes with --out DIR/);
+  await wrong([page, '-m', model, '-o', join(scratch, 'x'), '--seed', '1'], /--seed does not go with --out/);
+  await wrong([page, '-m', model, '-o', join(scratch, 'x'), '--format', 'doc'], /--format: expected some of txt, md/);
+  await wrong([folder, '-m', model, '-o', join(folder, 'out')], /lies in .*, so what is written would be read/);
+  await wrong([page, '-m', model, '-o', join(scratch, 'x'), '--shards', '2'], /say which one this is/);
+  const out = join(scratch, 'whole');
+  const tiny = await runCli([
+    'read',
+    page,
+    '-m',
+    examplePath('tiny-vary'),
+    '-o',
+    out,
+    '-t',
+    '1',
+    '-j',
+    '1',
+    '--max-new-tokens',
+    '4',
+    '-f',
+    'txt,pdf,hocr',
+  ]);
+  assert.equal(tiny.code, 0, tiny.err);
+  assert.ok(existsSync(join(out, '0.pdf')));
+  const alone = await runCli(['read', page, '-m', examplePath('tiny-vary'), '-t', '1', '--max-new-tokens', '4']);
+  assert.equal(readFileSync(join(out, '0.txt'), 'utf8'), alone.out);
+});

@@ -1,0 +1,231 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, readFileSync, rmSync, statSync, symlinkSync, utimesSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import sharp from 'sharp';
+import {
+  documentInfo,
+  emptyPdf,
+  filesIn,
+  pagesRead,
+  picturePdf,
+  readInto,
+  scriptedModel,
+  strip,
+  write,
+} from '../helpers/bulk.js';
+import { scratchDir } from '../helpers/checkpoints.js';
+import { makeTar } from '../helpers/tar.js';
+
+const scratch = scratchDir();
+
+test('pictures, a TIFF of three pages, a PDF and an archive: every page in order, names without collisions', async () => {
+  const folder = join(scratch, 'all');
+  const [a, b, c] = await Promise.all([strip(0), strip(1), strip(2)]);
+  write(join(folder, 'a.png'), a);
+  write(join(folder, 'a.jpg'), await sharp(a).jpeg({ quality: 100 }).toBuffer());
+  write(join(folder, 'deep/er/b.png'), b);
+  write(join(folder, 'three.tif'), await tiffOf([a, b, c]));
+  write(join(folder, 'two.pdf'), await picturePdf([a, b]));
+  write(
+    join(folder, 'set.tar'),
+    makeTar([
+      { name: 'x/c.png', content: c },
+      { name: 'x/c.txt', content: Buffer.from('no picture') },
+    ]),
+  );
+  const out = join(scratch, 'all-out');
+  const report = await readInto(out, [folder], { formats: ['txt', 'json'], dpi: 150 });
+  assert.deepEqual(report.failures, []);
+  assert.equal(report.pages, 9);
+  assert.equal(report.finished, 6);
+  const names = ['a.jpg', 'a.png', 'deep/er/b', 'set/x/c', 'three', 'two'];
+  assert.deepEqual(Object.keys(filesIn(out)), names.flatMap((name) => [`${name}.json`, `${name}.txt`]).sort());
+  const text = (name: string) => readFileSync(join(out, `${name}.txt`), 'utf8');
+  // Lossless pages read alike wherever they are from.
+  assert.equal(text('three'), [text('a.png'), text('deep/er/b'), text('set/x/c')].join('\f'));
+  assert.equal(text('two').split('\f').length, 2);
+  assert.ok(text('a.png').split('\n').length > 2);
+});
+
+test('run again, nothing is read; a changed file is, a touched one is not, a new format needs no reading', async () => {
+  const folder = join(scratch, 'again');
+  for (let i = 0; i < 3; i++) write(join(folder, `${i}.png`), await strip(i));
+  const out = join(scratch, 'again-out');
+  assert.equal((await readInto(out, [folder])).pages, 3);
+  const first = filesIn(out);
+  const idle = await readInto(out, [folder]);
+  assert.deepEqual([idle.pages, idle.unchanged, idle.finished], [0, 3, 0]);
+  utimesSync(join(folder, '0.png'), new Date(), new Date());
+  write(join(folder, '1.png'), await strip(9));
+  const changed = await readInto(out, [folder]);
+  assert.deepEqual([changed.pages, changed.unchanged, changed.finished], [1, 2, 1]);
+  const second = filesIn(out);
+  assert.notEqual(second['1.txt'], first['1.txt']);
+  assert.equal(second['0.txt'], first['0.txt']);
+  rmSync(join(out, '2.txt'));
+  const formats = await readInto(out, [folder], { formats: ['txt', 'hocr'] });
+  assert.deepEqual([formats.pages, formats.finished], [0, 3]);
+  assert.equal(filesIn(out)['2.txt'], first['2.txt']);
+  // A file that takes another's stem changes that one's name.
+  write(
+    join(folder, '2.jpg'),
+    await sharp(await strip(2))
+      .jpeg()
+      .toBuffer(),
+  );
+  assert.equal((await readInto(out, [folder])).pages, 1);
+  assert.deepEqual(
+    Object.keys(filesIn(out)).filter((name) => name.startsWith('2')),
+    ['2.jpg.txt', '2.png.txt'],
+  );
+});
+
+test('other settings or another model do not go on with a job; two processes do not share one', async () => {
+  const folder = join(scratch, 'same');
+  write(join(folder, '0.png'), await strip(0));
+  const out = join(scratch, 'same-out');
+  await readInto(out, [folder]);
+  await assert.rejects(
+    readInto(out, [folder], { dpi: 100 }),
+    /was read otherwise: settings .*"dpi":200.*now .*"dpi":100/,
+  );
+  const reader = { ...documentInfo.reader, weights: 'cc' };
+  await assert.rejects(readInto(out, [folder], { reader }), /was read otherwise: reader/);
+  write(join(out, '.varyclip/lock.0'), `${process.ppid} `);
+  await assert.rejects(readInto(out, [folder]), /process \d+ is reading into it/);
+});
+
+test('what cannot be read is named, the rest is read', async () => {
+  const folder = join(scratch, 'bad');
+  const good = await strip(3);
+  write(join(folder, 'good.png'), good);
+  write(join(folder, 'cut.png'), good.subarray(0, 2000));
+  write(join(folder, 'text.pdf'), 'not a PDF at all');
+  write(join(folder, 'many.pdf'), emptyPdf(40));
+  write(join(folder, 'huge.pdf'), emptyPdf(2, 300_000, 300_000));
+  write(join(folder, 'encrypted.pdf'), encryptedPdf());
+  const pdf = await picturePdf([good, good]);
+  write(join(folder, 'half.pdf'), pdf.subarray(0, pdf.length / 2));
+  symlinkSync('nowhere.png', join(folder, 'link.png'));
+  const archive = makeTar([
+    { name: '../out.png', content: good },
+    { name: 'in.png', content: good },
+    { name: 'l.png', content: Buffer.alloc(0), type: '2' },
+  ]);
+  write(join(folder, 'set.tar'), archive.subarray(0, archive.length));
+  const out = join(scratch, 'bad-out');
+  const problems: string[] = [];
+  const report = await readInto(out, [folder, join(scratch, 'none'), join(scratch, '*.nothing')], {
+    maxPages: 30,
+    retries: 0,
+    onProblem: (message) => problems.push(message),
+  });
+  const expectProblem = (pattern: RegExp) =>
+    assert.ok(
+      problems.some((each) => pattern.test(each)),
+      `${pattern} in\n${problems.join('\n')}`,
+    );
+  expectProblem(/cut.png: cannot be decoded/);
+  expectProblem(/text.pdf: expected png, jpeg/);
+  expectProblem(/many.pdf: has 40 pages, at most 30/);
+  expectProblem(/huge.pdf: page 1: has 833333×833333 pixels at 200 dpi, at most 64000000/);
+  expectProblem(/huge.pdf: page 2: /);
+  expectProblem(/encrypted.pdf: is encrypted and needs a password/);
+  expectProblem(/half.pdf: /);
+  expectProblem(/link.png: /);
+  expectProblem(/set.tar!..\/out.png: its name leads out of the archive/);
+  expectProblem(/set.tar!l.png: is a link/);
+  expectProblem(/none: there is no such file/);
+  expectProblem(/\*.nothing: matches no file/);
+  assert.equal(report.failedPages, 3);
+  assert.equal(report.pages, 2);
+  const files = Object.keys(filesIn(out));
+  assert.ok(files.includes('good.txt') && files.includes('set/in.txt'), files.join());
+  assert.equal(filesIn(out)['good.txt'], filesIn(out)['set/in.txt']);
+  // A file that is put right is read the next time.
+  write(join(folder, 'cut.png'), good);
+  await readInto(out, [folder], { maxPages: 30, retries: 0 });
+  assert.equal(filesIn(out)['cut.txt'], filesIn(out)['good.txt']);
+});
+
+/** A TIFF with a page for each of pictures of one size. */
+async function tiffOf(pictures: readonly Buffer[]): Promise<Buffer> {
+  const raws = await Promise.all(pictures.map((each) => sharp(each).raw().toBuffer({ resolveWithObject: true })));
+  const { width, height, channels } = raws[0].info;
+  const raw = { width, height: height * raws.length, channels, pageHeight: height };
+  return sharp(Buffer.concat(raws.map(({ data }) => data)), { raw })
+    .tiff({ compression: 'lzw' })
+    .toBuffer();
+}
+
+/** Encrypted by a handler that no empty password opens: the check values are not those of any. */
+function encryptedPdf(): Buffer {
+  const zeros = '00'.repeat(32);
+  const text = emptyPdf(1).toString('latin1');
+  return Buffer.from(
+    text.replace(
+      /\/Root/,
+      `/Encrypt << /Filter /Standard /V 1 /R 2 /P -1 /O <${zeros}> /U <${zeros}> >> /ID [<${zeros}> <${zeros}>] /Root`,
+    ),
+    'latin1',
+  );
+}
+
+test('a searchable PDF has the text of the page, and is read again as a picture unless its text layer is asked for', async () => {
+  const source = write(join(scratch, 'scan/scan.pdf'), await picturePdf([await strip(2, 300), await strip(9, 300)]));
+  const out = join(scratch, 'scan-out');
+  await readInto(out, [source], { formats: ['pdf', 'txt'], dpi: 150 });
+  const made = write(join(scratch, 'made/made.pdf'), readFileSync(join(out, 'scan.pdf')));
+  const lines = (path: string) => readFileSync(path, 'utf8').split(/\n+/);
+  const layer = join(scratch, 'layer-out');
+  await readInto(layer, [made], { formats: ['txt', 'json'], textLayer: true, dpi: 150 });
+  assert.deepEqual(lines(join(layer, 'made.txt')), lines(join(out, 'scan.txt')));
+  assert.equal(JSON.parse(readFileSync(join(layer, 'made.json'), 'utf8')).pages[0].origin, 'text-layer');
+  const again = join(scratch, 'scan-again');
+  await readInto(again, [made], { formats: ['json'], dpi: 150 });
+  assert.equal(JSON.parse(readFileSync(join(again, 'made.json'), 'utf8')).pages[0].origin, undefined);
+});
+
+test('too many failures end a job', async () => {
+  const folder = join(scratch, 'failing');
+  write(join(folder, 'huge.pdf'), emptyPdf(30, 300_000, 300_000));
+  await assert.rejects(
+    readInto(join(scratch, 'failing-out'), [folder], { retries: 0, maxErrorRate: 0.5 }),
+    /20 of 20 pages failed, more than/,
+  );
+});
+
+test('an output directory that cannot be written is one error; a file in the way is that document’s', async () => {
+  const folder = join(scratch, 'ways');
+  write(join(folder, '0.png'), await strip(0));
+  write(join(folder, '1.png'), await strip(1));
+  const file = write(join(scratch, 'a-file'), '');
+  await assert.rejects(readInto(join(file, 'out'), [folder]), /cannot be written to/);
+  const out = join(scratch, 'ways-out');
+  mkdirSync(join(out, '0.txt'), { recursive: true });
+  const { failures, finished } = await readInto(out, [folder]);
+  assert.equal(finished, 1);
+  assert.match(failures[0].reason, /0.txt: could not be written/);
+  rmSync(join(out, '0.txt'), { recursive: true });
+  const again = await readInto(out, [folder]);
+  assert.deepEqual([again.pages, again.finished], [0, 1]);
+  assert.ok(statSync(join(out, '0.txt')).isFile());
+});
+
+test('two ranks share the documents; what a rank that died had is taken up by another number of ranks', async () => {
+  const folder = join(scratch, 'ranks');
+  for (let i = 0; i < 6; i++) write(join(folder, `${i}.png`), await strip(i));
+  const alone = join(scratch, 'alone');
+  await readInto(alone, [folder]);
+  const out = join(scratch, 'ranks-out');
+  const rank = (n: number, size: number, more = {}) =>
+    readInto(out, [folder], { shard: { rank: n, size, from: 'test' }, ...more });
+  const dying = scriptedModel({ onBatch: () => Promise.reject(new Error('died')) });
+  const [first] = await Promise.all([rank(0, 2), assert.rejects(rank(1, 2, { model: dying }), /died/)]);
+  assert.deepEqual([first.documents, first.pages], [3, 3]);
+  const rest = await rank(0, 1);
+  assert.deepEqual([rest.documents, rest.pages, rest.unchanged], [6, 3, 3]);
+  assert.deepEqual(filesIn(out), filesIn(alone));
+  assert.deepEqual([...pagesRead(out).values()], [1, 1, 1, 1, 1, 1]);
+});
