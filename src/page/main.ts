@@ -69,6 +69,8 @@ async function findServer(): Promise<void> {
 function show(file: File): void {
   picture = file;
   isRead = false;
+  panel.clear();
+  byId('scores').replaceChildren();
   if (image.src !== '') URL.revokeObjectURL(image.src);
   image.hidden = false;
   image.src = URL.createObjectURL(file);
