@@ -8,7 +8,7 @@ import { type ClipConfig, clipConfigJson, clipNano, clipVitB32 } from '../src/mo
 import { createRuntime } from '../src/node/ort/runtime.js';
 import { type ContrastiveBatch, contrastiveTask } from '../src/train/contrastive.js';
 import { createTrainer } from '../src/train/trainer.js';
-import { median, startStepReference } from './step-reference.js';
+import { compareSteps } from './step-reference.js';
 
 interface Size {
   readonly name: string;
@@ -54,22 +54,16 @@ for (const size of sizes) {
     schedule: { kind: 'constant', warmupSteps: 0, totalSteps: 1000 },
   });
   const shape = { config: clipConfigJson(size.config), rows: size.rows, length, threads: Number(threads) };
-  const reference = startStepReference(python, 'contrastive_reference.py', shape);
   const batch = randomBatch(size);
-  const [ours, theirs]: [number[], number[]] = [[], []];
-  for (let round = -1; round < Number(rounds); round++) {
-    const took = await reference.step();
-    const started = performance.now();
-    await trainer.step([batch]);
-    const own = (performance.now() - started) / 1000;
-    if (round < 0) continue;
-    ours.push(own);
-    theirs.push(took);
-  }
-  reference.stop();
+  const name = `${size.name}, ${size.rows} pairs`;
+  const bench = {
+    name,
+    python,
+    script: 'contrastive_reference.py',
+    shape,
+    rounds: Number(rounds),
+    threads: Number(threads),
+  };
+  await compareSteps(bench, () => trainer.step([batch]));
   await trainer.dispose();
-  const [a, b] = [median(ours), median(theirs)];
-  console.log(
-    `${size.name}, ${size.rows} pairs: ${(1000 * a).toFixed(0)} ms, PyTorch ${(1000 * b).toFixed(0)} ms, ${(b / a).toFixed(2)}× as fast (median of ${rounds}, ${threads} threads)`,
-  );
 }

@@ -9,7 +9,7 @@ import { varyNano } from '../src/models/vary.js';
 import { createRuntime } from '../src/node/ort/runtime.js';
 import { type ReadingBatch, readingTask } from '../src/train/tasks.js';
 import { createTrainer } from '../src/train/trainer.js';
-import { median, startStepReference } from './step-reference.js';
+import { compareSteps } from './step-reference.js';
 
 interface Size {
   readonly name: string;
@@ -40,22 +40,9 @@ for (const size of sizes) {
     schedule: { kind: 'constant', warmupSteps: 0, totalSteps: 1000 },
   });
   const { config, rows, length } = size;
-  const reference = startStepReference(python, 'training_reference.py', { ...config, rows, length, threads });
   const batch = randomBatch(size);
-  const [ours, theirs]: [number[], number[]] = [[], []];
-  for (let round = -1; round < Number(rounds); round++) {
-    const took = await reference.step();
-    const started = performance.now();
-    await trainer.step([batch]);
-    const own = (performance.now() - started) / 1000;
-    if (round < 0) continue;
-    ours.push(own);
-    theirs.push(took);
-  }
-  reference.stop();
+  const shape = { ...config, rows, length, threads };
+  const bench = { name: size.name, python, script: 'training_reference.py', shape, rounds: Number(rounds), threads };
+  await compareSteps(bench, () => trainer.step([batch]));
   await trainer.dispose();
-  const [a, b] = [median(ours), median(theirs)];
-  console.log(
-    `${size.name}: ${(1000 * a).toFixed(0)} ms, PyTorch ${(1000 * b).toFixed(0)} ms, ${(b / a).toFixed(2)}× as fast (median of ${rounds}, ${threads} threads)`,
-  );
 }

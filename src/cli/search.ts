@@ -1,6 +1,9 @@
+import { mkdtempSync, rmSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { InputError, messageOf } from '../core/errors.js';
+import { directoryExists } from '../node/files.js';
 import { modelOfIndex, openIndex, type PictureIndex, type SearchHit } from '../node/search/picture-index.js';
 import { thumbnailUri } from '../node/thumbnail.js';
 import { contactSheetHtml, type SheetPicture, type SheetSection } from '../output/contact-sheet.js';
@@ -11,7 +14,7 @@ import { apiKeyOf, storeOptions } from './store-options.js';
 
 export const searchCommand: Command = {
   summary: 'find pictures of an index by words, by a picture, or those that are alike',
-  usage: 'varyclip search INDEX "WORDS" [options]      varyclip search INDEX --duplicates',
+  usage: 'varyclip search INDEX|FOLDER "WORDS" [options]      varyclip search INDEX|FOLDER --duplicates',
   options: {
     ...clipOptions,
     model: { ...clipOptions['model'], help: 'the model of the index, where it is no longer where it was' },
@@ -45,10 +48,40 @@ async function search(args: Arguments, io: Io): Promise<number> {
   if (duplicates === isQuery) {
     throw new InputError('search: give words, --image FILE or --text TEXT to look for, or --duplicates');
   }
-  if (modelOfIndex(dir) === undefined) {
-    throw new InputError(`${dir}: there is no index; make one: varyclip index FOLDER --out ${dir}`);
+  const look = (index: string) => (duplicates ? findDuplicates(index, args, io) : findPictures(index, texts, args, io));
+  if (modelOfIndex(dir) !== undefined) return look(dir);
+  if (!directoryExists(dir)) {
+    throw new InputError(`${dir}: there is no index or folder; make an index: varyclip index FOLDER --out ${dir}`);
   }
-  return duplicates ? findDuplicates(dir, args, io) : findPictures(dir, texts, args, io);
+  return inFolder(dir, args, io, look);
+}
+
+/** Searches a folder of pictures that has no index: one is made for this search and thrown away. */
+async function inFolder(
+  folder: string,
+  args: Arguments,
+  io: Io,
+  look: (index: string) => Promise<number>,
+): Promise<number> {
+  const temporary = mkdtempSync(join(tmpdir(), 'varyclip-index-'));
+  const status = statusLine(io);
+  try {
+    const model = await openClipModel('search', args);
+    let failed: readonly { readonly reason: string }[];
+    try {
+      const index = await openIndex(join(temporary, 'index'), { model, root: folder });
+      const onProgress = ({ done, total }: { done: number; total: number }) => status(`${done} of ${total} pictures`);
+      ({ failed } = await index.update({ signal: io.signal, onProgress }).finally(() => index.dispose()));
+    } finally {
+      status('');
+      await model.dispose();
+    }
+    for (const { reason } of failed) io.err(`varyclip: ${reason}\n`);
+    const code = await look(join(temporary, 'index'));
+    return code === 0 && failed.length > 0 ? 3 : code;
+  } finally {
+    rmSync(temporary, { recursive: true, force: true });
+  }
 }
 
 async function findPictures(dir: string, texts: readonly string[], args: Arguments, io: Io): Promise<number> {

@@ -37,7 +37,7 @@ function levelTable(line: Gray): Float32Array {
     contrast = sign * (paper - level);
   }
   const scale = (sign * inkValue) / Math.max(leastContrast, contrast);
-  return Float32Array.from({ length: 256 }, (_, level) => Math.max(-1, Math.min(3, scale * (paper - level))));
+  return Float32Array.from({ length: 256 }, (_, level) => Math.max(-1, Math.min(3, scale * (paper - level))) + 0);
 }
 
 /**

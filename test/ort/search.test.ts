@@ -3,6 +3,7 @@ import {
   appendFileSync,
   copyFileSync,
   existsSync,
+  readdirSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -285,6 +286,12 @@ test('command line: index reports unreadable pictures, exit 3; search prints, fi
   );
   const none = await runCli(['search', out, 'a', '--where', 'width>1000', ...cli]);
   assert.deepEqual([none.code, none.out], [0, '']);
+  // A folder without an index is searched all the same, and stays as it is.
+  const before = readdirSync(root);
+  const folder = await runCli(['search', root, 'a', '--json', '--top', '5', ...cli]);
+  assert.equal(folder.code, 0, folder.err);
+  assert.deepEqual(lines(folder.out), lines(plain.out));
+  assert.deepEqual(readdirSync(root), before);
 });
 
 test('wrong usage is exit 2 and says what is missing', async () => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createRng } from '../../src/core/rng.js';
 import { floats, type Tensor } from '../../src/core/tensor.js';
-import { ctcGreedy, ctcLoss } from '../../src/train/ctc.js';
+import { alignedLoss, ctcGreedy, ctcLoss } from '../../src/train/ctc.js';
 
 const [T, V, blank] = [5, 4, 1];
 const random = (seed: number, B: number): Tensor<'float32'> => {
@@ -65,4 +65,42 @@ test('greedy reading merges repeats and drops blanks', () => {
     data[t * V + id] = 1;
   });
   assert.deepEqual(ctcGreedy({ dtype: 'float32', shape: [1, T, V], data }, blank), [[2, 2, 0]]);
+});
+
+test('the loss of a known alignment is cross-entropy of its columns, blanks between; its gradient against differences', () => {
+  const logits = random(11, 2);
+  // The second row's two letters stand in one column: the later one moves on; equal ones get a blank between them.
+  const targets = [
+    [0, 3],
+    [2, 2],
+  ];
+  const options = {
+    blank,
+    weight: 0.5,
+    places: [
+      [0.05, 0.7],
+      [0.3, 0.35],
+    ],
+  };
+  const paths = [
+    [0, blank, blank, 3, blank],
+    [blank, 2, blank, 2, blank],
+  ];
+  let wanted = 0;
+  paths.forEach((path, b) => {
+    path.forEach((id, t) => {
+      const column = [...logits.data.subarray((b * T + t) * V, (b * T + t + 1) * V)];
+      wanted += 0.5 * (Math.log(column.reduce((sum, x) => sum + Math.exp(x), 0)) - column[id]);
+    });
+  });
+  const { loss, gradient } = alignedLoss(logits, targets, options);
+  assert.ok(Math.abs(loss - wanted) < 1e-5, `${loss}, expected ${wanted}`);
+  logits.data.forEach((_, i) => {
+    const at = (by: number) =>
+      alignedLoss({ ...logits, data: logits.data.map((x, j) => (i === j ? x + by : x)) }, targets, options).loss;
+    const slope = (at(1e-2) - at(-1e-2)) / 2e-2;
+    assert.ok(Math.abs(slope - gradient.data[i]) < 1e-4, `${i}: ${gradient.data[i]}, differences say ${slope}`);
+  });
+  const late = alignedLoss(random(3, 1), [[2, 2]], { blank, places: [[0.9, 0.95]] });
+  assert.deepEqual([late.impossible, late.loss], [[0], 0]);
 });
