@@ -219,6 +219,19 @@ test('pictures are classified; a server without an index says so', async () => {
   assert.match((await page.locator('#search-error').textContent()) ?? '', /no index.*--index/);
 });
 
+test('a server that is still loading is not given up', async () => {
+  const page = await openPage('about:blank');
+  await page.route('**/v1/models', (route) => route.fulfill({ json: { object: 'list', data: [] } }));
+  await Promise.all([page.waitForResponse('**/v1/models'), page.goto(url)]);
+  await page.route('**/v1/read*', (route) =>
+    route.fulfill({ status: 503, json: { error: { message: 'the models are being loaded' } } }),
+  );
+  await give(page, 'small.png', await smallPage());
+  await page.locator('#read-error').waitFor();
+  assert.equal(await page.locator('#read-error').textContent(), 'the models are being loaded');
+  assert.ok(await page.locator('#where-server').isChecked());
+});
+
 test('only the files of the page are served, with its policy, and again only when they changed', async () => {
   const response = await fetch(url);
   assert.match(response.headers.get('content-security-policy') ?? '', /^default-src 'self'; /);
