@@ -55,7 +55,8 @@ void findServer();
 async function findServer(): Promise<void> {
   try {
     const kinds = await server.modelKinds();
-    if (kinds?.includes('vary')) return;
+    // A server without any is still loading them: it says so when it is asked to read.
+    if (kinds?.includes('vary') || kinds?.length === 0) return;
     onServer.disabled = true;
     onDevice.checked = true;
     if (kinds) return;
@@ -69,6 +70,8 @@ async function findServer(): Promise<void> {
 function show(file: File): void {
   picture = file;
   isRead = false;
+  panel.clear();
+  byId('scores').replaceChildren();
   if (image.src !== '') URL.revokeObjectURL(image.src);
   image.hidden = false;
   image.src = URL.createObjectURL(file);
@@ -88,10 +91,12 @@ function readIfWanted(): void {
 
 /** Waits for the browser; some files are read by a server and not shown by a browser. */
 async function pictureSize(): Promise<{ width: number; height: number } | undefined> {
+  const { src } = image;
   try {
     await image.decode();
   } catch {
-    image.hidden = true;
+    // Also thrown when another picture takes this one's place.
+    if (image.src === src) image.hidden = true;
     return undefined;
   }
   return { width: image.naturalWidth, height: image.naturalHeight };

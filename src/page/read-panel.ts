@@ -1,6 +1,6 @@
 /** Reading: one picture at a time, a new one ends the one before. */
 import { messageOf } from '../core/errors.js';
-import { downloads, saveFile } from './downloads.js';
+import { downloads, type ReadDocument, saveFile, writeDocument } from './downloads.js';
 import { byId, element, showMessage } from './elements.js';
 import type { PageReading, ReadPicture } from './reading.js';
 import { createTextView } from './text-view.js';
@@ -15,6 +15,8 @@ export interface ReadPanelOptions {
 
 export interface ReadPanel {
   read(file: File): Promise<void>;
+  /** Ends what is being read, and shows nothing. */
+  clear(): void;
 }
 
 export function createReadPanel({ reader, pictureSize, onFailure }: ReadPanelOptions): ReadPanel {
@@ -38,17 +40,24 @@ export function createReadPanel({ reader, pictureSize, onFailure }: ReadPanelOpt
     const size = await pictureSize();
     if (signal.aborted) return;
     view.finish(reading, size);
-    results.offer(reading, file.name);
+    results.offer({ reading, name: file.name, size: size ?? { width: 0, height: 0 } });
     status.textContent = summaryOf(reading, (performance.now() - begun) / 1000);
   };
+  const clear = () => {
+    running?.abort();
+    running = undefined;
+    view.clear();
+    results.withdraw();
+    showMessage(failure, '');
+    status.textContent = '';
+    [hint.hidden, stop.hidden] = [false, true];
+  };
   return {
+    clear,
     read: async (file) => {
-      running?.abort();
+      clear();
       const own = new AbortController();
       running = own;
-      view.clear();
-      results.withdraw();
-      showMessage(failure, '');
       [hint.hidden, stop.hidden] = [true, false];
       try {
         await readNow(file, own.signal);
@@ -77,15 +86,16 @@ function bindResults(status: HTMLElement) {
   const [copy, save] = ['copy', 'download'].map((id) => byId<HTMLButtonElement>(id));
   const format = byId<HTMLSelectElement>('format');
   format.append(...Object.keys(downloads).map((name) => element('option', { text: name })));
-  let offered: { readonly reading: PageReading; readonly name: string } | undefined;
+  let offered: ReadDocument | undefined;
   const enable = (able: boolean) => {
     for (const control of [copy, save, format]) control.disabled = !able;
   };
   const chosen = () => {
     if (!offered) return undefined;
-    const { extension, type, write } = downloads[format.value];
+    const download = downloads[format.value];
     const base = offered.name.replace(/\.[^.]*$/, '') || 'picture';
-    return { name: `${base}.${extension}`, type, text: write(offered.reading) };
+    const { extension } = download.format;
+    return { name: `${base}.${extension}`, type: download.type, text: writeDocument(download, offered) };
   };
   copy.addEventListener('click', async () => {
     const file = chosen();
@@ -102,8 +112,8 @@ function bindResults(status: HTMLElement) {
     if (file) saveFile(file.name, file.type, file.text);
   });
   return {
-    offer: (reading: PageReading, name: string) => {
-      offered = { reading, name };
+    offer: (document: ReadDocument) => {
+      offered = document;
       enable(true);
     },
     withdraw: () => {

@@ -24,7 +24,7 @@ export function createApp(state: ServerState, version: string): Hono {
   });
   const page = findPageFiles();
   app.use('*', async (c, next) => {
-    const file = c.req.method === 'GET' ? answerPageFile(page, c) : undefined;
+    const file = c.req.method === 'GET' ? await answerPageFile(page, c) : undefined;
     if (file) return file;
     await next();
     return undefined;

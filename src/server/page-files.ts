@@ -1,7 +1,8 @@
 /** The page's static files, and the built-in reader's for reading in the browser. Nobody needs a key for them. */
-import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { createReadStream, existsSync, readdirSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
+import { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import type { Context } from 'hono';
 import { builtinFolder, defaultReader } from '../node/builtin-models.js';
@@ -49,12 +50,12 @@ export function findPageFiles(page: string = builtPage(), model: string = builti
   return files;
 }
 
-/** Answers with a file of the page; undefined where the path is not one. */
-export function answerPageFile(files: PageFiles, c: Context): Response | undefined {
+/** Answers with a file of the page, from the disk as it is sent; undefined where the path is not one. */
+export async function answerPageFile(files: PageFiles, c: Context): Promise<Response | undefined> {
   const path = files.get(c.req.path);
   if (path === undefined) return undefined;
-  const bytes = readFileSync(path);
-  const etag = `"${createHash('sha256').update(bytes).digest('base64url')}"`;
+  const { size, mtimeMs } = await stat(path);
+  const etag = `"${size.toString(36)}-${Math.round(mtimeMs).toString(36)}"`;
   const headers = {
     'content-type': types[extname(path)] ?? 'application/octet-stream',
     'content-security-policy': policy,
@@ -64,5 +65,6 @@ export function answerPageFile(files: PageFiles, c: Context): Response | undefin
     'x-content-type-options': 'nosniff',
   };
   if (c.req.header('if-none-match') === etag) return c.body(null, 304, headers);
-  return c.body(new Uint8Array(bytes), 200, headers);
+  const body = Readable.toWeb(createReadStream(path)) as ReadableStream<Uint8Array>;
+  return c.body(body, 200, { ...headers, 'content-length': String(size) });
 }

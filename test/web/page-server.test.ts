@@ -7,10 +7,10 @@ import { openPage } from '../helpers/chromium.js';
 import { startServer } from '../helpers/server.js';
 
 const examplePage = 'examples/page.png';
+const server = startServer({ models: ['vary-nano', 'clip-nano'] });
 let url = '';
 
 before(async () => {
-  const server = startServer({ models: ['vary-nano', 'clip-nano'], limits: { deadlineSeconds: 300 } });
   await server.loaded;
   ({ url } = await server.listen({ port: 0 }));
 });
@@ -72,6 +72,17 @@ test('the page reads a picture to the text that Node reads', async () => {
   assert.equal(await page.evaluate('navigator.clipboard.readText()'), `${expected.text}\n`);
   const [download] = await Promise.all([page.waitForEvent('download'), page.locator('#download').click()]);
   assert.equal(download.suggestedFilename(), 'small.txt');
+  await page.locator('#format').selectOption('hOCR');
+  await page.locator('#copy').click();
+  const hocr = String(await page.evaluate('navigator.clipboard.readText()'));
+  assert.match(
+    hocr,
+    new RegExp(`class="ocr_line" id="line_1_2" title="bbox ${left} ${top} ${left + width} ${top + height}"`),
+  );
+  await page.locator('#format').selectOption('JSON');
+  await page.locator('#copy').click();
+  const json = JSON.parse(String(await page.evaluate('navigator.clipboard.readText()')));
+  assert.deepEqual([json.pages[0].text, json.pages[0].width], [expected.text, 1240]);
   assert.deepEqual(page.errors, []);
 });
 
@@ -93,6 +104,20 @@ test('a box and its line are marked together, both ways', async () => {
   await page.locator('h1').hover();
   assert.deepEqual(await marked(), [['one'], ['marked', '', '']]);
   assert.deepEqual(await page.locator('#text .unsure .words').allTextContents(), ['two']);
+});
+
+test('a new picture shows nothing of the one before', async () => {
+  const page = await openPage(url);
+  await stubReading(page, [line('one', 10), line('two', 60)]);
+  await give(page, 'small.png', await smallPage());
+  await page.locator('#download:enabled').waitFor();
+  await page.locator('#tab-classify').click();
+  await give(page, 'other.png', await smallPage());
+  assert.equal(await page.locator('#boxes rect').count(), 0);
+  assert.equal(await page.locator('#text .words').count(), 0);
+  await page.locator('#tab-read').click();
+  await page.locator('#download:enabled').waitFor();
+  assert.deepEqual(await textOf(page), ['one', 'two']);
 });
 
 test('what a model writes is text, whatever it is', async () => {
@@ -185,6 +210,8 @@ test('pictures are classified; a server without an index says so', async () => {
   await page.locator('#classify-form button').click();
   await page.locator('#scores li').first().waitFor();
   assert.deepEqual(await page.locator('#scores li > span:first-child').allTextContents(), ['a red apple', 'a bus']);
+  await page.locator('#file').setInputFiles('examples/pictures/taxi.png');
+  assert.equal(await page.locator('#scores li').count(), 0, 'what was said of another picture is gone');
   await page.locator('#tab-search').click();
   await page.locator('#query').fill('apple');
   await page.locator('#query').press('Enter');
@@ -192,10 +219,36 @@ test('pictures are classified; a server without an index says so', async () => {
   assert.match((await page.locator('#search-error').textContent()) ?? '', /no index.*--index/);
 });
 
+test('a server that is still loading is not given up', async () => {
+  const page = await openPage('about:blank');
+  await page.route('**/v1/models', (route) => route.fulfill({ json: { object: 'list', data: [] } }));
+  await Promise.all([page.waitForResponse('**/v1/models'), page.goto(url)]);
+  await page.route('**/v1/read*', (route) =>
+    route.fulfill({ status: 503, json: { error: { message: 'the models are being loaded' } } }),
+  );
+  await give(page, 'small.png', await smallPage());
+  await page.locator('#read-error').waitFor();
+  assert.equal(await page.locator('#read-error').textContent(), 'the models are being loaded');
+  assert.ok(await page.locator('#where-server').isChecked());
+});
+
+test('only the files of the page are served, with its policy, and again only when they changed', async () => {
+  const response = await fetch(url);
+  assert.match(response.headers.get('content-security-policy') ?? '', /^default-src 'self'; /);
+  const headers = { 'if-none-match': response.headers.get('etag') ?? '' };
+  assert.equal((await fetch(url, { headers })).status, 304);
+  for (const path of ['/..%2fpackage.json', '/models/vary-nano/..%2f..%2fpackage.json', '/models/']) {
+    assert.equal((await fetch(url + path)).status, 404);
+  }
+  const wasm = await fetch(`${url}/ort-wasm-simd-threaded.wasm`);
+  assert.equal(wasm.headers.get('content-type'), 'application/wasm');
+  assert.ok((await wasm.arrayBuffer()).byteLength > 1e6);
+});
+
 test('a key is asked for where the server wants one, and used', async () => {
-  const server = startServer({ models: ['vary-nano'], apiKey: 'secret' });
-  await server.loaded;
-  const { url: closed } = await server.listen({ port: 0 });
+  const locked = startServer({ models: ['vary-nano'], apiKey: 'secret' });
+  await locked.loaded;
+  const { url: closed } = await locked.listen({ port: 0 });
   const page = await openPage(closed);
   await page.locator('#key').fill('wrong');
   await page.locator('#key').press('Enter');
