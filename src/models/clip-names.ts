@@ -152,6 +152,7 @@ export function openAiConfigFrom(checkpoint: Checkpoint, modelConfig: unknown, w
       mlpWidth: mlpOf('visual.'),
       imageSize: side * patchSize,
       patchSize,
+      stem: [],
       channels,
     },
     embedWidth,

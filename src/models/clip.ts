@@ -12,6 +12,7 @@ import { interpolateGrid } from '../nn/interpolate.js';
 import { layerNorm } from '../nn/layer-norm.js';
 import { linear } from '../nn/linear.js';
 import { patchEmbed } from '../nn/patch-embed.js';
+import { convStem, stemFrom, stemStride } from './conv-stem.js';
 import { type EncoderConfig, encoderConfigFrom, encoderLayers, encoderLayersInPlace } from './transformer-encoder.js';
 
 export interface TextTowerConfig extends EncoderConfig {
@@ -25,6 +26,8 @@ export interface VisionTowerConfig extends EncoderConfig {
   /** Side in pixels that the positions were learned for. */
   readonly imageSize: number;
   readonly patchSize: number;
+  /** Channels of the convolutions before the patches; published CLIPs have none. `patchSize` stays in pixels of the input. */
+  readonly stem: readonly number[];
   readonly channels: number;
 }
 
@@ -61,6 +64,7 @@ export const clipVitB32: ClipConfig = {
     epsilon: 1e-5,
     imageSize: 224,
     patchSize: 32,
+    stem: [],
     channels: 3,
   },
   embedWidth: 512,
@@ -90,6 +94,7 @@ export const clipNano: ClipConfig = {
     epsilon: 1e-5,
     imageSize: 48,
     patchSize: 8,
+    stem: [32, 64, 128],
     channels: 3,
   },
   embedWidth: 128,
@@ -154,6 +159,7 @@ export function clipConfigJson({ text, vision, embedWidth, logitScale }: ClipCon
       ...encoder(vision),
       image_size: vision.imageSize,
       patch_size: vision.patchSize,
+      ...(vision.stem.length > 0 && { stem: vision.stem }),
       num_channels: vision.channels,
     },
     torch_dtype: 'float32',
@@ -173,10 +179,12 @@ export function textTowerFrom(json: JsonObject, where: string, other: TextTowerC
 
 export function visionTowerFrom(json: JsonObject, where: string, other: VisionTowerConfig): VisionTowerConfig {
   const at = `${where}: vision_config`;
+  const patchSize = countField(json, 'patch_size', at, other.patchSize);
   const config: VisionTowerConfig = {
     ...encoderConfigFrom(json, at, other),
     imageSize: countField(json, 'image_size', at, other.imageSize),
-    patchSize: countField(json, 'patch_size', at, other.patchSize),
+    patchSize,
+    stem: stemFrom(json, [patchSize], at),
     channels: countField(json, 'num_channels', at, other.channels),
   };
   if (config.patchSize > config.imageSize) {
@@ -257,16 +265,19 @@ export function clipPatches(root: Scope, pixels: Value, config: ClipConfig): Val
   return linear(root.at('visual_projection'), placed, config.embedWidth, { bias: false });
 }
 
+/** Patches of pixels [B, 3, H, W] through the stem and one linear layer: [B, h, w, C]. */
+export function patchesOf(s: Scope, pixels: Value, { width, patchSize, stem }: VisionTowerConfig, bias: boolean): Value {
+  const side = patchSize / stemStride(stem);
+  const planes = convStem(s.at('stem'), pixels, stem);
+  return patchEmbed(s, s.at('patch_embedding'), planes, { width, patchSize: [side, side], bias });
+}
+
 /** The class row, then the patches, with their positions: [B, 1 + h·w, C]. */
 function embedPatches(s: Scope, pixels: Value, config: VisionTowerConfig): Value {
   const { width, patchSize, imageSize } = config;
   const side = Math.floor(imageSize / patchSize);
   const table = s.at('position_embedding').parameter('weight', [side * side + 1, width], normalInit(width ** -0.5));
-  const patches = patchEmbed(s, s.at('patch_embedding'), pixels, {
-    width,
-    patchSize: [patchSize, patchSize],
-    bias: false,
-  });
+  const patches = patchesOf(s, pixels, config, false);
   const [B, h, w] = patches.shape;
   const grid = gridPositions(s, slice(s, table, 0, 1, side * side + 1), side, [Number(h), Number(w)]);
   const placed = add(s, reshape(s, patches, [B, Number(h) * Number(w), width]), grid);

@@ -24,13 +24,13 @@ import {
   split,
   transpose,
 } from '../graph/functions.js';
-import { activate } from '../nn/activation.js';
 import { attention } from '../nn/attention.js';
 import { conv2d } from '../nn/conv.js';
 import { layerNorm } from '../nn/layer-norm.js';
 import { linearWith } from '../nn/linear.js';
 import { mlp } from '../nn/mlp.js';
 import { patchEmbed } from '../nn/patch-embed.js';
+import { convStem, stemFrom, stemStride } from './conv-stem.js';
 
 type Pair = readonly [number, number];
 
@@ -38,10 +38,7 @@ export interface SamConfig {
   /** Height and width of the input in pixels. */
   readonly imageSize: Pair;
   readonly patchSize: Pair;
-  /**
-   * Channels of 3×3 convolutions of stride 2 before the patches are taken, each followed by GELU ("Early Convolutions Help
-   * Transformers See Better", arXiv 2106.14881); SAM has none. `patchSize` stays in pixels of the input.
-   */
+  /** Channels of the convolutions before the patches; SAM has none. `patchSize` stays in pixels of the input. */
   readonly stem: readonly number[];
   readonly width: number;
   readonly depth: number;
@@ -97,12 +94,6 @@ function pairField(json: JsonObject, name: string, where: string, other: Pair): 
   return [height, width];
 }
 
-function stemField(json: JsonObject, where: string): readonly number[] {
-  const channels = json['stem'] ?? samVitB.stem;
-  if (!Array.isArray(channels)) throw new InputError(`${where}: stem: expected a list of channel counts`);
-  return channels.map((_, i) => countField({ [`stem[${i}]`]: channels[i] }, `stem[${i}]`, where));
-}
-
 /** A tower's sizes from a `vary_tower` block; what is left out is `build_sam_vit_b()`'s. */
 export function samConfigFrom(value: unknown, where: string): SamConfig {
   if (value === undefined) return samVitB;
@@ -111,10 +102,11 @@ export function samConfigFrom(value: unknown, where: string): SamConfig {
   if (!Array.isArray(blocks)) throw new InputError(`${where}: global_attn_indexes: expected a list of block numbers`);
   const strides = json['net_strides'];
   const strideAt = (i: number) => pairField({ s: Array.isArray(strides) ? strides[i] : undefined }, 's', where, [2, 2]);
+  const patchSize = pairField(json, 'patch_size', where, samVitB.patchSize);
   const config: SamConfig = {
     imageSize: pairField(json, 'img_size', where, samVitB.imageSize),
-    patchSize: pairField(json, 'patch_size', where, samVitB.patchSize),
-    stem: stemField(json, where),
+    patchSize,
+    stem: stemFrom(json, patchSize, where),
     width: countField(json, 'embed_dim', where, samVitB.width),
     depth: countField(json, 'depth', where, samVitB.depth),
     heads: countField(json, 'num_heads', where, samVitB.heads),
@@ -135,15 +127,9 @@ export function samConfigFrom(value: unknown, where: string): SamConfig {
   if (config.width % config.heads !== 0) {
     throw new InputError(`${where}: embed_dim ${config.width} is not a multiple of num_heads ${config.heads}`);
   }
-  const shrink = 2 ** config.stem.length;
   config.imageSize.forEach((side, i) => {
     if (side % config.patchSize[i] !== 0) {
       throw new InputError(`${where}: img_size ${side} is not a multiple of patch_size ${config.patchSize[i]}`);
-    }
-    if (config.patchSize[i] % shrink !== 0) {
-      throw new InputError(
-        `${where}: patch_size ${config.patchSize[i]} is not a multiple of the stem's stride ${shrink}`,
-      );
     }
   });
   return config;
@@ -166,11 +152,8 @@ export function samTokens(config: SamConfig): number {
 /** Patches of pixels [B, 3, H, W] as [B, h, w, C], plus absolute positions. */
 function embedPatches(s: Scope, pixels: Value, config: SamConfig): Value {
   const at = s.at('patch_embed');
-  const planes = config.stem.reduce((x, channels, i) => {
-    const conv = at.at('stem').at(i);
-    return activate(conv, conv2d(conv, x, channels, 3, { stride: [2, 2], padding: 1, bias: true }), 'gelu');
-  }, pixels);
-  const shrink = 2 ** config.stem.length;
+  const planes = convStem(at.at('stem'), pixels, config.stem);
+  const shrink = stemStride(config.stem);
   const patchSize: Pair = [config.patchSize[0] / shrink, config.patchSize[1] / shrink];
   const x = patchEmbed(s, at.at('proj'), planes, { width: config.width, patchSize, bias: true });
   const [, , height, width] = pixels.shape;

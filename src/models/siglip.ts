@@ -9,11 +9,11 @@ import { add, broadcastBatch, matMulTransposed, mul, reshape, split } from '../g
 import { attention } from '../nn/attention.js';
 import { layerNorm } from '../nn/layer-norm.js';
 import { linear, linearWith } from '../nn/linear.js';
-import { patchEmbed } from '../nn/patch-embed.js';
 import {
   embedText,
   gridPositions,
   logitFactor,
+  patchesOf,
   pickRows,
   type TextInputs,
   type TextTowerConfig,
@@ -44,7 +44,7 @@ const encoder = {
 export const siglipB16: SiglipConfig = {
   family: 'siglip',
   text: { ...encoder, vocabSize: 32000, maxPositions: 64, endId: undefined },
-  vision: { ...encoder, imageSize: 224, patchSize: 16, channels: 3 },
+  vision: { ...encoder, imageSize: 224, patchSize: 16, stem: [], channels: 3 },
   embedWidth: 768,
 };
 
@@ -99,12 +99,9 @@ export function siglipPatches(root: Scope, pixels: Value, config: SiglipConfig):
   return headOutput(head, linearWith(at, last, weights[2], biases[2]), config.vision);
 }
 
-function embedPatches(s: Scope, pixels: Value, { width, patchSize, imageSize }: VisionTowerConfig): Value {
-  const patches = patchEmbed(s, s.at('patch_embedding'), pixels, {
-    width,
-    patchSize: [patchSize, patchSize],
-    bias: true,
-  });
+function embedPatches(s: Scope, pixels: Value, config: VisionTowerConfig): Value {
+  const { width, patchSize, imageSize } = config;
+  const patches = patchesOf(s, pixels, config, true);
   const [B, h, w] = [patches.shape[0], Number(patches.shape[1]), Number(patches.shape[2])];
   const side = Math.floor(imageSize / patchSize);
   const table = s.at('position_embedding').parameter('weight', [side * side, width], normalInit(0.02));

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
-import type { Page } from 'playwright-core';
+import type { FileChooser, Page } from 'playwright-core';
 import sharp from 'sharp';
 import { loadModel } from '../../src/index.js';
 import { openPage } from '../helpers/chromium.js';
@@ -164,6 +164,8 @@ test('the policy lets no inline script run and nothing else be asked', async () 
 test('everything can be done with the keyboard alone', async () => {
   const page = await openPage(url);
   await stubReading(page, [line('one', 10), line('two', 60)]);
+  // Listening has to begin long before the key: a dialog that opens sooner is never told of.
+  const chosen = new Promise<FileChooser>((resolve) => page.once('filechooser', resolve));
   const focused = () => page.evaluate('document.activeElement.id || document.activeElement.textContent');
   const press = async (...keys: readonly string[]) => {
     for (const key of keys) await page.keyboard.press(key);
@@ -177,8 +179,8 @@ test('everything can be done with the keyboard alone', async () => {
   assert.equal(await page.evaluate('document.activeElement.name'), 'where');
   await press('Tab');
   assert.equal(await focused(), 'file');
-  const [chooser] = await Promise.all([page.waitForEvent('filechooser'), press('Enter')]);
-  await chooser.setFiles({ name: 'small.png', mimeType: 'image/png', buffer: await smallPage() });
+  await press('Enter');
+  await (await chosen).setFiles({ name: 'small.png', mimeType: 'image/png', buffer: await smallPage() });
   await page.locator('#download:enabled').waitFor();
   await press('Tab');
   assert.equal(await focused(), 'copy');
