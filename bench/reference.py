@@ -1,20 +1,20 @@
 """PyTorch and transformers on the shapes that `varyclip bench` measures, with random weights.
 
-usage: python bench/reference.py tower|decode|page|start [--batch N] [--threads N] [--model DIR]
-needs: pip install torch transformers
+usage: python bench/reference.py tower|decode|page|clip-b32|clip-l14 [--batch N] [--threads N] [--export DIR]
+needs: pip install torch transformers; --export (CLIP for transformers.js, as ONNX) also onnx
 """
-import argparse, json, resource, statistics, time
+import argparse, json, os, resource, statistics, time
 
-started = time.time()
 parser = argparse.ArgumentParser()
 parser.add_argument('what')
 parser.add_argument('--batch', type=int, default=1)
 parser.add_argument('--threads', type=int, default=2)
-parser.add_argument('--model')
+parser.add_argument('--export')
 arguments = parser.parse_args()
 
 import torch
-from transformers import OPTConfig, OPTForCausalLM, SamVisionConfig, SamVisionModel
+from transformers import (
+    CLIPVisionConfig, CLIPVisionModelWithProjection, OPTConfig, OPTForCausalLM, SamVisionConfig, SamVisionModel)
 
 torch.set_num_threads(arguments.threads)
 torch.manual_seed(0)
@@ -62,6 +62,31 @@ def decode(model, batch, tokens, prompt=260):
     return times
 
 
+def make_clip(what, attention):
+    sizes = {} if what == 'clip-b32' else dict(
+        hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16, patch_size=14, projection_dim=768)
+    return CLIPVisionModelWithProjection._from_config(CLIPVisionConfig(**sizes), attn_implementation=attention).eval()
+
+
+def export_clip(what, folder):
+    """The tower as transformers.js loads it."""
+    model = make_clip(what, 'eager')
+    os.makedirs(f'{folder}/onnx', exist_ok=True)
+    json.dump({**model.config.to_dict(), 'model_type': 'clip_vision_model'}, open(f'{folder}/config.json', 'w'))
+    class Embeds(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, pixel_values):
+            return self.model(pixel_values).image_embeds
+
+    torch.onnx.export(
+        Embeds(), torch.randn(1, 3, 224, 224), f'{folder}/onnx/vision_model.onnx', dynamo=False, opset_version=18,
+        input_names=['pixel_values'], output_names=['image_embeds'],
+        dynamic_axes={'pixel_values': {0: 'batch'}, 'image_embeds': {0: 'batch'}})
+
+
 if arguments.what == 'tower':
     tower, page = Tower().eval(), torch.randn(1, 3, 1024, 1024)
     tower(page)
@@ -73,7 +98,15 @@ elif arguments.what == 'decode':
 elif arguments.what == 'page':
     tower, page, decoder = Tower().eval(), torch.randn(1, 3, 1024, 1024), make_decoder()
     result = {'seconds': median_seconds(lambda: (tower(page), decode(decoder, 1, 499)), 2)}
+elif arguments.what in ('clip-b32', 'clip-l14'):
+    if arguments.export:
+        export_clip(arguments.what, arguments.export)
+        raise SystemExit(0)
+    model, pixels = make_clip(arguments.what, 'sdpa'), torch.randn(arguments.batch, 3, 224, 224)
+    for _ in range(3):
+        model(pixel_values=pixels)
+    result = {'millisecondsPerImage': 1000 * median_seconds(lambda: model(pixel_values=pixels), 15) / arguments.batch}
 else:
-    raise SystemExit('expected tower, decode or page')
+    raise SystemExit('expected tower, decode, page, clip-b32 or clip-l14')
 rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 print(json.dumps({'bench': arguments.what, **result, 'peakRssBytes': rss, 'torch': torch.__version__, 'threads': arguments.threads}))

@@ -5,6 +5,8 @@ import { floats, type Tensor } from '../core/tensor.js';
 import { createGraphBuilder } from '../graph/builder.js';
 import { createSessionDecoder } from '../infer/decoder.js';
 import type { Precision } from '../infer/quantize.js';
+import { type ClipConfig, clipVitB32, clipVitL14, type VisionTowerConfig } from '../models/clip.js';
+import { imageGraph, nativeSize } from '../models/clip-graphs.js';
 import { cachedDecoderGraph, towerGraphs, varyFamily } from '../models/graphs.js';
 import { varyTiny } from '../models/vary.js';
 import { createRuntime } from '../node/ort/runtime.js';
@@ -13,6 +15,8 @@ import type { Command, Io } from './command.js';
 
 /** Floating-point operations of one 1024² page in the reference tower. */
 const towerFlops = 950e9;
+/** A shape of the tower's own multiplications: rows, inputs, outputs. */
+const towerGemm = [4096, 768, 3072] as const;
 const promptLength = 260;
 const pageTokens = 500;
 const bits = { float32: 32, int8: 8, int4: 4 } as const;
@@ -27,10 +31,10 @@ interface Settings {
 
 export const benchCommand: Command = {
   summary: 'measure full-size shapes with random weights on this machine',
-  usage: 'varyclip bench tower|decode|page [options]',
+  usage: 'varyclip bench tower|decode|page|clip-b32|clip-l14 [options]',
   options: {
-    precision: { type: 'string', value: 'float32|int8|int4', help: "of the decoder's weights (float32)" },
-    batch: { type: 'string', value: 'N', help: 'rows decoded together (1)' },
+    precision: { type: 'string', value: 'float32|int8|int4', help: "of the decoder's or CLIP's weights (float32)" },
+    batch: { type: 'string', value: 'N', help: 'rows decoded, or images embedded, together (1)' },
     threads: { type: 'string', short: 't', value: 'N', help: 'threads (all cores)' },
     repeats: { type: 'string', value: 'N', help: 'tower runs, or decode steps × 20 (3)' },
     profile: { type: 'string', value: 'PREFIX', help: "write ONNX Runtime's profile to PREFIX*.json" },
@@ -50,9 +54,11 @@ export const benchCommand: Command = {
       tower: benchTower,
       decode: benchDecode,
       page: benchPage,
+      'clip-b32': (s) => benchClip(clipVitB32, s),
+      'clip-l14': (s) => benchClip(clipVitL14, s),
     };
     if (what === undefined || !Object.hasOwn(benches, what))
-      throw new InputError('bench: expected tower, decode or page');
+      throw new InputError(`bench: expected ${Object.keys(benches).join(', ')}`);
     const { precision, batch } = settings;
     const result = { bench: what, threads, precision, batch, ...(await benches[what](settings)) };
     print(result, args.flag('json'), io);
@@ -79,9 +85,8 @@ const seconds = async (run: () => Promise<unknown>): Promise<number> => {
 };
 const median = (values: readonly number[]) => [...values].sort((a, b) => a - b)[values.length >> 1];
 
-/** Multiplications of the tower's own shapes: operations per second, in units of 1e9. */
-async function gemmRate({ runtime }: Settings): Promise<number> {
-  const [M, K, N] = [4096, 768, 3072];
+/** Multiplications of a tower's own shape: operations per second, in units of 1e9. */
+async function gemmRate({ runtime }: Settings, [M, K, N]: readonly [number, number, number]): Promise<number> {
   const builder = createGraphBuilder('gemm');
   const x = builder.input('x', 'float32', [M, K]);
   const weight = builder.root.parameter('weight', [N, K], { kind: 'normal', std: 1 });
@@ -107,14 +112,14 @@ const page = (): Record<string, Tensor> => {
 };
 
 async function benchTower(settings: Settings): Promise<Record<string, number>> {
-  const before = await gemmRate(settings);
+  const before = await gemmRate(settings, towerGemm);
   const session = await openTower(settings);
   const feeds = page();
   await session.run(feeds);
   const times: number[] = [];
   for (let i = 0; i < settings.repeats; i++) times.push(await seconds(() => session.run(feeds)));
   await session.dispose();
-  const gemmGflops = Math.max(before, await gemmRate(settings));
+  const gemmGflops = Math.max(before, await gemmRate(settings, towerGemm));
   return { secondsPerPage: median(times), gemmGflops, floorSeconds: towerFlops / gemmGflops / 1e9 };
 }
 
@@ -171,4 +176,35 @@ async function benchPage(settings: Settings): Promise<Record<string, number>> {
   await tower.dispose();
   await session.dispose();
   return { seconds: median(times), peakRssBytes: process.resourceUsage().maxRSS * 1024 };
+}
+
+/** Operations of one image through a vision tower: its multiplications, two for each. */
+function visionFlops({ width, layers, mlpWidth, imageSize, patchSize }: VisionTowerConfig): number {
+  const patches = (imageSize / patchSize) ** 2;
+  const tokens = patches + 1;
+  const layer = tokens * width * (4 * width + 2 * mlpWidth) + 2 * tokens ** 2 * width;
+  return 2 * (layers * layer + patches * width * 3 * patchSize ** 2);
+}
+
+async function benchClip(config: ClipConfig, settings: Settings): Promise<Record<string, number>> {
+  const { runtime, precision, batch, profilePath } = settings;
+  const { imageSize, patchSize, width, mlpWidth } = config.vision;
+  const rows = batch * ((imageSize / patchSize) ** 2 + 1);
+  const before = await gemmRate(settings, [rows, width, mlpWidth]);
+  const session = await runtime.compile(imageGraph(config, nativeSize(config), { weightBits: bits[precision] }), {
+    weights: randomWeights,
+    ...(profilePath !== undefined && { profilePath }),
+  });
+  const pixels = page()['x'].data.slice(0, batch * 3 * imageSize ** 2) as Float32Array;
+  const feeds = { pixelValues: floats([batch, 3, imageSize, imageSize], pixels) };
+  for (let i = 0; i < 3; i++) await session.run(feeds);
+  const times: number[] = [];
+  for (let i = 0; i < settings.repeats * 5; i++) times.push(await seconds(() => session.run(feeds)));
+  await session.dispose();
+  const gemmGflops = Math.max(before, await gemmRate(settings, [rows, width, mlpWidth]));
+  return {
+    millisecondsPerImage: (1000 * median(times)) / batch,
+    gemmGflops,
+    floorMilliseconds: visionFlops(config.vision) / gemmGflops / 1e6,
+  };
 }

@@ -71,6 +71,15 @@ export const clipVitB32: ClipConfig = {
   logitScale: 2.6592,
 };
 
+/** openai/clip-vit-large-patch14. */
+export const clipVitL14: ClipConfig = {
+  family: 'clip',
+  text: { ...clipVitB32.text, width: 768, heads: 12, mlpWidth: 3072 },
+  vision: { ...clipVitB32.vision, width: 1024, layers: 24, heads: 16, mlpWidth: 4096, patchSize: 14 },
+  embedWidth: 768,
+  logitScale: clipVitB32.logitScale,
+};
+
 /** The built-in small one: pictures of 48 pixels. */
 export const clipNano: ClipConfig = {
   family: 'clip',
@@ -87,7 +96,7 @@ export const clipNano: ClipConfig = {
   },
   vision: {
     width: 128,
-    layers: 4,
+    layers: 3,
     heads: 4,
     mlpWidth: 512,
     activation: 'gelu',
