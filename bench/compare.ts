@@ -102,10 +102,7 @@ try {
     for (let round = 0; round < Number(rounds); round++) for (const { run, figures } of runs) figures.push(run());
     const [own, ...others] = runs.map(({ figures }) => median(figures));
     const isTime = row.figure !== 'tokensPerSecond';
-    const cells = others.flatMap((other) => [
-      other.toFixed(2),
-      `${(isTime ? other / own : own / other).toFixed(2)}×`,
-    ]);
+    const cells = others.flatMap((other) => [other.toFixed(2), `${(isTime ? other / own : own / other).toFixed(2)}×`]);
     process.stdout.write(`| ${[row.name, own.toFixed(2), ...cells].join(' | ')} |\n`);
   }
 } finally {

@@ -1,15 +1,18 @@
 """PyTorch and transformers on the shapes that `varyclip bench` measures, with random weights.
 
-usage: python bench/reference.py tower|decode|page|clip-b32|clip-l14 [--batch N] [--threads N] [--export DIR]
+usage: python bench/reference.py tower|decode|page|clip-b32|clip-l14|start [--batch N] [--threads N] [--export DIR] [--model DIR]
 needs: pip install torch transformers; --export (CLIP for transformers.js, as ONNX) also onnx
 """
 import argparse, json, os, resource, statistics, time
+
+started = time.time()
 
 parser = argparse.ArgumentParser()
 parser.add_argument('what')
 parser.add_argument('--batch', type=int, default=1)
 parser.add_argument('--threads', type=int, default=2)
 parser.add_argument('--export')
+parser.add_argument('--model')
 arguments = parser.parse_args()
 
 import torch
@@ -68,6 +71,35 @@ def make_clip(what, attention):
     return CLIPVisionModelWithProjection._from_config(CLIPVisionConfig(**sizes), attn_implementation=attention).eval()
 
 
+def start(folder):
+    """From the start of the process to the tower's first operation, the weights loaded from a Vary-tiny checkpoint; a short reading."""
+    from safetensors import safe_open
+    from transformers.utils import logging
+    logging.set_verbosity_error()
+    decoder = OPTForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    tower = Tower().eval()
+    # SAM's own names differ from transformers': every tensor is read and goes where one of its shape belongs.
+    places = {}
+    for parameter in tower.parameters():
+        places.setdefault(tuple(parameter.shape), []).append(parameter)
+    for name in sorted(os.listdir(folder)):
+        if not name.endswith('.safetensors'):
+            continue
+        with safe_open(f'{folder}/{name}', 'pt') as file:
+            for key in file.keys():
+                if 'vision_tower' in key:
+                    tensor = file.get_tensor(key)
+                    room = places.get(tuple(tensor.shape))
+                    if room:
+                        room.pop().copy_(tensor)
+    first = time.time() - started
+    tower(torch.randn(1, 3, 1024, 1024))
+    decode(decoder, 1, 20)
+    with open('/proc/self/status') as status:
+        steady = next(int(line.split()[1]) * 1024 for line in status if line.startswith('VmRSS'))
+    return {'secondsToTower': first, 'steadyRssBytes': steady}
+
+
 def export_clip(what, folder):
     """The tower as transformers.js loads it."""
     model = make_clip(what, 'eager')
@@ -98,6 +130,8 @@ elif arguments.what == 'decode':
 elif arguments.what == 'page':
     tower, page, decoder = Tower().eval(), torch.randn(1, 3, 1024, 1024), make_decoder()
     result = {'seconds': median_seconds(lambda: (tower(page), decode(decoder, 1, 499)), 2)}
+elif arguments.what == 'start':
+    result = start(arguments.model)
 elif arguments.what in ('clip-b32', 'clip-l14'):
     if arguments.export:
         export_clip(arguments.what, arguments.export)
@@ -107,6 +141,6 @@ elif arguments.what in ('clip-b32', 'clip-l14'):
         model(pixel_values=pixels)
     result = {'millisecondsPerImage': 1000 * median_seconds(lambda: model(pixel_values=pixels), 15) / arguments.batch}
 else:
-    raise SystemExit('expected tower, decode, page, clip-b32 or clip-l14')
+    raise SystemExit('expected tower, decode, page, start, clip-b32 or clip-l14')
 rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 print(json.dumps({'bench': arguments.what, **result, 'peakRssBytes': rss, 'torch': torch.__version__, 'threads': arguments.threads}))

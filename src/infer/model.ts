@@ -77,7 +77,9 @@ function createSessions({ family, runtime, weights, precision, towerSegments }: 
   let decoder: Promise<Session> | undefined;
   const compileTower = async (config: VaryConfig) => {
     const sessions: Session[] = [];
-    for (const graph of towerGraphs(config, towerSegments)) sessions.push(await runtime.compile(graph, { weights }));
+    // A page takes a gigabyte beside the weights, for seconds; lines take little, and often.
+    const options = { weights, releaseAfterRun: config.input === 'page' };
+    for (const graph of towerGraphs(config, towerSegments)) sessions.push(await runtime.compile(graph, options));
     return sessions;
   };
   return {

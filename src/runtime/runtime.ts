@@ -12,6 +12,8 @@ export interface CompileOptions {
   readonly weights: WeightLoader;
   /** Where to write the runtime's profile when the session is disposed. */
   readonly profilePath?: string;
+  /** Gives what a run took beside the weights back to the system after it: for runs that are large and few. */
+  readonly releaseAfterRun?: boolean;
   /** Graph optimizers to switch off, by the runtime's names. */
   readonly disabledOptimizers?: readonly string[];
 }

@@ -35,6 +35,7 @@ const functions = {
   BindOutput: [137, 'void* binding, const char* name, void* value'],
   SetGlobalIntraOpNumThreads: [147, 'void* threading, int threads'],
   SetGlobalSpinControl: [149, 'void* threading, int allow'],
+  AddRunConfigEntry: [165, 'void* options, const char* key, const char* value'],
   AddExternalInitializers: [210, 'void* options, const char** names, void** values, size_t count'],
   SessionOptionsAppendExecutionProvider_CUDA_V2: [204, 'void* options, void* cuda'],
   CreateCUDAProviderOptions: [205, '_Out_ void** out'],

@@ -1,8 +1,9 @@
-import koffi from 'koffi';
+import koffi, { type KoffiFunc } from 'koffi';
 import { type DType, itemSize, type TypedArray, viewBytes } from '../../core/dtype.js';
 import { sizeOf } from '../../core/tensor.js';
 import { onnxDataTypes } from '../../onnx/emit.js';
 import type { ConcreteType } from '../../runtime/runtime.js';
+import { ffi } from '../ffi.js';
 import { loadOrt, type Pointer } from './library.js';
 
 /** A tensor that ONNX Runtime reads and writes in our memory. `data` must stay referenced until `release`. */
@@ -67,4 +68,26 @@ export function nativeTensor(type: ConcreteType): BoundTensor {
       koffi.free(memory);
     },
   };
+}
+
+/** glibc's own, kept so that its library stays loaded; null where there is none. */
+let trim: KoffiFunc<(pad: number) => number> | null | undefined;
+
+function findTrim(): KoffiFunc<(pad: number) => number> | null {
+  if (process.platform !== 'linux') return null;
+  try {
+    return ffi().load('libc.so.6').func('int malloc_trim(size_t)');
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * Has the C library give freed memory back to the system: glibc keeps what each of its threads freed, half a gigabyte after the
+ * weights of a full-size model were packed. Other libraries do it by themselves.
+ */
+export async function returnFreedMemory(): Promise<void> {
+  trim ??= findTrim();
+  const call = trim;
+  if (call) await new Promise<void>((resolve) => call.async(0, () => resolve()));
 }

@@ -1,11 +1,13 @@
 import { availableParallelism } from 'node:os';
+import { itemSize } from '../../core/dtype.js';
 import { InputError, messageOf, RuntimeUnavailableError } from '../../core/errors.js';
+import { sizeOf } from '../../core/tensor.js';
 import type { Graph, Parameter } from '../../graph/builder.js';
 import { emitModel } from '../../onnx/emit.js';
 import { concreteShape } from '../../runtime/bind-shapes.js';
 import type { CompileOptions, Device, Runtime, Session } from '../../runtime/runtime.js';
 import { loadOrt, type Pointer } from './library.js';
-import { allocateOutside, type BoundTensor, nativeTensor } from './memory.js';
+import { allocateOutside, type BoundTensor, nativeTensor, returnFreedMemory } from './memory.js';
 import { createQueue, type Queue, wrapSession } from './session.js';
 
 export interface RuntimeOptions {
@@ -99,6 +101,12 @@ function addProvider(options: Pointer, device: Exclude<Device, 'cpu'>): void {
   }
 }
 
+/** Bytes of weights whose packing leaves enough behind to be worth some milliseconds. */
+const worthReturning = 1 << 26;
+
+const weightBytes = ({ parameters }: Graph): number =>
+  parameters.reduce((sum, { value: { dtype, shape } }) => sum + sizeOf(shape.map(Number)) * itemSize(dtype), 0);
+
 async function compile(graph: Graph, options: CompileOptions, device: Device, threads: number): Promise<Session> {
   const ort = loadOrt();
   const env = ensureEnvironment(threads);
@@ -118,12 +126,17 @@ async function compile(graph: Graph, options: CompileOptions, device: Device, th
     }
     const model = emitModel(graph);
     const native = await ort.createAsync('CreateSessionFromArray', env.handle, model, model.length, sessionOptions);
-    return wrapSession(graph, native, env.queue, () => {
-      if (options.profilePath !== undefined) endProfiling(native);
+    return wrapSession(graph, native, {
+      queue: env.queue,
+      releaseAfterRun: options.releaseAfterRun ?? false,
+      beforeRelease: () => {
+        if (options.profilePath !== undefined) endProfiling(native);
+      },
     });
   } finally {
     ort.call.ReleaseSessionOptions(sessionOptions);
     for (const weight of weights) weight.release();
+    if (weightBytes(graph) > worthReturning) await returnFreedMemory();
   }
 }
 

@@ -5,7 +5,7 @@ import type { Graph, NamedValue } from '../../graph/builder.js';
 import { bindExtents, concreteType } from '../../runtime/bind-shapes.js';
 import type { RunOptions, Session } from '../../runtime/runtime.js';
 import { loadOrt, type Pointer } from './library.js';
-import { type BoundTensor, bindTensor } from './memory.js';
+import { type BoundTensor, bindTensor, returnFreedMemory } from './memory.js';
 import { type BoundState, createState } from './state.js';
 
 /** Everything bound for runs of one shape: inputs are copied into it, outputs are read from it. */
@@ -31,8 +31,19 @@ export function createQueue(): Queue {
   };
 }
 
+export interface SessionOptions {
+  /** Shared by sessions whose runs must not overlap. */
+  readonly queue: Queue;
+  readonly releaseAfterRun: boolean;
+  readonly beforeRelease: () => void;
+}
+
 /** A Session over a native one, which it owns. */
-export function wrapSession(graph: Graph, native: Pointer, queue: Queue, beforeRelease: () => void): Session {
+export function wrapSession(
+  graph: Graph,
+  native: Pointer,
+  { queue, releaseAfterRun, beforeRelease }: SessionOptions,
+): Session {
   const ort = loadOrt();
   const ownPlans = new Map<string, Plan>();
   const statePlans = new WeakMap<BoundState, Map<string, Plan>>();
@@ -74,7 +85,7 @@ export function wrapSession(graph: Graph, native: Pointer, queue: Queue, beforeR
       plans.get(key) ?? createPlan(graph, native, bound ? { ...bound, ...feeds } : feeds, wanted, { state, bound });
     keepRecent(plans, key, plan);
     for (const [name, bound] of plan.inputs) bytesOf(bound.data).set(bytesOf(feeds[name].data));
-    await runStoppable(native, plan.binding, options.signal);
+    await runStoppable(native, plan.binding, { signal: options.signal, releaseAfterRun });
     const results: Record<string, Tensor> = {};
     for (const [name, { dtype, shape, data }] of plan.outputs) results[name] = { dtype, shape, data: data.slice() };
     return results;
@@ -193,9 +204,14 @@ function throwIfAborted(signal: AbortSignal | undefined): void {
 }
 
 /** A run with its own run options: terminating it must not touch the next. */
-async function runStoppable(session: Pointer, binding: Pointer, signal: AbortSignal | undefined): Promise<void> {
+async function runStoppable(
+  session: Pointer,
+  binding: Pointer,
+  { signal, releaseAfterRun }: { readonly signal: AbortSignal | undefined; readonly releaseAfterRun: boolean },
+): Promise<void> {
   const ort = loadOrt();
   const options = ort.create('CreateRunOptions');
+  if (releaseAfterRun) ort.call.AddRunConfigEntry(options, 'memory.enable_memory_arena_shrinkage', 'cpu:0');
   const stop = () => ort.call.RunOptionsSetTerminate(options);
   signal?.addEventListener('abort', stop, { once: true });
   try {
@@ -206,5 +222,6 @@ async function runStoppable(session: Pointer, binding: Pointer, signal: AbortSig
   } finally {
     signal?.removeEventListener('abort', stop);
     ort.call.ReleaseRunOptions(options);
+    if (releaseAfterRun) await returnFreedMemory();
   }
 }
