@@ -14,7 +14,7 @@ import { embedding } from '../nn/embedding.js';
 import { layerNorm } from '../nn/layer-norm.js';
 import { linear, linearWith, quantizedLinear } from '../nn/linear.js';
 import { mlp } from '../nn/mlp.js';
-import { isQuantized } from '../nn/quantized.js';
+import { delicate, isQuantized } from '../nn/quantized.js';
 
 export interface OptConfig {
   readonly vocabSize: number;
@@ -153,7 +153,7 @@ function decoderLayer(s: Scope, x: Value, layer: number, config: OptConfig, cont
   );
   let h = add(s, x, attended);
   if (!preNorm) h = norm(s.at('self_attn_layer_norm'), h, config);
-  const fed = mlp(s, preNorm ? norm(s.at('final_layer_norm'), h, config) : h, {
+  const fed = mlp(delicate(s), preNorm ? norm(s.at('final_layer_norm'), h, config) : h, {
     hidden: config.mlpWidth,
     activation: config.activation,
     names: ['fc1', 'fc2'],
@@ -167,13 +167,14 @@ function decoderLayer(s: Scope, x: Value, layer: number, config: OptConfig, cont
 function selfAttention(s: Scope, x: Value, layer: number, config: OptConfig, context: Context): Value {
   const { width, heads, bias } = config;
   const options = { bias, init: normalInit(config.initStd) };
-  const qkv = ['q_proj', 'k_proj', 'v_proj'].map((name) => linear(s.at(name), x, width, options)); // [B, T, C] each
+  const [q, k] = ['q_proj', 'k_proj'].map((name) => linear(s.at(name), x, width, options)); // [B, T, C] each
+  const v = linear(delicate(s).at('v_proj'), x, width, options);
   const how: AttentionOptions = { heads, scale: (width / heads) ** -0.5 };
   const mixed =
     context.kind === 'whole'
-      ? attention(s, qkv[0], qkv[1], qkv[2], { ...how, bias: context.bias })
-      : throughCache(s, qkv, layer, config, context, how);
-  return linear(s.at('out_proj'), mixed, width, options);
+      ? attention(s, q, k, v, { ...how, bias: context.bias })
+      : throughCache(s, [q, k, v], layer, config, context, how);
+  return linear(delicate(s).at('out_proj'), mixed, width, options);
 }
 
 function throughCache(

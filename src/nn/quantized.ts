@@ -13,6 +13,12 @@ export function isQuantized(s: Scope, shape: readonly number[]): boolean {
 }
 
 /**
+ * The same scope with 8 bits at least: for weights whose rounding to 4 costs the logits most (docs/decisions/0002-quantization.md),
+ * which are values and what follows them; queries, keys and the head bear it.
+ */
+export const delicate = (s: Scope): Scope => (s.lowering.weightBits === 4 ? s.lowered({ weightBits: 8 }) : s);
+
+/**
  * MatMulNBits' operands for a weight [N, K]: packed [N, blocks, blockSize·bits/8] uint8 and scales [N·blocks] float32.
  * Symmetric: value = (stored - 2^(bits-1)) · scale; 4-bit values are packed two a byte, the first in the low half.
  */
