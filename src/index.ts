@@ -18,6 +18,7 @@ export type { Classification, LabelOptions } from './infer/labels.js';
 export type { GenerateInput, OptModel } from './infer/model.js';
 export type { Precision } from './infer/quantize.js';
 export type { ReadOptions, ReadResult } from './infer/reading.js';
+export type { Retried } from './infer/retries.js';
 export type { ForwardInput } from './models/forward-inputs.js';
 export { type CheckDataOptions, checkData, type DataReport } from './node/data/check-data.js';
 export {

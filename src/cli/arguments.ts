@@ -21,6 +21,8 @@ export interface Arguments {
   flag(name: string): boolean;
   /** A whole number above 0. Throws InputError for anything else. */
   count(name: string): number | undefined;
+  /** A whole number from 0. Throws InputError for anything else. */
+  index(name: string): number | undefined;
   /** A number. Throws InputError for anything else. */
   number(name: string): number | undefined;
   /** One of `choices`. Throws InputError for anything else. */
@@ -55,6 +57,7 @@ export function parseArguments(args: readonly string[], specs: OptionSpecs): Arg
     texts: (name) => (parsed.values[name] as readonly string[] | undefined) ?? [],
     flag: (name) => parsed.values[name] === true,
     count: (name) => checked(name, 'a whole number above 0', (value) => Number.isInteger(value) && value > 0),
+    index: (name) => checked(name, 'a whole number from 0', (value) => Number.isInteger(value) && value >= 0),
     number: (name) => checked(name, 'a number', Number.isFinite),
     choice: (name, choices) => {
       const given = text(name);

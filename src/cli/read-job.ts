@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { InputError, messageOf } from '../core/errors.js';
+import { mostRetries } from '../infer/retries.js';
 import { writeFileAtomic } from '../node/atomic.js';
 import { expectOutside, findInputs } from '../node/bulk/inputs.js';
 import { type BulkOptions, type BulkProgress, type BulkReport, stateFolder } from '../node/bulk/job-options.js';
@@ -31,7 +32,6 @@ export const jobOptions: OptionSpecs = {
   dpi: { type: 'string', value: 'N', help: 'of the pages of a PDF (200)' },
   'text-layer': { type: 'boolean', help: "take a PDF's own text where a page has one" },
   jobs: { type: 'string', short: 'j', value: 'N', help: 'threads that decode and find lines (all cores, at most 4)' },
-  retries: { type: 'string', value: 'N', help: 'how often a page that fails is tried again (1)' },
   'max-error-rate': { type: 'string', value: 'X', help: 'end when more than this part of the pages fails (1)' },
   'max-pages': { type: 'string', value: 'N', help: 'most pages of one document (20000)' },
   'time-limit': { type: 'string', value: 'S', help: 'seconds that preparing a page may take (60)' },
@@ -67,15 +67,8 @@ function formatsOf(args: Arguments): FormatName[] {
   });
 }
 
-/** A whole number from 0. */
-function indexOf(args: Arguments, name: string): number | undefined {
-  const value = args.number(name);
-  if (value === undefined || (Number.isInteger(value) && value >= 0)) return value;
-  throw new InputError(`--${name}: expected a whole number from 0, got ${value}`);
-}
-
 function shardFrom(args: Arguments): Shard {
-  const [shard, shards] = [indexOf(args, 'shard'), args.count('shards')];
+  const [shard, shards] = [args.index('shard'), args.count('shards')];
   return shardOf(process.env, { ...(shard !== undefined && { shard }), ...(shards !== undefined && { shards }) });
 }
 
@@ -120,7 +113,7 @@ export async function readIntoFiles(model: NodeVaryModel, args: Arguments, io: I
 
 /** Options that are numbers, where they were given. */
 function numbersOf(args: Arguments): Partial<BulkOptions> {
-  const [dpi, jobs, retries] = [args.number('dpi'), args.count('jobs'), indexOf(args, 'retries')];
+  const [dpi, jobs, retries] = [args.number('dpi'), args.count('jobs'), args.index('retries')];
   const [maxErrorRate, maxPages, timeLimit] = [
     args.number('max-error-rate'),
     args.count('max-pages'),
@@ -140,8 +133,13 @@ function numbersOf(args: Arguments): Partial<BulkOptions> {
 }
 
 function readSettings(args: Arguments): NonNullable<BulkOptions['read']> {
-  const [maxNewTokens, prompt] = [args.count('max-new-tokens'), args.text('prompt')];
-  return { ...(maxNewTokens !== undefined && { maxNewTokens }), ...(prompt !== undefined && { prompt }) };
+  const [maxNewTokens, prompt, retries] = [args.count('max-new-tokens'), args.text('prompt'), args.index('retries')];
+  return {
+    ...(maxNewTokens !== undefined && { maxNewTokens }),
+    ...(prompt !== undefined && { prompt }),
+    // More than there are ways for changes nothing: it is the same job then.
+    ...(retries !== undefined && retries < mostRetries && { retries }),
+  };
 }
 
 function writeReport(out: string, { rank }: Shard, report: BulkReport): void {
@@ -166,8 +164,10 @@ function durationText(seconds: number): string {
 }
 
 function reportText(report: BulkReport): string {
-  const { finished, unchanged, pages, lines, warned, failedPages, failedDocuments, seconds, pagesPerSecond } = report;
+  const { finished, unchanged, pages, lines, warned, retried, failedPages, failedDocuments, seconds, pagesPerSecond } =
+    report;
   const parts = [`${finished} documents written, ${unchanged} unchanged`, `${pages} pages and ${lines} lines read`];
+  if (retried > 0) parts.push(`${retried} pages tried again`);
   if (warned > 0) parts.push(`${warned} pages with warnings`);
   if (failedPages > 0) parts.push(`${failedPages} pages failed`);
   if (failedDocuments > 0) parts.push(`${failedDocuments} documents failed`);

@@ -32,6 +32,11 @@ export const readCommand: Command = {
     'top-p': { type: 'string', value: 'X', help: 'sample among the likeliest that add up to X' },
     seed: { type: 'string', value: 'N', help: 'of the sampling (0)' },
     stop: { type: 'string', value: 'TEXT', help: 'end before this text' },
+    retries: {
+      type: 'string',
+      value: 'N',
+      help: 'how often what fell into a loop, has no text or little confidence is tried again, 0 to 2 (2); with --out also a page that fails (1)',
+    },
     html: { type: 'string', value: 'FILE', help: 'write a page with pictures and texts side by side' },
     ...jobOptions,
   },
@@ -105,6 +110,7 @@ async function readOne(
 ): Promise<ReadResult> {
   const json = args.flag('json');
   const [maxNewTokens, prompt, stop] = [args.count('max-new-tokens'), args.text('prompt'), args.text('stop')];
+  const retries = args.index('retries');
   const [temperature, topK, topP, seed] = [
     args.number('temperature'),
     args.count('top-k'),
@@ -124,6 +130,7 @@ async function readOne(
     ...(maxNewTokens !== undefined && { maxNewTokens }),
     ...(prompt !== undefined && { prompt }),
     ...(stop !== undefined && { stop: [stop] }),
+    ...(retries !== undefined && { retries }),
     onText: (text) => {
       if (json) return;
       if (!streamed) status('');

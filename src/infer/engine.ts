@@ -6,6 +6,7 @@ import { AbortedError, DeadlineError, InputError, OverloadedError } from '../cor
 import { floatView, type Tensor } from '../core/tensor.js';
 import { type Prompt, prefillTokens, type SlotBatch, type SlotDecoder } from './decoder.js';
 import { type GeneratedRow, type GrowingRow, type RowOptions, rowsWith } from './generate.js';
+import type { PenaltyOptions } from './processors.js';
 
 /** What the scheduler needs of a model; tests script it. */
 export interface EngineModel {
@@ -25,10 +26,20 @@ export interface EngineRow {
   readonly pixels?: () => Tensor<'float32'>;
 }
 
+/** Another attempt at a row that has ended. Without pixels it goes on with the features of the picture it had. */
+export interface RowAttempt extends EngineRow, PenaltyOptions {
+  /** What penalties see. Default: `ids`. */
+  readonly history?: readonly number[];
+  readonly maxNewTokens?: number;
+}
+
 export interface EngineRequest extends RowOptions {
   readonly rows: readonly EngineRow[];
-  /** Called when a row has ended, in whatever order rows end. */
-  readonly onRow?: (index: number, row: GeneratedRow) => void;
+  /**
+   * Called when a row has ended, in whatever order rows end. An attempt that is returned is made in its place, and the row ends
+   * anew; after 'enough' the request ends with the rows as they are.
+   */
+  readonly onRow?: (index: number, row: GeneratedRow) => RowAttempt | 'enough' | undefined;
   readonly signal?: AbortSignal;
   /** When to give up, by `performance.now()`. */
   readonly deadline?: number;
@@ -72,10 +83,13 @@ export interface Engine {
 /** A request on its way. */
 interface Task {
   readonly request: EngineRequest;
-  readonly rows: readonly GrowingRow[];
+  /** What every row is continued from, and as what it grows: by its last attempt. */
+  readonly inputs: EngineRow[];
+  readonly rows: GrowingRow[];
   readonly submitted: number;
-  /** Rows of which the tower has begun. */
-  begun: number;
+  /** Rows that have not begun, and those whose next attempt has not, in their order. */
+  readonly queue: number[];
+  begun: boolean;
   ended: number;
   firstToken: number | undefined;
   towerSeconds: number;
@@ -101,11 +115,11 @@ interface Group {
 
 /** Everything the scheduler keeps. */
 interface Schedule {
-  /** Tasks with rows that have not begun; the next row is the first one's, which then goes to the end. */
+  /** Tasks with rows in their queue; the next row is the first one's, which then goes to the end. */
   readonly waiting: Task[];
   group: Group | undefined;
   readonly ready: Ready[];
-  readonly slots: (Place | undefined)[];
+  readonly slots: (Ready | undefined)[];
   batch: SlotBatch | undefined;
 }
 
@@ -115,7 +129,7 @@ export function createEngine(model: EngineModel, { slots: count = 8, maxWaiting 
     waiting: [],
     group: undefined,
     ready: [],
-    slots: Array<Place | undefined>(count).fill(undefined),
+    slots: Array<Ready | undefined>(count).fill(undefined),
     batch: undefined,
   };
   const tasks = new Set<Task>();
@@ -140,7 +154,7 @@ export function createEngine(model: EngineModel, { slots: count = 8, maxWaiting 
       });
       // What waits is gone at once; what runs, at the next step.
       const abort = () => {
-        if (task.begun === 0) endTask(schedule, task);
+        if (!task.begun) endTask(schedule, task);
       };
       tasks.add(task);
       schedule.waiting.push(task);
@@ -173,9 +187,11 @@ function createTask(model: EngineModel, request: EngineRequest, settle: (error?:
   const createRow = rowsWith(request);
   const task: Task = {
     request,
+    inputs: [...request.rows],
     rows: request.rows.map(({ ids }, i) => createRow(i, ids, model.decoder.maxPositions - ids.length)),
     submitted: performance.now(),
-    begun: 0,
+    queue: [...request.rows.keys()],
+    begun: false,
     ended: 0,
     firstToken: undefined,
     towerSeconds: 0,
@@ -190,7 +206,7 @@ function createTask(model: EngineModel, request: EngineRequest, settle: (error?:
 }
 
 const loadOf = ({ slots }: Schedule, tasks: ReadonlySet<Task>): EngineLoad => {
-  const waiting = [...tasks].filter((task) => task.begun === 0).length;
+  const waiting = [...tasks].filter((task) => !task.begun).length;
   return {
     slots: slots.length,
     usedSlots: slots.filter((place) => place !== undefined).length,
@@ -242,7 +258,7 @@ async function runAll(model: EngineModel, schedule: Schedule, tasks: ReadonlySet
   schedule.batch = undefined;
 }
 
-const placesOf = (slots: Schedule['slots']): Place[] => slots.filter((place) => place !== undefined);
+const placesOf = (slots: Schedule['slots']): Ready[] => slots.filter((place) => place !== undefined);
 
 /** Ends what was aborted, and what has no time left. */
 function sweep(schedule: Schedule, tasks: ReadonlySet<Task>): void {
@@ -278,7 +294,7 @@ async function stepAll(model: EngineModel, schedule: Schedule): Promise<void> {
   const batch = batchOf(model, schedule);
   const logits = await batch.step(tokens.map((token) => token ?? null));
   slots.slice(0, used).forEach((place, slot) => {
-    if (place && !place.task.settled) takeToken(schedule, slot, place, logits[slot]);
+    if (place && !place.task.settled) takeToken(model, schedule, slot, place, logits[slot]);
   });
 }
 
@@ -288,21 +304,37 @@ const batchOf = ({ decoder }: EngineModel, schedule: Schedule): SlotBatch => {
 };
 
 /** Gives a row its next token; a row that has ended leaves its slot. */
-function takeToken(schedule: Schedule, slot: number, place: Place, logits: Float32Array): void {
+function takeToken(model: EngineModel, schedule: Schedule, slot: number, place: Ready, logits: Float32Array): void {
   const { task, index } = place;
   const row = task.rows[index];
   try {
     row.take(logits);
     if (!row.finishReason()) return;
     emptySlot(schedule.slots, schedule.batch, slot);
-    task.ended++;
-    task.request.onRow?.(index, { ...row.result(), prompt: index });
+    const next = task.request.onRow?.(index, { ...row.result(), prompt: index });
+    if (next === 'enough') endTask(schedule, task);
+    else if (next) tryAgain(model, schedule, place, next);
+    else task.ended++;
   } catch (error) {
     // A callback of the caller's.
     endTask(schedule, task, error);
-    return;
   }
   if (task.ended === task.rows.length) task.settle();
+}
+
+/** A row begins anew; it waits for the tower only where it has another picture. */
+function tryAgain(model: EngineModel, schedule: Schedule, { task, index, prompt }: Ready, attempt: RowAttempt): void {
+  const { ids, pixels, history = ids, maxNewTokens = task.request.maxNewTokens, ...penalties } = attempt;
+  const options = { ...task.request, ...penalties, ...(maxNewTokens !== undefined && { maxNewTokens }) };
+  task.rows[index] = rowsWith(options)(index, history, model.decoder.maxPositions - ids.length);
+  task.inputs[index] = attempt;
+  if (!pixels) {
+    const { images } = prompt;
+    schedule.ready.push({ task, index, prompt: images ? model.promptOf(ids, images.features) : { ids } });
+    return;
+  }
+  if (task.queue.length === 0) schedule.waiting.push(task);
+  task.queue.push(index);
 }
 
 interface Joining {
@@ -337,10 +369,13 @@ async function join(model: EngineModel, schedule: Schedule, { first, rows }: Joi
   const logits = await batchOf(model, schedule).fill(first, prompts, longest, soleSignal(rows));
   rows.forEach((place, i) => {
     const { task } = place;
-    if (task.settled) return;
+    if (task.settled) {
+      schedule.batch?.clear(first + i);
+      return;
+    }
     task.firstToken ??= performance.now();
     schedule.slots[first + i] = place;
-    takeToken(schedule, first + i, place, logits[i]);
+    takeToken(model, schedule, first + i, place, logits[i]);
   });
 }
 
@@ -358,9 +393,10 @@ function beginGroup({ towerImages }: EngineModel, schedule: Schedule): Group | u
   const pixels: Tensor<'float32'>[] = [];
   while (waiting.length > 0 && places.length < towerImages && ready.length + places.length < Math.max(1, free)) {
     const task = waiting.shift() as Task;
-    const index = task.begun++;
-    if (task.begun < task.rows.length) waiting.push(task);
-    const row = task.request.rows[index];
+    const index = task.queue.shift() as number;
+    task.begun = true;
+    if (task.queue.length > 0) waiting.push(task);
+    const row = task.inputs[index];
     if (!row.pixels) {
       ready.push({ task, index, prompt: { ids: row.ids } });
       continue;
@@ -400,7 +436,7 @@ async function runSegment(model: EngineModel, schedule: Schedule, { places, x, s
     if (task.settled) return;
     const own = (next.data as Float32Array).subarray(i * rows * width, (i + 1) * rows * width);
     try {
-      const prompt = model.promptOf(task.request.rows[index].ids, floatView([rows, width], own));
+      const prompt = model.promptOf(task.inputs[index].ids, floatView([rows, width], own));
       schedule.ready.push({ task, index, prompt });
     } catch (error) {
       endTask(schedule, task, error);

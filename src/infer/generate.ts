@@ -3,14 +3,8 @@ import { logSoftmax } from '../core/logits.js';
 import { createRng } from '../core/rng.js';
 import { beamSearch } from './beam.js';
 import type { CachedDecoder, Prompt } from './decoder.js';
-import {
-  checkSampling,
-  createProcessors,
-  endsInLoop,
-  type PenaltyOptions,
-  pickToken,
-  type Sampling,
-} from './processors.js';
+import { loopAtEnd } from './loops.js';
+import { checkSampling, createProcessors, type PenaltyOptions, pickToken, type Sampling } from './processors.js';
 
 /** 'blank': there was nothing to read, and no model was asked. */
 export type FinishReason = 'stop' | 'length' | 'repetition' | 'blank' | 'aborted';
@@ -106,7 +100,7 @@ export function rowsWith({
         history.push(token);
         const stopped = options.onToken?.(index, token) === true;
         if (token === eos || stopped) reason = 'stop';
-        else if (options.stopLoops && endsInLoop(tokens)) reason = 'repetition';
+        else if (options.stopLoops && loopAtEnd(tokens)) reason = 'repetition';
         else if (tokens.length >= limit) reason = 'length';
       },
       result: () => ({ tokens, finishReason: reason ?? 'length', ...(logs && { logProbabilities: logs }) }),

@@ -15,7 +15,8 @@ import { type ForwardOutput, forward } from './forward.js';
 import { type GeneratedRow, type GenerateOptions, generate } from './generate.js';
 import { type PreparedImage, prepareImage, prepareSettings } from './prepare.js';
 import { type Precision, weightBits } from './quantize.js';
-import { type Reader, readPrepared } from './read-prepared.js';
+import { readPrepared } from './read-prepared.js';
+import type { Reader } from './reader.js';
 import type { ReadOptions, ReadResult } from './reading.js';
 
 /** What a model is made of; the platform supplies it. */

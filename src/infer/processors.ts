@@ -93,18 +93,3 @@ function cutTies(order: readonly number[], logits: Float32Array, k: number): num
   const threshold = logits[order[k - 1]];
   return order.filter((id) => logits[id] >= threshold);
 }
-
-/**
- * Whether the end of `ids` is one short passage over and over: a period of up to 96 tokens, at least four times and over at
- * least 64 tokens.
- */
-export function endsInLoop(ids: readonly number[]): boolean {
-  for (let period = 1; period <= 96; period++) {
-    const span = Math.max(64, 4 * period);
-    if (span > ids.length) return false;
-    let at = ids.length - 1;
-    while (at >= ids.length - span + period && ids[at] === ids[at - period]) at--;
-    if (at < ids.length - span + period) return true;
-  }
-  return false;
-}

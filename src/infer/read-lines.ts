@@ -55,11 +55,16 @@ export interface PageText {
   push(reading: PieceReading): string;
   /** Lines that are complete. */
   readonly lines: readonly ReadLine[];
+  /** The same lines of which only the first `length` characters of the page's text are wanted. */
+  linesWithin(length: number): readonly ReadLine[];
 }
 
 /** Lines of a plan in reading order; a blank line stands between paragraphs. A line is as sure as its characters on average. */
 export function createPageText({ page, pieces }: LinePlan): PageText {
   const lines: ReadLine[] = [];
+  /** Where in the page's text each line begins. */
+  const starts: number[] = [];
+  let total = 0;
   let read = 0;
   let text = '';
   let characters = 0;
@@ -72,6 +77,8 @@ export function createPageText({ page, pieces }: LinePlan): PageText {
     const separator =
       before === undefined ? '' : before.paragraph === paragraph && before.block === block ? '\n' : '\n\n';
     const whole = separator + text;
+    starts.push(total + separator.length);
+    total += whole.length;
     text = '';
     characters = 0;
     sureness = 0;
@@ -79,6 +86,11 @@ export function createPageText({ page, pieces }: LinePlan): PageText {
   };
   return {
     lines,
+    linesWithin: (length) =>
+      lines.flatMap((line, i) => {
+        if (line.text.length === 0 ? starts[i] > length : starts[i] >= length) return [];
+        return [{ ...line, text: line.text.slice(0, length - starts[i]) }];
+      }),
     push(reading) {
       const { line, spaceBefore } = pieces[read++];
       text += text !== '' && spaceBefore ? ` ${reading.text}` : reading.text;

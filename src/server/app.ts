@@ -3,6 +3,7 @@ import { createHash, randomUUID, timingSafeEqual } from 'node:crypto';
 import { type Context, Hono } from 'hono';
 import { AbortedError, InputError } from '../core/errors.js';
 import type { Field } from '../core/fields.js';
+import { mostRetries } from '../infer/retries.js';
 import { answerOf, HttpError, sendError } from './answers.js';
 import { parseJsonBody, receiveBody } from './body.js';
 import type { GaugeValue } from './metrics.js';
@@ -182,18 +183,27 @@ async function readRequestOf(c: Context, bytes: Buffer, { limits }: ServerState)
   return withSettings(new Uint8Array(await image.arrayBuffer()), setting, limits.maxTokens);
 }
 
-function withSettings(
-  bytes: Uint8Array,
+function wholeNumber(
   setting: (name: string) => string | undefined,
-  maxTokens: number,
-): ReadRequest {
-  const [model, prompt, tokens, stream] = ['model', 'prompt', 'max_tokens', 'stream'].map(setting);
-  const count = tokens === undefined ? undefined : Number(tokens);
-  if (count !== undefined && !(Number.isInteger(count) && count >= 1 && count <= maxTokens)) {
-    throw new InputError(`max_tokens: expected a whole number from 1 to ${maxTokens}`);
-  }
+  name: string,
+  least: number,
+  most: number,
+): number | undefined {
+  const given = setting(name);
+  if (given === undefined) return undefined;
+  const value = given.trim() === '' ? Number.NaN : Number(given);
+  if (Number.isInteger(value) && value >= least && value <= most) return value;
+  throw new InputError(`${name}: expected a whole number from ${least} to ${most}, got ${given.slice(0, 40)}`);
+}
+
+function withSettings(bytes: Uint8Array, setting: (name: string) => string | undefined, most: number): ReadRequest {
+  const [model, prompt, stream] = ['model', 'prompt', 'stream'].map(setting);
+  const [maxTokens, retries] = [
+    wholeNumber(setting, 'max_tokens', 1, most),
+    wholeNumber(setting, 'retries', 0, mostRetries),
+  ];
   if (stream !== undefined && stream !== 'true' && stream !== 'false') {
     throw new InputError('stream: expected true or false');
   }
-  return { bytes, model, prompt, maxTokens: count, stream: stream === 'true' };
+  return { bytes, model, prompt, maxTokens, retries, stream: stream === 'true' };
 }

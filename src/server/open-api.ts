@@ -1,5 +1,6 @@
 /** The OpenAPI document, from the fields that read the requests. */
 import type { JsonObject } from '../core/json.js';
+import { mostRetries } from '../infer/retries.js';
 import type { RequestFields } from './schemas.js';
 
 const error = {
@@ -19,11 +20,12 @@ const readForm = {
     model: { type: 'string' },
     prompt: { type: 'string' },
     max_tokens: { type: 'integer', minimum: 1 },
+    retries: { type: 'integer', minimum: 0, maximum: mostRetries },
     stream: { type: 'boolean' },
   },
   required: ['image'],
 };
-const readQuery = ['model', 'prompt', 'max_tokens', 'stream'].map((name) => ({
+const readQuery = ['model', 'prompt', 'max_tokens', 'retries', 'stream'].map((name) => ({
   name,
   in: 'query',
   required: false,

@@ -79,7 +79,7 @@ const chatUsage = ({ usage }: ReadResult) => ({
 });
 
 function chatOptions(state: ServerState, request: ChatRequest, prompt: string, work: Work): ReadOptions {
-  const { temperature, top_p, seed, stop } = request;
+  const { temperature, top_p, seed, stop, retries } = request;
   return {
     maxNewTokens: request.max_completion_tokens ?? request.max_tokens ?? state.limits.maxTokens,
     sampling: {
@@ -90,6 +90,7 @@ function chatOptions(state: ServerState, request: ChatRequest, prompt: string, w
     },
     ...(prompt !== '' && { prompt }),
     ...(stop !== undefined && { stop: typeof stop === 'string' ? [stop] : stop }),
+    ...(retries !== undefined && { retries }),
     signal: work.signal,
     deadline: work.deadline,
   };
@@ -173,6 +174,7 @@ export interface ReadRequest {
   readonly model: string | undefined;
   readonly prompt: string | undefined;
   readonly maxTokens: number | undefined;
+  readonly retries: number | undefined;
   readonly stream: boolean;
 }
 
@@ -182,6 +184,7 @@ const readBody = (id: string, result: ReadResult) => ({
   text: result.text,
   finish_reason: result.finishReason,
   warnings: result.warnings,
+  retried: result.retried ?? [],
   coverage: result.coverage ?? null,
   lines: result.lines ?? [],
   usage: chatUsage(result),
@@ -193,6 +196,7 @@ export async function answerRead(state: ServerState, request: ReadRequest, work:
   const options: ReadOptions = {
     maxNewTokens: request.maxTokens ?? state.limits.maxTokens,
     ...(request.prompt !== undefined && { prompt: request.prompt }),
+    ...(request.retries !== undefined && { retries: request.retries }),
     signal: work.signal,
     deadline: work.deadline,
   };

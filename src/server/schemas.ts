@@ -16,6 +16,7 @@ import {
   withDefault,
 } from '../core/fields.js';
 import { isObject } from '../core/json.js';
+import { mostRetries } from '../infer/retries.js';
 import type { ServerLimits } from './limits.js';
 
 /** May be left out; clients also write null for that. */
@@ -88,6 +89,8 @@ export interface ChatRequest {
   readonly stream?: boolean;
   readonly stream_options?: { readonly include_usage?: boolean };
   readonly logprobs?: boolean;
+  /** Ours: how often what was read badly is tried again. */
+  readonly retries?: number;
 }
 
 export interface EmbeddingsRequest {
@@ -140,11 +143,17 @@ export function requestFields({ maxInputs, maxTokens, maxTextLength }: ServerLim
     temperature: given(numberField(0, 2)),
     top_p: given(numberField(0.000001, 1)),
     seed: given(indexField),
-    stop: given(eitherField(isText, textField, listField(textField, { most: 4 }))),
+    stop: given(
+      described(
+        'the text ends before the first of these; of a model that reads line by line, the text of the lines joined',
+        eitherField(isText, textField, listField(textField, { most: 4 })),
+      ),
+    ),
     n: withDefault(choiceOfOne, 1),
     stream: given(flagField),
     stream_options: given(open({ include_usage: given(flagField) })),
     logprobs: given(choiceOfFalse),
+    retries: given(described('how often what was read badly is tried again; left out: 2', retriesField)),
   });
   const inputItem = open({ text: given(shortText), image: given(described('as image_url.url in a chat', textField)) });
   const inputs = listField(eitherField(isText, shortText, inputItem), { least: 1, most: maxInputs });
@@ -199,6 +208,11 @@ const choiceOfFalse: Field<boolean> = {
     if (value === true) throw new InputError(`${where}: log probabilities are not given`);
     return flagField.read(value, where);
   },
+};
+const retriesField: Field<number> = {
+  schema: { type: 'integer', minimum: 0, maximum: mostRetries },
+  required: true,
+  read: (value, where) => indexField.read(numberField(0, mostRetries).read(value, where), where),
 };
 const topField: Field<number> = {
   schema: { type: 'integer', minimum: 1, maximum: 1000 },

@@ -19,16 +19,19 @@ export interface TextStream {
   stopped(): string | undefined;
 }
 
-/**
- * Decodes ids one by one. The pieces together are `tokenizer.decode` of all ids with the same `skipSpecialTokens`, up to the
- * first stop string: the one that ends first, the longest of those.
- */
-export function createTextStream(
-  tokenizer: Tokenizer,
-  { skipSpecialTokens = true, stop = [] }: TextStreamOptions = {},
-): TextStream {
+/** Text in, the same text out up to a stop string. */
+export interface StopFilter {
+  /** The text that is certain now; what may become a stop string waits. */
+  push(text: string): string;
+  /** The rest. */
+  end(): string;
+  /** The stop string that was found, if any; from then on all text is ''. */
+  stopped(): string | undefined;
+}
+
+/** Text before the first of `stop`: the one that ends first, the longest of those. Throws InputError for an empty one. */
+export function createStopFilter(stop: readonly string[] = []): StopFilter {
   if (stop.includes('')) throw new InputError('stop: a stop string must not be empty');
-  const decoder = createUtf8Decoder();
   let held = '';
   let found: string | undefined;
   const release = (text: string, isLast: boolean): string => {
@@ -41,13 +44,26 @@ export function createTextStream(
     held = held.slice(length);
     return released;
   };
+  return { push: (text) => release(text, false), end: () => release('', true), stopped: () => found };
+}
+
+/**
+ * Decodes ids one by one. The pieces together are `tokenizer.decode` of all ids with the same `skipSpecialTokens`, up to the
+ * first stop string, as `createStopFilter` finds it.
+ */
+export function createTextStream(
+  tokenizer: Tokenizer,
+  { skipSpecialTokens = true, stop }: TextStreamOptions = {},
+): TextStream {
+  const filter = createStopFilter(stop);
+  const decoder = createUtf8Decoder();
   return {
     push: (id) => {
       if (skipSpecialTokens && tokenizer.isSpecial(id)) return '';
-      return release(decoder.decode(tokenizer.tokenBytes(id), { stream: true }), false);
+      return filter.push(decoder.decode(tokenizer.tokenBytes(id), { stream: true }));
     },
-    end: () => release(decoder.decode(), true),
-    stopped: () => found,
+    end: () => filter.push(decoder.decode()) + filter.end(),
+    stopped: filter.stopped,
   };
 }
 

@@ -5,6 +5,7 @@ import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'n
 import { dirname, join } from 'node:path';
 import sharp from 'sharp';
 import { createPageText } from '../../src/infer/read-lines.js';
+import type { Retried } from '../../src/infer/retries.js';
 import { findInputs } from '../../src/node/bulk/inputs.js';
 import type { BulkOptions, BulkReport } from '../../src/node/bulk/job-options.js';
 import { runBulkRead } from '../../src/node/bulk/run-job.js';
@@ -71,8 +72,11 @@ export function emptyPdf(pages: number, width = 100, height = 100): Buffer {
 /** A model whose texts are a function of what it sees. */
 export function scriptedModel({
   onBatch = async () => {},
+  retried,
 }: {
   readonly onBatch?: () => Promise<void>;
+  /** What a page says was tried again, given how often that may be. */
+  readonly retried?: (retries: number | undefined) => readonly Retried[];
 } = {}): NodeVaryModel {
   const model: Partial<NodeVaryModel> = {
     kind: 'vary',
@@ -80,7 +84,7 @@ export function scriptedModel({
     precision: 'float32',
     config: { input: 'line', tower: { imageSize: [32, 384] } } as unknown as NodeVaryModel['config'],
     load: () => ({ slots: 32, usedSlots: 0, running: 0, waiting: 0 }),
-    readPrepared: async (image) => {
+    readPrepared: async (image, { retries } = {}) => {
       await onBatch();
       assert.equal(image.kind, 'lines');
       if (image.kind !== 'lines') throw new Error('expected lines');
@@ -91,6 +95,7 @@ export function scriptedModel({
         lines: page.lines,
         finishReason: 'stop',
         warnings: [],
+        ...(retried && { retried: retried(retries) }),
         usage: { promptTokens: 1, completionTokens: 1 },
         timing: { tower: 0, firstToken: 0, decode: 0 },
       };

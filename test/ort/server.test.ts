@@ -212,6 +212,8 @@ test('what is wrong with a request is said as OpenAI says it', async () => {
     ['/v1/chat/completions', chat({ max_tokens: 1.5 }), 400, /max_tokens/],
     ['/v1/chat/completions', chat({ temperature: -1 }), 400, /temperature/],
     ['/v1/chat/completions', chat({ stop: [''] }), 400, /stop/],
+    ['/v1/chat/completions', chat({ retries: 3 }), 400, /retries/],
+    ['/v1/read?retries=-1', pageUrl, 400, /retries: expected a whole number from 0 to 2, got -1/],
     ['/v1/chat/completions', user(), 400, /at least 1/],
     ['/v1/chat/completions', user({ type: 'text', text: 'hello' }), 400, /one image_url/],
     ['/v1/chat/completions', user(image, image), 400, /one image_url/],

@@ -96,6 +96,36 @@ test('other settings or another model do not go on with a job; two processes do 
   await assert.rejects(readInto(out, [folder]), /process \d+ is reading into it/);
 });
 
+test('attempts that were made anew are counted in journal, files and report', async () => {
+  const folder = join(scratch, 'retried');
+  write(join(folder, '0.png'), await strip(0));
+  const model = scriptedModel({
+    retried: (retries = 2) =>
+      retries === 0
+        ? []
+        : [
+            { line: 0, problem: 'empty', attempts: 1 + retries, kept: 2 },
+            { line: 1, problem: 'uncertain', attempts: 2, kept: 2 },
+          ],
+  });
+  const out = join(scratch, 'retried-out');
+  const report = await readInto(out, [folder], { model, formats: ['json'] });
+  assert.equal(report.retried, 1);
+  const pages = () =>
+    (JSON.parse(readFileSync(join(out, '0.json'), 'utf8')) as { pages: { retries?: number }[] }).pages;
+  assert.deepEqual(
+    pages().map(({ retries }) => retries),
+    [3],
+  );
+  // From the journal.
+  rmSync(join(out, '0.json'));
+  await readInto(out, [folder], { model, formats: ['json'] });
+  assert.equal(pages()[0].retries, 3);
+  await assert.rejects(readInto(out, [folder], { model, read: { retries: 0 } }), /was read otherwise: settings/);
+  const off = join(scratch, 'retried-off');
+  assert.equal((await readInto(off, [folder], { model, read: { retries: 0 } })).retried, 0);
+});
+
 test('what cannot be read is named, the rest is read', async () => {
   const folder = join(scratch, 'bad');
   const good = await strip(3);

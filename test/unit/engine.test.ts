@@ -128,9 +128,9 @@ test('a page of many lines lets a single line in before its own are done', async
     rows: Array.from({ length: 40 }, (_, i) => ({ ids: [i], pixels: picture(0) })),
     eos: null,
     maxNewTokens: 3,
-    onRow: (index) => order.push(`page ${index}`),
+    onRow: (index) => void order.push(`page ${index}`),
   });
-  const line = engine.submit(request(9, { onRow: () => order.push('line') }));
+  const line = engine.submit(request(9, { onRow: () => void order.push('line') }));
   await Promise.all([page, line]);
   assert.ok(order.indexOf('line') <= 3, order.join(', '));
   assert.equal(order.length, 41);

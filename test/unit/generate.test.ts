@@ -4,7 +4,8 @@ import { InputError } from '../../src/core/errors.js';
 import { createRng } from '../../src/core/rng.js';
 import type { CachedDecoder } from '../../src/infer/decoder.js';
 import { generate } from '../../src/infer/generate.js';
-import { createProcessors, endsInLoop, pickToken } from '../../src/infer/processors.js';
+import { loopAtEnd, repeatedTail } from '../../src/infer/loops.js';
+import { createProcessors, pickToken } from '../../src/infer/processors.js';
 
 /** A decoder whose next token is a function of the last: no model needed. */
 function scripted(next: (token: number) => number, vocabulary = 10): CachedDecoder {
@@ -81,10 +82,11 @@ test('a signal ends rows as aborted, with what they have', async () => {
 
 test('loops are noticed, and repeats in real text are not', async () => {
   const cycle = Array.from({ length: 80 }, (_, i) => i % 5);
-  assert.ok(endsInLoop(cycle));
-  assert.ok(!endsInLoop(cycle.slice(0, 60)));
-  assert.ok(!endsInLoop([...cycle, 77]));
-  assert.ok(!endsInLoop(Array.from({ length: 200 }, (_, i) => i)));
+  assert.deepEqual(loopAtEnd(cycle), { period: 5, start: 5 });
+  assert.ok(!loopAtEnd(cycle.slice(0, 60)));
+  assert.ok(!loopAtEnd([...cycle, 77]));
+  assert.deepEqual([repeatedTail(cycle), repeatedTail([...cycle, 77]), repeatedTail([1, 2, 3, 1, 2])], [75, 0, 2]);
+  assert.ok(!loopAtEnd(Array.from({ length: 200 }, (_, i) => i)));
   const longer = { ...scripted(() => 3), maxPositions: 500 };
   const [row] = await generate(longer, [{ ids: [1] }], 9, { stopLoops: true });
   assert.equal(row.finishReason, 'repetition');

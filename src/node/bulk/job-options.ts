@@ -25,7 +25,7 @@ export interface BulkOptions {
   readonly textLayer?: boolean;
   /** Threads that open, draw and decode. Default: the machine's cores, at most 4. */
   readonly jobs?: number;
-  /** How often a page that fails is tried again in this run. Default 1. */
+  /** How often a page that cannot be prepared is tried again in this run; `read.retries` is of reading. Default 1. */
   readonly retries?: number;
   /** Ends the job when so large a part of at least 20 pages failed. Default 1: never. */
   readonly maxErrorRate?: number;
@@ -38,7 +38,7 @@ export interface BulkOptions {
   /** Seconds of every stage in the JSON files; they differ from run to run. Default false. */
   readonly timings?: boolean;
   readonly shard?: Shard;
-  readonly read?: Pick<ReadOptions, 'maxNewTokens' | 'prompt' | 'template'>;
+  readonly read?: Pick<ReadOptions, 'maxNewTokens' | 'prompt' | 'template' | 'retries'>;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: BulkProgress) => void;
   /** A page or document that failed, as it happens. */
@@ -67,6 +67,8 @@ export interface BulkReport {
   readonly lines: number;
   /** Pages read with a warning. */
   readonly warned: number;
+  /** Pages of which something was tried again. */
+  readonly retried: number;
   readonly failedPages: number;
   readonly failedDocuments: number;
   readonly seconds: number;

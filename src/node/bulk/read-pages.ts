@@ -1,7 +1,7 @@
 /** The model's side of a bulk reading: as many pages at once as keep its batches full. */
 import { AbortedError } from '../../core/errors.js';
 import type { PreparedImage } from '../../infer/prepare.js';
-import type { ReadOptions, ReadResult } from '../../infer/reading.js';
+import type { ReadOptions } from '../../infer/reading.js';
 import type { NodeVaryModel } from '../load-model.js';
 import type { StoredPage } from './journal.js';
 import type { PreparedPage } from './page-worker.js';
@@ -19,12 +19,10 @@ export interface PageReader {
   flush(): Promise<void>;
 }
 
-export type PageReadOptions = Pick<ReadOptions, 'maxNewTokens' | 'prompt' | 'template' | 'signal'>;
+export type PageReadOptions = Pick<ReadOptions, 'maxNewTokens' | 'prompt' | 'template' | 'retries' | 'signal'>;
 
 /** Rows that are read or wait to be, as multiples of what the model decodes at once. */
 const rowsAhead = 3;
-/** A page that fell into a loop is read once more with this penalty. */
-const loopPenalty = 1.3;
 
 export function createPageReader(model: NodeVaryModel, options: PageReadOptions): PageReader {
   const running = new Set<Promise<void>>();
@@ -69,29 +67,23 @@ async function readOne(model: NodeVaryModel, prepared: PreparedPage, options: Pa
   const { image } = prepared;
   if (!image) return textLayerPage(prepared);
   const started = performance.now();
-  const result = await readTwice(model, image, options);
+  const result = await model.readPrepared(image, options);
   if (result.finishReason === 'aborted') throw new AbortedError('interrupted');
-  const { text, lines, warnings, timing, coverage } = result;
+  const { text, lines, warnings, timing, coverage, retried = [] } = result;
+  const retries = retried.reduce((sum, { attempts }) => sum + attempts - 1, 0);
   return {
     ...placeOf(prepared),
     text,
     ...(image.kind === 'lines' && { lines: lines ?? [] }),
     warnings,
     ...(coverage !== undefined && { coverage: round(coverage) }),
+    ...(retries > 0 && { retries }),
     timing: {
       prepare: round(prepared.seconds),
       tower: round(timing.tower),
       read: round((performance.now() - started) / 1000),
     },
   };
-}
-
-/** A page on which decoding fell into a loop is read again so that it does not; the second reading counts where it ended well. */
-async function readTwice(model: NodeVaryModel, image: PreparedImage, options: PageReadOptions): Promise<ReadResult> {
-  const first = await model.readPrepared(image, options);
-  if (first.finishReason !== 'repetition') return first;
-  const second = await model.readPrepared(image, { ...options, repetitionPenalty: loopPenalty });
-  return second.finishReason === 'repetition' || second.finishReason === 'length' ? first : second;
 }
 
 const round = (value: number) => Math.round(1000 * value) / 1000;

@@ -144,6 +144,7 @@ async function runShare(
     pages: 0,
     lines: 0,
     warned: 0,
+    retried: 0,
     failedPages: 0,
     failedDocuments: 0,
   };
@@ -214,6 +215,7 @@ async function readAll(context: Context, own: readonly InputDocument[], started:
           counts.pages++;
           counts.lines += stored.lines?.length ?? 0;
           if (stored.warnings.length > 0) counts.warned++;
+          if (stored.retries !== undefined) counts.retried++;
           settle();
         },
       });

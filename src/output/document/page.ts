@@ -14,6 +14,8 @@ export interface PageOutput extends Size {
   readonly warnings: readonly string[];
   /** The share of the lines with ink that text was read for, from 0 to 1. */
   readonly coverage?: number;
+  /** Attempts that were made anew, of the page or of lines of it. */
+  readonly retries?: number;
   /** Why the page could not be read. */
   readonly error?: string;
   /** Where the text comes from, if it was not read: the document's own text layer. */
