@@ -99,6 +99,14 @@ function darkness(image: Gray): Uint8Array {
   const { columns, rows, levels } = paperGrid(image, Math.max(32, Math.round(Math.min(width, height) / 16)));
   const out = new Uint8Array(data.length);
   const line = new Float32Array(columns);
+  // Where each pixel of a row lies between the blocks: the same in all rows.
+  const lefts = new Int32Array(width);
+  const parts = new Float64Array(width);
+  for (let x = 0; x < width; x++) {
+    const gx = Math.min(columns - 1, Math.max(0, ((x + 0.5) * columns) / width - 0.5));
+    lefts[x] = Math.floor(gx);
+    parts[x] = gx - lefts[x];
+  }
   for (let y = 0; y < height; y++) {
     const gy = Math.min(rows - 1, Math.max(0, ((y + 0.5) * rows) / height - 0.5));
     const top = Math.floor(gy);
@@ -107,9 +115,8 @@ function darkness(image: Gray): Uint8Array {
       line[c] = levels[top * columns + c] * (1 - gy + top) + levels[bottom * columns + c] * (gy - top);
     }
     for (let x = 0; x < width; x++) {
-      const gx = Math.min(columns - 1, Math.max(0, ((x + 0.5) * columns) / width - 0.5));
-      const left = Math.floor(gx);
-      const paper = line[left] + (line[Math.min(columns - 1, left + 1)] - line[left]) * (gx - left);
+      const left = lefts[x];
+      const paper = line[left] + (line[Math.min(columns - 1, left + 1)] - line[left]) * parts[x];
       out[y * width + x] = Math.max(0, paper - data[y * width + x]);
     }
   }

@@ -1,4 +1,4 @@
-import { binarise, inverted, isDark, isNoise } from './binarise.js';
+import { binarise, type InkMask, inverted, isDark, isNoise } from './binarise.js';
 import { type Component, findComponents } from './components.js';
 import { type Gray, grayFrom } from './gray.js';
 import { findBlocks, linesOfBlock, sortInk } from './layout.js';
@@ -201,15 +201,16 @@ function wordsOf(extent: Component, spaces: readonly Gap[]): { left: number; rig
   return lefts.map((left, i) => ({ left, right: rights[i] }));
 }
 
-/** A straight page: its level of paper, skew taken away. */
-function prepare(image: Gray, maxSkew: number): { page: Gray; skew: number; dark: boolean } {
+/** A straight page, dark on light, and its ink. */
+function prepare(image: Gray, maxSkew: number): { page: Gray; mask: InkMask; skew: number; dark: boolean } {
   const dark = isDark(image);
   const page = dark ? inverted(image) : image;
-  if (maxSkew <= 0) return { page, skew: 0, dark };
-  const skew = estimateSkew(binarise(page), maxSkew);
-  if (Math.abs(skew) < leastSkew) return { page, skew: 0, dark };
+  const mask = binarise(page);
+  const skew = maxSkew <= 0 ? 0 : estimateSkew(mask, maxSkew);
+  if (Math.abs(skew) < leastSkew) return { page, mask, skew: 0, dark };
   const paper = page.data.toSorted()[Math.floor(page.data.length * 0.7)];
-  return { page: straighten(page, skew, paper), skew, dark };
+  const straight = straighten(page, skew, paper);
+  return { page: straight, mask: binarise(straight), skew, dark };
 }
 
 /**
@@ -217,8 +218,7 @@ function prepare(image: Gray, maxSkew: number): { page: Gray; skew: number; dark
  * Specks, rules and pictures are left out, and noise has no lines. Lines come in reading order; each is cut into segments for the reader.
  */
 export function findLines(image: Gray, { maxAspect = 16, maxSkew = 6 }: FindLinesOptions = {}): PageLines {
-  const { page, skew, dark } = prepare(image, maxSkew);
-  const mask = binarise(page);
+  const { page, mask, skew, dark } = prepare(image, maxSkew);
   if (isNoise(mask)) return { page, skew, dark, lines: [] };
   const { letter, letters, marks } = sortInk(findComponents(mask), page);
   if (letter === 0) return { page, skew, dark, lines: [] };

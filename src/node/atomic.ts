@@ -8,6 +8,12 @@ export type WriteCalls = Pick<
   'openSync' | 'writeSync' | 'fsyncSync' | 'closeSync' | 'renameSync' | 'unlinkSync'
 >;
 
+/** Whether a write failed because of the place, not of what was written: it is full, or nothing may be written there. */
+export function isNoRoom(error: unknown): boolean {
+  const { code } = ((error as Error | undefined)?.cause ?? {}) as NodeJS.ErrnoException;
+  return code === 'ENOSPC' || code === 'EDQUOT' || code === 'EROFS';
+}
+
 /**
  * Writes a file so that its name holds the old content or the new, never a part: a temporary file beside it, fsync, rename,
  * fsync of the directory. Throws InputError; the temporary file is removed.

@@ -1,6 +1,7 @@
-import { closeSync, fsyncSync, openSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs';
+import nodeFs, { readFileSync, rmSync, statSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { InputError, messageOf } from '../core/errors.js';
+import type { WriteCalls } from './atomic.js';
 
 /** A lock without an owner in it is one that is being taken, for so many milliseconds. */
 const takingTime = 5000;
@@ -9,9 +10,9 @@ const takingTime = 5000;
  * Takes a lock: a file that holds this process's id and machine. The lock of a process of this machine that is gone is taken over.
  * Returns what gives it back. `busy` makes the message where another process has it: an InputError.
  */
-export function takeLock(path: string, busy: (owner: string) => string): () => void {
+export function takeLock(path: string, busy: (owner: string) => string, fs: WriteCalls = nodeFs): () => void {
   for (let attempt = 0; attempt < 2; attempt++) {
-    if (create(path)) return () => rmSync(path, { force: true });
+    if (create(path, fs)) return () => rmSync(path, { force: true });
     const owner = ownerOf(path);
     if (owner && isHeld(owner)) throw new InputError(busy(owner.name));
     rmSync(path, { force: true });
@@ -19,18 +20,22 @@ export function takeLock(path: string, busy: (owner: string) => string): () => v
   throw new InputError(busy('another process'));
 }
 
-function create(path: string): boolean {
+function create(path: string, fs: WriteCalls): boolean {
+  let made = false;
   try {
-    const handle = openSync(path, 'wx');
+    const handle = fs.openSync(path, 'wx');
+    made = true;
     try {
-      writeSync(handle, `${process.pid} ${hostname()}`);
-      fsyncSync(handle);
+      fs.writeSync(handle, [process.pid, hostname(), startOf(process.pid) ?? ''].join(' ').trimEnd());
+      fs.fsyncSync(handle);
     } finally {
-      closeSync(handle);
+      fs.closeSync(handle);
     }
     return true;
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    // A lock without its owner would hold up the next process.
+    if (made) rmSync(path, { force: true });
     throw new InputError(`${path}: cannot be made: ${messageOf(cause)}`, { cause });
   }
 }
@@ -39,6 +44,8 @@ interface Owner {
   readonly name: string;
   readonly pid: number;
   readonly host: string;
+  /** When the process began, where that is known. */
+  readonly start?: string;
   /** When the file was written. */
   readonly since: number;
 }
@@ -46,9 +53,15 @@ interface Owner {
 /** Who holds a lock; undefined where it is gone by now. */
 function ownerOf(path: string): Owner | undefined {
   try {
-    const [pid = '', host = ''] = readFileSync(path, 'utf8').split(' ');
+    const [pid = '', host = '', start] = readFileSync(path, 'utf8').split(' ');
     const since = statSync(path).mtimeMs;
-    return { name: pid === '' ? 'another process' : `process ${pid}`, pid: Number(pid), host, since };
+    return {
+      name: pid === '' ? 'another process' : `process ${pid}`,
+      pid: Number(pid),
+      host,
+      since,
+      ...(start && { start }),
+    };
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;
@@ -56,9 +69,21 @@ function ownerOf(path: string): Owner | undefined {
 }
 
 /** A process of another machine cannot be asked: its lock holds. */
-function isHeld({ pid, host, since }: Owner): boolean {
+function isHeld({ pid, host, since, start }: Owner): boolean {
   if (!(pid > 0)) return Date.now() - since < takingTime;
-  return (host !== '' && host !== hostname()) || isRunning(pid);
+  if (host !== '' && host !== hostname()) return true;
+  // A container that is started again has the old one's name, and its processes often the old ones' numbers.
+  return isRunning(pid) && (start === undefined || start === startOf(pid));
+}
+
+/** When a process began, in ticks since the machine did; undefined where nobody says so. */
+function startOf(pid: number): string | undefined {
+  try {
+    // The name of the program stands in parentheses and may have spaces.
+    return readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ')[19];
+  } catch {
+    return undefined;
+  }
 }
 
 function isRunning(pid: number): boolean {

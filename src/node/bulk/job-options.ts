@@ -1,6 +1,7 @@
 import type { ReadOptions } from '../../infer/reading.js';
 import type { FormatName } from '../../output/document/formats.js';
 import type { ReaderInfo } from '../../output/document/page.js';
+import type { WriteCalls } from '../atomic.js';
 import type { NodeVaryModel } from '../load-model.js';
 import type { Inputs } from './inputs.js';
 import type { Shard } from './shard.js';
@@ -40,6 +41,8 @@ export interface BulkOptions {
   readonly shard?: Shard;
   readonly read?: Pick<ReadOptions, 'maxNewTokens' | 'prompt' | 'template' | 'retries'>;
   readonly signal?: AbortSignal;
+  /** Default: node:fs. */
+  readonly fs?: WriteCalls;
   readonly onProgress?: (progress: BulkProgress) => void;
   /** A page or document that failed, as it happens. */
   readonly onProblem?: (message: string) => void;

@@ -2,10 +2,11 @@
  * The journal of a job: lines of JSON, only ever added, on the disk before anything counts on them. A line that is not whole was
  * being written when its process ended and does not count. Every process of a job (a rank) has a journal of its own and reads all.
  */
-import { closeSync, fstatSync, fsyncSync, ftruncateSync, mkdirSync, openSync, readdirSync, writeSync } from 'node:fs';
+import nodeFs, { closeSync, fstatSync, ftruncateSync, mkdirSync, openSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { InputError, messageOf } from '../../core/errors.js';
 import type { PageOutput } from '../../output/document/page.js';
+import type { WriteCalls } from '../atomic.js';
 import { readRange } from '../files.js';
 import type { OpenedDocument } from './page-worker.js';
 
@@ -109,7 +110,9 @@ function createState(wanted: (key: string) => boolean) {
         if (state) Object.assign(state, { done: true, name: line.name, outputs: line.outputs });
       } else {
         const state = stateOf(line.page[0]);
-        if (!state) return;
+        const known = state?.pages[line.page[1]];
+        // What one process could not read, another may have read since.
+        if (!state || ('failure' in line && known && !('failure' in known))) return;
         state.done = false;
         state.pages[line.page[1]] =
           'failure' in line
@@ -122,7 +125,12 @@ function createState(wanted: (key: string) => boolean) {
 }
 
 /** Opens the journals in `dir`, the one of `rank` for writing. `wanted` says whose documents are to be remembered. */
-export function openJournal(dir: string, rank: number, wanted: (key: string) => boolean = () => true): Journal {
+export function openJournal(
+  dir: string,
+  rank: number,
+  wanted: (key: string) => boolean = () => true,
+  fs: WriteCalls = nodeFs,
+): Journal {
   const handles: number[] = [];
   const state = createState(wanted);
   const own = join(dir, journalName(rank));
@@ -148,7 +156,7 @@ export function openJournal(dir: string, rank: number, wanted: (key: string) => 
   };
   try {
     mkdirSync(dir, { recursive: true });
-    closeSync(openSync(own, 'a'));
+    closeSync(fs.openSync(own, 'a'));
     // The own one last: what it says is newest.
     const others = readdirSync(dir).filter((name) => /^journal\.\d+\.jsonl$/.test(name) && join(dir, name) !== own);
     for (const name of [...others.sort(), journalName(rank)]) load(name);
@@ -157,7 +165,7 @@ export function openJournal(dir: string, rank: number, wanted: (key: string) => 
     if (cause instanceof InputError) throw cause;
     throw new InputError(`${own}: cannot be used: ${messageOf(cause)}`, { cause });
   }
-  return createWriter({ state, handles, own, writing, take, size, numbers });
+  return createWriter({ state, handles, own, writing, take, size, numbers, fs });
 }
 
 /** What the journals in `dir` have read of every document, by its key; nothing where there are none. Changes nothing. */
@@ -203,9 +211,10 @@ interface WriterParts {
   readonly take: (line: Line, offset: number, length: number) => void;
   readonly size: number;
   readonly numbers: number;
+  readonly fs: WriteCalls;
 }
 
-function createWriter({ state, handles, own, writing, take, size: whole, numbers }: WriterParts): Journal {
+function createWriter({ state, handles, own, writing, take, size: whole, numbers, fs }: WriterParts): Journal {
   const encoder = new TextEncoder();
   const numberOf = new Map<string, number>();
   let nextNumber = numbers;
@@ -227,10 +236,10 @@ function createWriter({ state, handles, own, writing, take, size: whole, numbers
     const start = size;
     try {
       for (const { bytes } of pending) {
-        writeWhole(handle, bytes, size);
+        writeWhole(handle, bytes, size, fs);
         size += bytes.length;
       }
-      fsyncSync(handle);
+      fs.fsyncSync(handle);
     } catch (cause) {
       size = start;
       try {
@@ -271,9 +280,9 @@ function createWriter({ state, handles, own, writing, take, size: whole, numbers
   };
 }
 
-function writeWhole(handle: number, bytes: Uint8Array, at: number): void {
+function writeWhole(handle: number, bytes: Uint8Array, at: number, fs: WriteCalls): void {
   for (let done = 0; done < bytes.length; ) {
-    const written = writeSync(handle, bytes, done, bytes.length - done, at + done);
+    const written = fs.writeSync(handle, bytes, done, bytes.length - done, at + done);
     if (written === 0) throw new Error('nothing was written');
     done += written;
   }

@@ -10,7 +10,7 @@ import { AbortedError, InputError, messageOf, VaryclipError } from '../../core/e
 import { isObject } from '../../core/json.js';
 import { prepareSettings } from '../../infer/prepare.js';
 import type { PageOutput } from '../../output/document/page.js';
-import { writeFileAtomic } from '../atomic.js';
+import { isNoRoom, writeFileAtomic } from '../atomic.js';
 import { readJson } from '../files.js';
 import { takeLock } from '../lock.js';
 import type { InputDocument } from './inputs.js';
@@ -67,7 +67,7 @@ function planOf({
 }
 
 /** What a job's results depend on, beside its inputs. A directory takes one kind of results only. */
-function expectSameJob(state: string, { reader, dpi, textLayer = false, read = {} }: Settled): void {
+function expectSameJob(state: string, { reader, dpi, textLayer = false, read = {}, fs }: Settled): void {
   const path = join(state, 'job.json');
   const job = JSON.parse(
     JSON.stringify({
@@ -79,7 +79,7 @@ function expectSameJob(state: string, { reader, dpi, textLayer = false, read = {
   );
   const stored = readJson(state, 'job.json');
   if (stored === undefined) {
-    writeFileAtomic(path, [new TextEncoder().encode(`${JSON.stringify(job)}\n`)]);
+    writeFileAtomic(path, [new TextEncoder().encode(`${JSON.stringify(job)}\n`)], fs);
     return;
   }
   if (JSON.stringify(stored) === JSON.stringify(job)) return;
@@ -92,8 +92,25 @@ function expectSameJob(state: string, { reader, dpi, textLayer = false, read = {
   );
 }
 
-/** Reads documents into files. Throws InputError where the output directory cannot be used, VaryclipError past `maxErrorRate`. */
+/**
+ * Reads documents into files. Throws InputError where the output directory cannot be used or has no room left, VaryclipError past
+ * `maxErrorRate`. What was read until then is kept.
+ */
 export async function runBulkRead(options: BulkOptions): Promise<BulkReport> {
+  try {
+    return await runInto(options);
+  } catch (error) {
+    if (!isNoRoom(error)) throw error;
+    throw new InputError(
+      `${messageOf(error)}; make room there, or make it writable, and start the same command again: it goes on from here`,
+      {
+        cause: error,
+      },
+    );
+  }
+}
+
+async function runInto(options: BulkOptions): Promise<BulkReport> {
   const {
     out,
     formats = ['txt'],
@@ -113,12 +130,13 @@ export async function runBulkRead(options: BulkOptions): Promise<BulkReport> {
   const unlock = takeLock(
     join(state, `lock.${shard.rank}`),
     (owner) => `${out}: ${owner} is reading into it; wait for it, or name another directory`,
+    options.fs,
   );
   try {
     expectSameJob(state, settled);
     const own = options.inputs.documents.filter((_, i) => i % shard.size === shard.rank);
     const keys = new Set(own.map(({ key }) => key));
-    const journal = openJournal(state, shard.rank, (key) => keys.has(key));
+    const journal = openJournal(state, shard.rank, (key) => keys.has(key), options.fs);
     try {
       return await runShare(settled, state, journal, own);
     } finally {
@@ -342,6 +360,7 @@ function createFinisher(context: Context) {
   const { options, state, journal, pool, counts, report } = context;
   let pending: Promise<void> = Promise.resolve();
   let waiting = 0;
+  let failed = false;
   const finish = async (document: InputDocument) => {
     const { key, name, source } = document;
     const known = journal.documents.get(key) as DocumentState;
@@ -359,7 +378,7 @@ function createFinisher(context: Context) {
           return page && 'failure' in page ? undefined : pool.picture(document, number - 1);
         },
       };
-      const outputs = await writeOutputs(out, finished, formats, join(state, `tmp.${shard.rank}`));
+      const outputs = await writeOutputs(out, finished, formats, join(state, `tmp.${shard.rank}`), options.fs);
       if (!isAsBefore(document, known.facts)) {
         removeOutputs(out, outputs);
         throw new InputError(`${source}: was changed while it was read; the next run reads it again`);
@@ -368,19 +387,22 @@ function createFinisher(context: Context) {
       journal.sync();
       counts.finished++;
     } catch (error) {
-      if (!(error instanceof InputError)) throw error;
+      // Where there is no room for one document, there is none for the others.
+      if (!(error instanceof InputError) || isNoRoom(error)) throw error;
       report(source, messageOf(error));
     } finally {
       waiting--;
     }
   };
   return {
-    /** Waits where many documents are not written yet. */
+    /** Waits where many documents are not written yet. Throws what ended the writing. */
     add: async (document: InputDocument) => {
       waiting++;
       pending = pending.then(() => finish(document));
-      pending.catch(() => undefined);
-      if (waiting > 4) await pending;
+      pending.catch(() => {
+        failed = true;
+      });
+      if (waiting > 4 || failed) await pending;
     },
     end: () => pending,
   };

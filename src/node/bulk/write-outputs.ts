@@ -5,7 +5,7 @@ import { InputError, messageOf } from '../../core/errors.js';
 import { extensionOf, type FormatName, textFormats } from '../../output/document/formats.js';
 import type { DocumentInfo, PageOutput } from '../../output/document/page.js';
 import { createPdfWriter, type PagePicture } from '../../output/document/pdf.js';
-import { streamFileAtomic } from '../atomic.js';
+import { streamFileAtomic, type WriteCalls } from '../atomic.js';
 
 /** A finished document: its pages and pictures are asked for one by one. */
 export interface FinishedDocument {
@@ -50,6 +50,7 @@ export async function writeOutputs(
   document: FinishedDocument,
   formats: readonly FormatName[],
   temporary: string,
+  fs?: WriteCalls,
 ): Promise<string[]> {
   const names = outputNames(document.name, formats);
   for (const [i, name] of names.entries()) {
@@ -60,7 +61,7 @@ export async function writeOutputs(
     } catch (cause) {
       throw new InputError(`${dirname(path)}: cannot be made: ${messageOf(cause)}`, { cause });
     }
-    await streamFileAtomic(path, temporary, contentOf(formats[i], document));
+    await streamFileAtomic(path, temporary, contentOf(formats[i], document), fs);
   }
   return names;
 }
