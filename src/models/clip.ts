@@ -266,7 +266,12 @@ export function clipPatches(root: Scope, pixels: Value, config: ClipConfig): Val
 }
 
 /** Patches of pixels [B, 3, H, W] through the stem and one linear layer: [B, h, w, C]. */
-export function patchesOf(s: Scope, pixels: Value, { width, patchSize, stem }: VisionTowerConfig, bias: boolean): Value {
+export function patchesOf(
+  s: Scope,
+  pixels: Value,
+  { width, patchSize, stem }: VisionTowerConfig,
+  bias: boolean,
+): Value {
   const side = patchSize / stemStride(stem);
   const planes = convStem(s.at('stem'), pixels, stem);
   return patchEmbed(s, s.at('patch_embedding'), planes, { width, patchSize: [side, side], bias });
