@@ -203,6 +203,10 @@ const stage: Field<LineStage> = objectField({
   maxAspect: optional(numberField(0)),
   clean: optional(flagField),
   cleanShare: optional(numberField(0, 1)),
+  unknown: described(
+    'The share of words with glyphs from outside the alphabet, which are to be read as U+FFFD; 0.',
+    optional(numberField(0, 1)),
+  ),
 });
 
 const lineFields = {
