@@ -121,7 +121,8 @@ export async function createModelTrainer(model: Model, options: ModelTrainerOpti
 
 const conversationStyle: PromptStyle = { template: 'conversation', turnSignal: '' };
 
-function settingsOf({ peers, groups = [], ...options }: TrainerOptions): JsonObject {
+/** What a checkpoint must have been trained with to go on: what changes no result is left out. */
+function settingsOf({ peers, groups = [], maxCompiled: _, ...options }: TrainerOptions): JsonObject {
   return {
     ...options,
     groups: groups.map(({ match, ...group }) => ({ match: match.source, ...group })),

@@ -100,6 +100,7 @@ function optionsOf(
     maxGradNorm: run.maxGradNorm,
     adamW: { beta1: run.beta1, beta2: run.beta2, epsilon: 1e-8 },
     seed: run.seed,
+    maxCompiled: run.maxCompiled,
     ...trainerOptions,
     groups: [
       ...run.groups.map(({ match, ...group }) => ({ ...group, match: new RegExp(match) })),
