@@ -23,8 +23,10 @@ export interface TrainerOptions {
   readonly adamW?: Partial<AdamWOptions>;
   /** Gradients with a larger L2 norm are scaled to it; null: never. Default 1. */
   readonly maxGradNorm?: number | null;
-  /** Of the starting values. Default 0. */
+  /** Of the starting values, and of dropout. Default 0. */
   readonly seed?: number;
+  /** Parameters whose values are written into the arenas before the first step: none is drawn for them. Default: none is. */
+  readonly given?: (name: string) => boolean;
   /** Default: none. Joint tasks take none. */
   readonly dropout?: DropoutRates;
   /** Keep only what enters each block and work the rest out again: less memory, more time. Joint tasks cannot. Default false. */
@@ -75,7 +77,16 @@ export async function createTrainer<Batch>(
   task: Task<Batch> | JointTask<Batch>,
   options: TrainerOptions,
 ): Promise<Trainer<Batch>> {
-  const { learningRate, schedule, weightDecay = 0, groups = [], maxGradNorm = 1, seed = 0, peers } = options;
+  const {
+    learningRate,
+    schedule,
+    given = () => false,
+    weightDecay = 0,
+    groups = [],
+    maxGradNorm = 1,
+    seed = 0,
+    peers,
+  } = options;
   const {
     dropout = { hidden: 0, attention: 0 },
     activationCheckpointing = false,
@@ -87,7 +98,7 @@ export async function createTrainer<Batch>(
     throw new InputError(`training: maxCompiled: expected a whole number from 1, got ${maxCompiled}`);
   }
   const arenas = allocateArenas(runtime, layOut(task.parameters, groups, weightDecay));
-  initialise(arenas, createRng(seed));
+  initialise(arenas, createRng(seed), given);
   const optimizer = await createAdamW(runtime, arenas, { ...defaultAdamW, ...options.adamW });
   const ground = { runtime, arenas, peers, maxCompiled };
   const steps =
