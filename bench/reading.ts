@@ -6,6 +6,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { InputError } from '../src/core/errors.js';
+import { unknownMark } from '../src/data/rendered/unknown.js';
 import type { Gray } from '../src/image/gray.js';
 import type { Pixels } from '../src/image/pixels.js';
 import { loadModel, type NodeVaryModel } from '../src/node/load-model.js';
@@ -27,15 +28,50 @@ const { tokenizer, config } = model;
 const imageTokens = imageTokensOf(tokenizer, { image_token_len: config.imageTokens.count });
 const reader: NodeVaryModel = model;
 
+type Pair = readonly [truth: string, read: string];
+
 /** Character error rate over all texts, and how many are exact. */
-function score(pairs: readonly (readonly [truth: string, read: string])[]): string {
+function score(pairs: readonly Pair[]): string {
   const errors = pairs.reduce((sum, [truth, read]) => sum + editDistance([...truth], [...read]), 0);
   const characters = pairs.reduce((sum, [truth]) => sum + [...truth].length, 0);
   const exact = pairs.filter(([truth, read]) => truth === read).length;
   return `CER ${((100 * errors) / characters).toFixed(2)} %, ${exact} of ${pairs.length} exact`;
 }
 
-async function readHeldOutLines(clean: boolean): Promise<string> {
+/** How many characters of `truth` that are the mark stand opposite a mark in `read`, in an alignment with the fewest edits. */
+function marksFound(truth: string, read: string): number {
+  // For every prefix of `read`: edits, and marks found with no more edits than that.
+  let row = Array.from({ length: read.length + 1 }, (_, j) => ({ edits: j, found: 0 }));
+  for (const wanted of truth) {
+    const next = [{ edits: row[0].edits + 1, found: 0 }];
+    for (let j = 1; j <= read.length; j++) {
+      const same = read[j - 1] === wanted;
+      const [left, above, diagonal] = [next[j - 1], row[j], row[j - 1]];
+      const ways = [
+        { edits: left.edits + 1, found: left.found },
+        { edits: above.edits + 1, found: above.found },
+        { edits: diagonal.edits + Number(!same), found: diagonal.found + Number(same && wanted === unknownMark) },
+      ];
+      next.push(ways.reduce((a, b) => (b.edits < a.edits || (b.edits === a.edits && b.found > a.found) ? b : a)));
+    }
+    row = next;
+  }
+  return row[read.length].found;
+}
+
+const marksIn = (text: string) => text.split(unknownMark).length - 1;
+
+/** Unknown glyphs that were marked, and marks where there is none. */
+function scoreMarks(pairs: readonly Pair[]): string {
+  const unknown = pairs.reduce((sum, [truth]) => sum + marksIn(truth), 0);
+  const found = pairs.reduce((sum, [truth, read]) => sum + marksFound(truth, read), 0);
+  const marks = pairs.reduce((sum, [, read]) => sum + marksIn(read), 0);
+  const marked = unknown > 0 ? `${found} of ${unknown} unknown glyphs marked, ` : '';
+  return `${marked}${marks - found} marks too many`;
+}
+
+/** Reads 500 held-out lines. */
+async function readHeldOutLines(of: { readonly clean: boolean; readonly unknown?: number }): Promise<string> {
   const [height, width] = config.tower.imageSize;
   const options = {
     seed,
@@ -44,12 +80,12 @@ async function readHeldOutLines(clean: boolean): Promise<string> {
     maxChars: 44,
     height,
     maxAspect: width / height,
-    clean,
     split,
+    ...of,
   } as const;
   const lines = Array.from({ length: 500 }, (_, index) => renderer.renderLine({ ...options, index }));
   const prompt = readPrompt(tokenizer, imageTokens);
-  const pairs: [string, string][] = [];
+  const pairs: Pair[] = [];
   for (let at = 0; at < lines.length; at += 50) {
     const some = lines.slice(at, at + 50);
     const inputIds = some.map(() => prompt);
@@ -58,7 +94,7 @@ async function readHeldOutLines(clean: boolean): Promise<string> {
       pairs.push([text, tokenizer.decode(rows[i].tokens, { skipSpecialTokens: true })]);
     }
   }
-  return score(pairs);
+  return `${score(pairs)}; ${scoreMarks(pairs)}`;
 }
 
 const rgb = ({ width, height, data: gray }: Gray): Pixels => {
@@ -72,7 +108,7 @@ const flat = (text: string) => text.replace(/\s+/g, ' ').trim();
 
 async function readHeldOutPages(): Promise<string> {
   mkdirSync(join(folder, 'pages'), { recursive: true });
-  const pairs: [string, string][] = [];
+  const pairs: Pair[] = [];
   let seconds = 0;
   for (let index = 0; index < 20; index++) {
     const page = renderer.renderPage({
@@ -96,10 +132,11 @@ async function readHeldOutPages(): Promise<string> {
     pairs.push([flat(page.text), flat(text)]);
     console.error(`${name}: ${score(pairs.slice(-1))}, ${lines?.length} of ${page.lines.length} lines`);
   }
-  return `${score(pairs)}, ${(seconds / 20).toFixed(2)} s a page`;
+  return `${score(pairs)}; ${scoreMarks(pairs)}; ${(seconds / 20).toFixed(2)} s a page`;
 }
 
-console.log(`500 held-out lines as training has them: ${await readHeldOutLines(false)}`);
-console.log(`500 held-out lines, clean:               ${await readHeldOutLines(true)}`);
+console.log(`500 held-out lines as training has them: ${await readHeldOutLines({ clean: false })}`);
+console.log(`500 held-out lines, clean:               ${await readHeldOutLines({ clean: true })}`);
+console.log(`500 with glyphs outside the alphabet:    ${await readHeldOutLines({ clean: true, unknown: 0.12 })}`);
 console.log(`20 held-out pages:                       ${await readHeldOutPages()}`);
 await model.dispose();

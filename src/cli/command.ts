@@ -5,7 +5,7 @@ export interface Io {
   out(text: string): void;
   err(text: string): void;
   readonly isTerminal: boolean;
-  /** Fires on SIGINT. */
+  /** Fires on SIGINT and SIGTERM. A command that asks for it ends in good order; one that does not is ended at once. */
   readonly signal: AbortSignal;
   readStdin(): Promise<Uint8Array>;
 }
@@ -14,7 +14,7 @@ export interface Command {
   readonly summary: string;
   readonly usage: string;
   readonly options: OptionSpecs;
-  /** Returns the exit code: 0 ok, 1 failure, 3 some items failed, 130 interrupted. */
+  /** Returns the exit code: 0 ok, 1 failure, 3 some items failed, 130 interrupted (the program makes it 143 after SIGTERM). */
   run(args: Arguments, io: Io): Promise<number>;
 }
 

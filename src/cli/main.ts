@@ -10,11 +10,23 @@ async function readStdin(): Promise<Uint8Array> {
 }
 
 const interrupt = new AbortController();
-process.on('SIGINT', () => {
-  // The second one does not wait for the step in flight.
-  if (interrupt.signal.aborted) process.exit(exitInterrupted);
-  interrupt.abort();
-});
+/** What ends a command in good order, and the code that shells have for it. */
+const exitCodes = { SIGINT: exitInterrupted, SIGTERM: 143 } as const;
+let ended: number | undefined;
+
+/** From here on the command itself ends in good order. One that never asks for the signal is ended at once, as programs are. */
+function heedSignals(): void {
+  for (const [name, code] of Object.entries(exitCodes)) {
+    process.on(name, () => {
+      // The second one does not wait for the step in flight.
+      if (ended !== undefined) process.exit(code);
+      ended = code;
+      interrupt.abort();
+    });
+  }
+}
+let heeded = false;
+
 // A reader that went away (head, less) is no error of ours.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
 // Messages that nobody hears do not end the work.
@@ -25,7 +37,12 @@ const io: Io = {
   out: (text) => void process.stdout.write(process.stdout.isTTY ? inertText(text) : text),
   err: (text) => void process.stderr.write(text),
   isTerminal: process.stderr.isTTY === true && process.env['TERM'] !== 'dumb',
-  signal: interrupt.signal,
+  get signal() {
+    if (!heeded) heedSignals();
+    heeded = true;
+    return interrupt.signal;
+  },
   readStdin,
 };
-process.exitCode = await runCommandLine(process.argv.slice(2), io);
+const code = await runCommandLine(process.argv.slice(2), io);
+process.exitCode = code === exitInterrupted ? (ended ?? code) : code;

@@ -42,7 +42,7 @@ function help(): string {
   const names = Object.keys(commands);
   const width = Math.max(...names.map((name) => name.length)) + 2;
   const lines = names.map((name) => `  ${name.padEnd(width)}${commands[name].summary}`);
-  return `varyclip: reads images\n\nusage: varyclip COMMAND [options]\n\n${lines.join('\n')}\n\nvaryclip COMMAND --help tells more. Exit codes: 0 ok, 1 failure, 2 wrong input, 3 some items failed, 130 interrupted.\n`;
+  return `varyclip: reads images\n\nusage: varyclip COMMAND [options]\n\n${lines.join('\n')}\n\nvaryclip COMMAND --help tells more. Exit codes: 0 ok, 1 failure, 2 wrong input, 3 some items failed, 130 interrupted, 143 terminated.\n`;
 }
 
 /** The command of that name. Throws InputError that suggests the nearest one. */

@@ -60,7 +60,7 @@ async function serve(args: Arguments, io: Io): Promise<number> {
     ...(slots !== undefined && { engine: { slots } }),
     ...(imageThreads !== undefined && { imageThreads }),
   });
-  const stopped = stopSignal(io.signal);
+  const stopped = new Promise<void>((resolve) => io.signal.addEventListener('abort', () => resolve(), { once: true }));
   try {
     const host = args.text('host') ?? '127.0.0.1';
     const { url } = await server.listen({ host, port: portOf(args) });
@@ -103,12 +103,4 @@ function limitsOf(args: Arguments): { readonly [K in LimitName]?: number } {
       return value === undefined ? [] : [[name, value]];
     }),
   );
-}
-
-/** Settled on SIGTERM, or when the command is interrupted. */
-function stopSignal(interrupt: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    process.once('SIGTERM', () => resolve());
-    interrupt.addEventListener('abort', () => resolve(), { once: true });
-  });
 }

@@ -6,6 +6,8 @@ export interface Rng {
   nextUint32(): number;
   /** Standard normal. */
   normal(): number;
+  /** Leaves the stream as `count` calls of `normal` do, without their arithmetic. */
+  skipNormals(count: number): void;
   /** Integer in [low, high). */
   integer(low: number, high: number): number;
   /** The four words from which `createRng` continues the stream. */
@@ -58,6 +60,9 @@ export function createRng(...seed: readonly number[] | [RngState]): Rng {
     nextUint32,
     // Box-Muller without a kept second value: the state stays four words.
     normal: () => Math.sqrt(-2 * Math.log(1 - next())) * Math.cos(2 * Math.PI * next()),
+    skipNormals: (count) => {
+      for (let i = 0; i < 2 * count; i++) nextUint32();
+    },
     integer: (low, high) => low + Math.floor(next() * (high - low)),
     state: () => [s[0], s[1], s[2], s[3]],
   };

@@ -113,12 +113,23 @@ export function arenaLoader({ layout, parameters }: Arenas): WeightLoader {
   };
 }
 
-/** Starts parameters as their declarations say. */
-export function initialise({ layout, parameters }: Arenas, rng: Rng): void {
+/**
+ * Starts parameters as their declarations say, but those that are `given`: their values come from elsewhere. The others have the
+ * same values whichever are given.
+ */
+export function initialise({ layout, parameters }: Arenas, rng: Rng, given: (name: string) => boolean): void {
+  let passedOver = 0;
   for (const slot of layout.slots.values()) {
     const { data } = viewSlot(parameters, slot);
-    const { init } = slot;
-    if (init.kind === 'constant') data.fill(init.value);
-    else for (let i = 0; i < data.length; i++) data[i] = init.std * rng.normal();
+    const { init, name } = slot;
+    if (given(name)) {
+      if (init.kind === 'normal') passedOver += data.length;
+    } else if (init.kind === 'constant') {
+      data.fill(init.value);
+    } else {
+      rng.skipNormals(passedOver);
+      passedOver = 0;
+      for (let i = 0; i < data.length; i++) data[i] = init.std * rng.normal();
+    }
   }
 }

@@ -1,25 +1,30 @@
-/** Graphs of different extents that stay compiled. */
-const maxCompiled = 6;
+/** Graphs of different extents that stay compiled, where nothing else is said. */
+export const defaultMaxCompiled = 4;
 
 export interface Compilations<T> {
   get(key: string, compile: () => Promise<T>): Promise<T>;
   dispose(): Promise<void>;
 }
 
-/** Compiles when first needed, and keeps the last few. */
-export function createCompilations<T extends { dispose(): Promise<void> }>(): Compilations<T> {
+/** Compiles when first needed, and keeps the `most` that were used last: each holds the memory its runs need. */
+export function createCompilations<T extends { dispose(): Promise<void> }>(most: number): Compilations<T> {
   const kept = new Map<string, T>();
+  const closeOldest = async () => {
+    const [oldest, { dispose }] = kept.entries().next().value as [string, T];
+    kept.delete(oldest);
+    await dispose();
+  };
   return {
     get: async (key, compile) => {
-      const known = kept.get(key) ?? (await compile());
-      kept.delete(key);
-      kept.set(key, known);
-      if (kept.size > maxCompiled) {
-        const [oldest, { dispose }] = kept.entries().next().value as [string, T];
-        kept.delete(oldest);
-        await dispose();
+      let found = kept.get(key);
+      if (!found) {
+        // Before the new one is made, so that there are never more of them.
+        while (kept.size >= most) await closeOldest();
+        found = await compile();
       }
-      return known;
+      kept.delete(key);
+      kept.set(key, found);
+      return found;
     },
     dispose: async () => {
       for (const one of kept.values()) await one.dispose();

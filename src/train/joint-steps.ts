@@ -16,8 +16,11 @@ interface CompiledPiece extends Halves {
 }
 
 /** Pieces that one loss is worked out of. */
-export function createJointSteps<Batch>(task: JointTask<Batch>, { runtime, arenas, peers }: Ground): Steps<Batch> {
-  const compiled = createCompilations<CompiledPiece>();
+export function createJointSteps<Batch>(
+  task: JointTask<Batch>,
+  { runtime, arenas, peers, maxCompiled }: Ground,
+): Steps<Batch> {
+  const compiled = createCompilations<CompiledPiece>(maxCompiled);
   let scratch: Float32Array | undefined;
   /** Pieces that are not alone with their key run forward again: what backward needs was overwritten. */
   const compiledFor = (piece: Piece, into: Float32Array) =>

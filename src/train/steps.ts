@@ -7,6 +7,8 @@ export interface Ground {
   readonly runtime: Runtime;
   readonly arenas: Arenas;
   readonly peers: Peers | undefined;
+  /** Graphs that stay compiled. */
+  readonly maxCompiled: number;
 }
 
 /** Works out losses and gradients; the parameters stay. */

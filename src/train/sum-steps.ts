@@ -17,10 +17,10 @@ export interface SumStepsOptions extends Pick<CompileWorkOptions, 'dropout' | 'a
 
 export function createSumSteps<Batch>(
   task: Task<Batch>,
-  { runtime, arenas, peers }: Ground,
+  { runtime, arenas, peers, maxCompiled }: Ground,
   { seed, ...options }: SumStepsOptions,
 ): Steps<Batch> {
-  const compiled = createCompilations<Compiled>();
+  const compiled = createCompilations<Compiled>(maxCompiled);
   const compiledFor = (work: Work, gradients: Float32Array) =>
     compiled.get(`${work.key}${gradients === arenas.gradients ? '' : ' (scratch)'}`, () =>
       compileWork(runtime, work, { arenas, gradients, ...options }),

@@ -3,6 +3,7 @@ import { createRng } from '../core/rng.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { type AdamWOptions, createAdamW, defaultAdamW } from './adamw.js';
 import { type Arenas, allocateArenas, type GroupOptions, initialise, layOut } from './arena.js';
+import { defaultMaxCompiled } from './compilations.js';
 import { checkRates, type DropoutRates } from './dropout.js';
 import { createJointSteps } from './joint-steps.js';
 import type { JointTask } from './joint-task.js';
@@ -22,12 +23,19 @@ export interface TrainerOptions {
   readonly adamW?: Partial<AdamWOptions>;
   /** Gradients with a larger L2 norm are scaled to it; null: never. Default 1. */
   readonly maxGradNorm?: number | null;
-  /** Of the starting values. Default 0. */
+  /** Of the starting values, and of dropout. Default 0. */
   readonly seed?: number;
+  /** Parameters whose values are written into the arenas before the first step: none is drawn for them. Default: none is. */
+  readonly given?: (name: string) => boolean;
   /** Default: none. Joint tasks take none. */
   readonly dropout?: DropoutRates;
   /** Keep only what enters each block and work the rest out again: less memory, more time. Joint tasks cannot. Default false. */
   readonly activationCheckpointing?: boolean;
+  /**
+   * Graphs that stay compiled, one for each shape of batch: fewer take less memory, and are compiled again when their shape comes
+   * back. Results are the same. Default 4.
+   */
+  readonly maxCompiled?: number;
   /** The other processes of a run; default: there are none. */
   readonly peers?: Peers;
 }
@@ -69,14 +77,30 @@ export async function createTrainer<Batch>(
   task: Task<Batch> | JointTask<Batch>,
   options: TrainerOptions,
 ): Promise<Trainer<Batch>> {
-  const { learningRate, schedule, weightDecay = 0, groups = [], maxGradNorm = 1, seed = 0, peers } = options;
-  const { dropout = { hidden: 0, attention: 0 }, activationCheckpointing = false } = options;
+  const {
+    learningRate,
+    schedule,
+    given = () => false,
+    weightDecay = 0,
+    groups = [],
+    maxGradNorm = 1,
+    seed = 0,
+    peers,
+  } = options;
+  const {
+    dropout = { hidden: 0, attention: 0 },
+    activationCheckpointing = false,
+    maxCompiled = defaultMaxCompiled,
+  } = options;
   checkSchedule(schedule, 'training schedule');
   checkSteps(task, options);
+  if (!Number.isInteger(maxCompiled) || maxCompiled < 1) {
+    throw new InputError(`training: maxCompiled: expected a whole number from 1, got ${maxCompiled}`);
+  }
   const arenas = allocateArenas(runtime, layOut(task.parameters, groups, weightDecay));
-  initialise(arenas, createRng(seed));
+  initialise(arenas, createRng(seed), given);
   const optimizer = await createAdamW(runtime, arenas, { ...defaultAdamW, ...options.adamW });
-  const ground = { runtime, arenas, peers };
+  const ground = { runtime, arenas, peers, maxCompiled };
   const steps =
     'join' in task
       ? createJointSteps(task, ground)

@@ -7,7 +7,7 @@ import { copySideFiles } from '../../src/node/checkpoint-files.js';
 import { openSafetensors, safetensorsChunks } from '../../src/weights/safetensors.js';
 import { memorySource } from '../../src/weights/source.js';
 import { scratchDir } from '../helpers/checkpoints.js';
-import { runCli } from '../helpers/cli.js';
+import { runCli, startCli } from '../helpers/cli.js';
 import { checkpoint, conversationFolder } from '../helpers/conversations.js';
 import { tensorsAt } from '../helpers/training.js';
 
@@ -111,6 +111,27 @@ test('interrupted, it saves and exits with 130; going on says what is done again
   );
   assert.equal(tensorsAt(join(base, 'parts', 'checkpoint-6')), tensorsAt(join(base, 'whole', 'checkpoint-6')));
 });
+
+for (const [signal, code] of [
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+] as const) {
+  test(`the program: ${signal} saves after the step under way and ends with ${code}`, async () => {
+    const path = runFile(signal, { steps: 100_000, evaluateEvery: 100_000, saveEvery: 100_000 });
+    const { child, done } = startCli(['train', path, '--threads', '1']);
+    child.stderr.on('data', (text: Buffer) => text.includes('step 1/') && child.kill(signal));
+    const ended = await done;
+    assert.equal(ended.code, code, ended.err);
+    const saved = /varyclip: interrupted; saved .*checkpoint-(\d+)\n$/.exec(ended.err);
+    assert.ok(saved, ended.err);
+    assert.deepEqual(readdirSync(join(base, signal)).sort(), [
+      `checkpoint-${saved[1]}`,
+      'metrics.jsonl',
+      'report.html',
+    ]);
+    assert.equal(metricsOf(signal).at(-1)?.['step'], Number(saved[1]));
+  });
+}
 
 test('a run whose held-out loss no longer falls ends early, also across an interruption', async () => {
   const json = { learningRate: 0, steps: 50, evaluateEvery: 1, earlyStop: { evaluations: 3 } };

@@ -1,5 +1,5 @@
 /** Characters from `first` to `last`, both included. */
-function range(first: number, last: number): string {
+export function range(first: number, last: number): string {
   return String.fromCharCode(...Array.from({ length: last - first + 1 }, (_, i) => first + i));
 }
 

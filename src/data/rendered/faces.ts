@@ -1,3 +1,5 @@
+import type { UnknownKind } from './unknown-glyphs.js';
+
 /** How letters of a family look, so that a run can ask for some kinds only. */
 export type FaceKind = 'sans' | 'serif' | 'slab' | 'mono' | 'condensed';
 
@@ -25,6 +27,8 @@ export interface Face {
 export interface LoadedFace extends Face {
   /** The characters of the alphabet that the font itself has. */
   readonly charset: ReadonlySet<string>;
+  /** The unknown glyphs of the face's split that it or the font that stands in for it draws. */
+  readonly unknownGlyphs: ReadonlyMap<UnknownKind, readonly string[]>;
 }
 
 const all: readonly FaceStyle[] = ['regular', 'bold', 'italic', 'boldItalic'];

@@ -4,6 +4,7 @@ import { type Effects, noEffects, sampleEffects } from './effects.js';
 import type { LoadedFace } from './faces.js';
 import type { Lexicon, Split } from './lexicon.js';
 import { chance, pick, sampleText } from './text.js';
+import { withUnknownGlyphs } from './unknown.js';
 
 /** Which lines to render, and how long they are. All but `seed` and `index` are part of a run's curriculum. */
 export interface LineOptions {
@@ -18,10 +19,12 @@ export interface LineOptions {
   readonly clean?: boolean;
   /** The share of lines that are clean where `clean` does not say it of all. Default 0. */
   readonly cleanShare?: number;
+  /** The share of words with glyphs from outside the alphabet, which the text has as U+FFFD. Default 0. */
+  readonly unknown?: number;
   readonly split?: Split;
 }
 
-/** One rendered line: gray pixels [height, width], the exact text and where its ink is. */
+/** One rendered line: gray pixels [height, width], the text to be read in it and where its ink is. */
 export interface RenderedLine {
   readonly seed: number;
   readonly index: number;
@@ -41,6 +44,7 @@ export interface LinePlan {
   readonly face: LoadedFace;
   /** Font size in pixels. */
   readonly size: number;
+  /** What is drawn, unknown glyphs as they are. */
   readonly text: string;
   /** Texts of the lines above and below, remnants of which the crop may show; empty for none. */
   readonly above: string;
@@ -72,7 +76,7 @@ const between = (rng: Rng, low: number, high: number) => low + rng.next() * (hig
 /** Decides a line. The same stream gives the same plan. */
 export function planLine(
   rng: Rng,
-  { minWords = 1, maxWords = 8, maxChars = 80, clean: allClean = false, cleanShare = 0 }: LineOptions,
+  { minWords = 1, maxWords = 8, maxChars = 80, clean: allClean = false, cleanShare = 0, unknown = 0 }: LineOptions,
   { lexicon, faces }: { lexicon: Lexicon; faces: readonly LoadedFace[] },
 ): LinePlan {
   const clean = allClean || (cleanShare > 0 && chance(rng, cleanShare));
@@ -86,7 +90,9 @@ export function planLine(
       maxWords: Math.max(words, maxWords),
       maxChars: chars,
     });
-  const text = write(minWords);
+  const written = write(minWords);
+  const text =
+    unknown > 0 ? withUnknownGlyphs(rng, written, { share: unknown, glyphs: face.unknownGlyphs, maxChars }) : written;
   const hasNeighbours = !clean && chance(rng, 0.5);
   const neighbour = () => (hasNeighbours && chance(rng, 0.8) ? write(Math.max(minWords, maxWords), maxChars + 30) : '');
   const skewed = !clean && chance(rng, 0.4);

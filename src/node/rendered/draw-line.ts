@@ -2,7 +2,6 @@ import type { Canvas, SKRSContext2D } from '@napi-rs/canvas';
 import type { LinePlan } from '../../data/rendered/line.js';
 import type { Gray } from '../../image/gray.js';
 import type { Box } from '../../image/pixels.js';
-import type { CanvasFace } from './fonts.js';
 
 /** A canvas that grows to what is drawn and is used again. */
 export interface Sheet {
@@ -32,10 +31,10 @@ export function clearSheet({ canvas, context }: Sheet, width: number, height: nu
 /** Sets font and spacing; `size` in pixels. */
 export function setFont(
   context: SKRSContext2D,
-  face: CanvasFace,
+  cssFamilies: string,
   { size, letterSpacing, wordSpacing }: { size: number; letterSpacing: number; wordSpacing: number },
 ): void {
-  context.font = `${size}px ${face.cssFamilies}`;
+  context.font = `${size}px ${cssFamilies}`;
   context.letterSpacing = `${letterSpacing * size}px`;
   context.wordSpacing = `${wordSpacing * size}px`;
 }
@@ -112,16 +111,20 @@ export interface DrawnLine {
 }
 
 /** Draws a planned line: its coverage, the text that fitted and the box of its ink within it. */
-export function drawLine(sheet: Sheet, plan: LinePlan & { readonly face: CanvasFace }, maxAspect: number): DrawnLine {
+export function drawLine(
+  sheet: Sheet,
+  plan: LinePlan,
+  { cssFamilies, maxAspect }: { readonly cssFamilies: string; readonly maxAspect: number },
+): DrawnLine {
   const { context } = sheet;
-  setFont(context, plan.face, plan);
+  setFont(context, cssFamilies, plan);
   const { text, ink, crop, angle } = fit(context, plan, maxAspect);
   const x = Math.floor(crop.left) - plan.phaseX;
   const y = Math.floor(crop.top) - plan.phaseY;
   const width = Math.max(1, Math.round(crop.right - x));
   const height = Math.max(1, Math.round(crop.bottom - y));
   clearSheet(sheet, width, height);
-  setFont(context, plan.face, plan);
+  setFont(context, cssFamilies, plan);
   context.translate(-x, -y);
   context.rotate(angle);
   context.scale(plan.stretch, 1);

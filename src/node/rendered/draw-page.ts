@@ -15,7 +15,7 @@ import type { CanvasFace } from './fonts.js';
 /** Width of a text in one of a family's faces. */
 export function measureWith({ context }: Sheet, faces: readonly CanvasFace[], family: string) {
   return (text: string, style: FaceStyle, size: number): number => {
-    setFont(context, faceOfStyle(faces, family, style), { size, letterSpacing: 0, wordSpacing: 0 });
+    setFont(context, faceOfStyle(faces, family, style).cssFamilies, { size, letterSpacing: 0, wordSpacing: 0 });
     return context.measureText(text).width;
   };
 }
@@ -47,7 +47,7 @@ export function drawPage(sheet: Sheet, plan: PagePlan, faces: readonly CanvasFac
   context.rotate((skew * Math.PI) / 180);
   context.translate(-width / 2, -height / 2);
   const lines: PageLine[] = plan.lines.map(({ text, x, y, style, size, wordSpacing, paragraph, column }) => {
-    setFont(context, faceOfStyle(faces, plan.family, style), {
+    setFont(context, faceOfStyle(faces, plan.family, style).cssFamilies, {
       size,
       letterSpacing: 0,
       wordSpacing: wordSpacing / size,

@@ -13,6 +13,7 @@ import {
   type LoadedFace,
 } from '../../data/rendered/faces.js';
 import type { Split } from '../../data/rendered/lexicon.js';
+import { unknownGlyphs, unknownGlyphsOf } from '../../data/rendered/unknown-glyphs.js';
 import { coveredCharacters } from './woff.js';
 
 const require = createRequire(import.meta.url);
@@ -40,41 +41,109 @@ function filesOf({ family, style }: Face): string[] {
     return [`ttf/${name}${from(name === 'DejaVuSerif' ? dejavuSerifStyles : dejavuStyles)}.ttf`];
   }
   if (family.package === 'computer-modern') return [`fonts/${name}-${from(modernStyles)}.ttf`];
-  return ['latin', 'latin-ext'].map((subset) => `files/${name}-${subset}-${from(fontsourceStyles)}.woff`);
+  return partsOf({ family, style }, ['latin', 'latin-ext']);
 }
 
-/** A face that the canvas can draw: its CSS family list, registered when it is first asked for. */
+/** A fontsource package has a file for each part of a font. */
+function partsOf({ family, style }: Pick<Face, 'family' | 'style'>, parts: readonly string[]): string[] {
+  return parts.map((part) => `files/${family.name}-${part}-${fontsourceStyles[style]}.woff`);
+}
+
+/** Files of a face, beside those of `filesOf`, that have nothing of the alphabet. */
+function unknownFilesOf(face: Face): string[] {
+  if (!face.family.package.startsWith('@fontsource/')) return [];
+  return partsOf(face, ['cyrillic', 'cyrillic-ext', 'greek', 'vietnamese', 'devanagari', 'math', 'symbols']);
+}
+
+/** A face that the canvas can draw, loaded when it is first asked for. */
 export interface CanvasFace extends LoadedFace {
+  /** CSS families that draw the face's characters of the alphabet. */
+  readonly cssFamilies: string;
+  /** CSS families that draw its unknown glyphs too. */
+  readonly allCssFamilies: string;
+}
+
+/** Fonts of the canvas: what some characters are drawn with, and which of them. */
+interface Loaded {
+  readonly characters: ReadonlySet<string>;
   readonly cssFamilies: string;
 }
 
-function canvasFace(face: Face, fonts: typeof GlobalFonts): CanvasFace {
-  let loaded: { charset: Set<string>; cssFamilies: string } | undefined;
-  const load = () => {
-    if (loaded) return loaded;
-    const charset = new Set<string>();
-    const names: string[] = [];
-    for (const file of filesOf(face)) {
-      const path = join(packageFolder(face.family.package), file);
-      // Not every family has letters beyond Latin-1.
-      if (names.length > 0 && !existsSync(path)) continue;
-      const bytes = readFileSync(path);
-      const covered = coveredCharacters(bytes, alphabet, path);
-      const name = `varyclip-${face.id}-${names.length}`;
-      if (!fonts.register(bytes, name)) throw new InputError(`${path}: expected a font the canvas can load`);
-      for (const character of covered) charset.add(character);
-      names.push(name);
-    }
-    loaded = { charset, cssFamilies: names.map((name) => `"${name}"`).join(', ') };
-    return loaded;
+/** Every character that is drawn. */
+const drawn = alphabet + Object.values(unknownGlyphs).flat().join('');
+const known = new Set(alphabet);
+
+/** Registers files by names that begin with `name`. */
+function register(fonts: typeof GlobalFonts, name: string, paths: readonly string[]): Loaded {
+  const characters = new Set<string>();
+  const names = paths.map((path, i) => {
+    const bytes = readFileSync(path);
+    for (const character of coveredCharacters(bytes, drawn, path)) characters.add(character);
+    const own = `varyclip-${name}-${i}`;
+    if (!fonts.register(bytes, own)) throw new InputError(`${path}: expected a font the canvas can load`);
+    return `"${own}"`;
+  });
+  return { characters, cssFamilies: names.join(', ') };
+}
+
+function once<T>(make: () => T): () => T {
+  let made: { readonly value: T } | undefined;
+  return () => {
+    made ??= { value: make() };
+    return made.value;
   };
+}
+
+/** DejaVu Sans, which stands in for what a font lacks, as programs that show text have it. */
+function createStandIns(fonts: typeof GlobalFonts): Readonly<Record<'regular' | 'bold', () => Loaded>> {
+  const from = (file: string) =>
+    once(() => register(fonts, `stand-in-${file}`, [join(packageFolder('dejavu-fonts-ttf'), 'ttf', `${file}.ttf`)]));
+  return { regular: from('DejaVuSans'), bold: from('DejaVuSans-Bold') };
+}
+
+function canvasFace(
+  face: Face,
+  split: Split,
+  { fonts, standIns }: { readonly fonts: typeof GlobalFonts; readonly standIns: ReturnType<typeof createStandIns> },
+): CanvasFace {
+  const folder = once(() => packageFolder(face.family.package));
+  const inFolder = (file: string) => join(folder(), file);
+  const own = once(() => {
+    const [first, ...more] = filesOf(face).map(inFolder);
+    // Not every family has letters beyond Latin-1.
+    return register(fonts, face.id, [first, ...more.filter((path) => existsSync(path))]);
+  });
+  const charset = once(() => new Set([...own().characters].filter((character) => known.has(character))));
+  const further = once(() => {
+    const { style } = face;
+    const paths = unknownFilesOf(face).map(inFolder);
+    const fontsOf = [
+      own(),
+      register(
+        fonts,
+        `${face.id}-further`,
+        paths.filter((path) => existsSync(path)),
+      ),
+      standIns[style === 'bold' || style === 'boldItalic' ? 'bold' : 'regular'](),
+    ];
+    const drawable = new Set(fontsOf.flatMap(({ characters }) => [...characters]));
+    const isItalic = style === 'italic' || style === 'boldItalic';
+    const cssFamilies = fontsOf.flatMap(({ cssFamilies }) => (cssFamilies === '' ? [] : [cssFamilies])).join(', ');
+    return { glyphs: unknownGlyphsOf(drawable, { split, isItalic }), cssFamilies };
+  });
   return {
     ...face,
     get charset() {
-      return load().charset;
+      return charset();
     },
     get cssFamilies() {
-      return load().cssFamilies;
+      return own().cssFamilies;
+    },
+    get unknownGlyphs() {
+      return further().glyphs;
+    },
+    get allCssFamilies() {
+      return further().cssFamilies;
     },
   };
 }
@@ -82,5 +151,6 @@ function canvasFace(face: Face, fonts: typeof GlobalFonts): CanvasFace {
 /** The faces of one split, each loaded when it is first drawn with. */
 export function canvasFaces(fonts: typeof GlobalFonts, split: Split): CanvasFace[] {
   const families = fontFamilies.filter(({ name }) => heldOutFamilies.includes(name) === (split === 'heldOut'));
-  return facesOf(families).map((face) => canvasFace(face, fonts));
+  const standIns = createStandIns(fonts);
+  return facesOf(families).map((face) => canvasFace(face, split, { fonts, standIns }));
 }

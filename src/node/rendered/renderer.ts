@@ -3,6 +3,7 @@ import { applyEffects } from '../../data/rendered/effects.js';
 import type { Lexicon, Split } from '../../data/rendered/lexicon.js';
 import { type LineOptions, planLine, type RenderedLine } from '../../data/rendered/line.js';
 import { type PageOptions, pickFamily, planPage, type RenderedPage } from '../../data/rendered/page.js';
+import { markUnknown } from '../../data/rendered/unknown.js';
 import { type Gray, resizeGray } from '../../image/gray.js';
 import { type DrawnLine, drawLine, type Sheet } from './draw-line.js';
 import { drawPage, measureWith } from './draw-page.js';
@@ -63,12 +64,13 @@ export async function createTextRenderer(): Promise<TextRenderer> {
       const { lexicon, faces } = supplies(split);
       const plan = planLine(createRng(seed, index, streams.plan), options, { lexicon, faces });
       const face = plan.face as CanvasFace;
-      const { coverage, text, ...places } = drawLine(sheet, { ...plan, face }, maxAspect);
+      const cssFamilies = options.unknown ? face.allCssFamilies : face.cssFamilies;
+      const { coverage, text, ...places } = drawLine(sheet, plan, { cssFamilies, maxAspect });
       const gray = applyEffects(coverage, plan.effects, createRng(seed, index, streams.effects));
       const sized = options.height ? scaled({ gray, ...places }, options.height) : { gray, ...places };
       const { width, height, data } = sized.gray;
       const { box, centres } = sized;
-      return { seed, index, width, height, pixels: data, text, box, centres, face: face.id };
+      return { seed, index, width, height, pixels: data, text: markUnknown(text), box, centres, face: face.id };
     },
     renderPage(options) {
       const { seed, index, split = 'train' } = options;

@@ -18,7 +18,7 @@ import { type RunState, resumeRun, saveCheckpoint } from './save.js';
 import { decoderStart, loadStart } from './start-weights.js';
 import { expectTemplate, styleChanges } from './template.js';
 
-export interface ModelTrainerOptions extends Partial<Omit<TrainerOptions, 'learningRate'>> {
+export interface ModelTrainerOptions extends Partial<Omit<TrainerOptions, 'learningRate' | 'given'>> {
   readonly learningRate: number;
   /** Default: all cores. */
   readonly threads?: number;
@@ -76,8 +76,8 @@ export async function createModelTrainer(model: Model, options: ModelTrainerOpti
     ...rest,
   };
   const runtime = createRuntime({ threads });
-  const trainer = await createTrainer(runtime, readingTask(family), trainerOptions);
   const isPublished = () => true;
+  const trainer = await createTrainer(runtime, readingTask(family), { ...trainerOptions, given: isPublished });
   const untouched = await loadStart(decoderStart(dir, rename, family.decoder), trainer.arenas, isPublished);
   const state: RunState = {
     untouched,
@@ -121,7 +121,8 @@ export async function createModelTrainer(model: Model, options: ModelTrainerOpti
 
 const conversationStyle: PromptStyle = { template: 'conversation', turnSignal: '' };
 
-function settingsOf({ peers, groups = [], ...options }: TrainerOptions): JsonObject {
+/** What a checkpoint must have been trained with to go on: what changes no result is left out. */
+function settingsOf({ peers, groups = [], maxCompiled: _, ...options }: TrainerOptions): JsonObject {
   return {
     ...options,
     groups: groups.map(({ match, ...group }) => ({ match: match.source, ...group })),

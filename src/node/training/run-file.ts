@@ -23,6 +23,7 @@ import { asObject, type JsonObject } from '../../core/json.js';
 import type { ImageMode } from '../../image/image-modes.js';
 import type { PictureAugmentation } from '../../image/picture.js';
 import type { Roles } from '../../text/messages.js';
+import { defaultMaxCompiled } from '../../train/compilations.js';
 import { type ScheduleKind, scheduleKinds } from '../../train/schedule.js';
 import type { PairSet } from '../data/pair-data.js';
 import type { DataSet } from '../data/training-data.js';
@@ -61,6 +62,7 @@ export interface CommonRun {
   readonly evaluateEvery: number;
   readonly saveEvery: number;
   readonly keep: number;
+  readonly maxCompiled: number;
   readonly earlyStop?: EarlyStop;
 }
 
@@ -175,6 +177,10 @@ const commonFields = {
   evaluateEvery: described('Steps between evaluations.', withDefault(countField, 500)),
   saveEvery: described('Steps between checkpoints.', withDefault(countField, 500)),
   keep: described('Checkpoints that are kept.', withDefault(countField, 2)),
+  maxCompiled: described(
+    'Graphs that stay compiled, one for each shape of batch: fewer take less memory, and more time.',
+    withDefault(countField, defaultMaxCompiled),
+  ),
   earlyStop: described(
     'End when so many evaluations brought no better held-out figure.',
     optional(objectField({ evaluations: countField, minImprovement: withDefault(numberField(0), 0) })),
@@ -203,6 +209,10 @@ const stage: Field<LineStage> = objectField({
   maxAspect: optional(numberField(0)),
   clean: optional(flagField),
   cleanShare: optional(numberField(0, 1)),
+  unknown: described(
+    'The share of words with glyphs from outside the alphabet, which are to be read as U+FFFD; 0.',
+    optional(numberField(0, 1)),
+  ),
 });
 
 const lineFields = {

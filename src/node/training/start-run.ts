@@ -100,6 +100,7 @@ function optionsOf(
     maxGradNorm: run.maxGradNorm,
     adamW: { beta1: run.beta1, beta2: run.beta2, epsilon: 1e-8 },
     seed: run.seed,
+    maxCompiled: run.maxCompiled,
     ...trainerOptions,
     groups: [
       ...run.groups.map(({ match, ...group }) => ({ ...group, match: new RegExp(match) })),
@@ -137,7 +138,9 @@ async function startKind<Batch>(
 ): Promise<RunningTraining> {
   const { rank, size }: Place = peers ?? { rank: 0, size: 1 };
   const options = optionsOf(run, kind);
-  const trainer = await createTrainer(runtime, kind.task, { ...options, ...(peers && { peers }) });
+  // What the start or the checkpoint has need not be drawn first.
+  const given = resume === undefined ? kind.isPublished : () => true;
+  const trainer = await createTrainer(runtime, kind.task, { ...options, given, ...(peers && { peers }) });
   expectUsedGroups(run, trainer);
   let watch: Watch = { best: null, since: 0 };
   const state: RunState = {
