@@ -1,5 +1,5 @@
 /** Graphs of different extents that stay compiled, where nothing else is said. */
-export const defaultMaxCompiled = 4;
+export const defaultMaxCompiled = 12;
 
 export interface Compilations<T> {
   get(key: string, compile: () => Promise<T>): Promise<T>;

@@ -52,6 +52,7 @@ test('a run of two towers: defaults, paths of its data and of what it is examine
     evaluateEvery: 500,
     saveEvery: 500,
     keep: 2,
+    maxCompiled: 12,
     steps: 10,
     views: 1,
     buffer: 1000,
@@ -95,6 +96,7 @@ test('defaults, and paths relative to the file', () => {
     evaluateEvery: 500,
     saveEvery: 500,
     keep: 2,
+    maxCompiled: 12,
     steps: 10,
     data: [
       { file: '/base/a.json', images: '/base/pages', weight: 1 },
