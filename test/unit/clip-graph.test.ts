@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { printGraph } from '../../src/graph/print.js';
-import { clipConfigFrom, clipVitB32, poolingPlaces } from '../../src/models/clip.js';
+import { clipConfigFrom, clipConfigJson, clipNano, clipVitB32, poolingPlaces } from '../../src/models/clip.js';
 import { imageGraph, nativeSize, textGraph, twoTowerGraph } from '../../src/models/clip-graphs.js';
 import { siglipB16, siglipConfigFrom } from '../../src/models/siglip.js';
 import { fixtureJson, fixturePath } from '../helpers/fixtures.js';
@@ -41,6 +41,11 @@ test('configs that no model has are refused', () => {
     /not a multiple/,
   );
   assert.throws(() => clipConfigFrom({ vision_config: { patch_size: 300 } }, 'c'), /patch_size 300 is larger/);
+  assert.deepEqual(clipConfigFrom(clipConfigJson(clipNano), 'c'), clipNano);
+  assert.throws(
+    () => clipConfigFrom({ vision_config: { patch_size: 12, stem: [8, 8, 8] } }, 'c'),
+    /patch_size 12 is not a multiple of the stem's stride 8/,
+  );
   assert.throws(() => clipConfigFrom({ vision_config: { hidden_act: 'x' } }, 'c'), /hidden_act: expected one of/);
   assert.throws(() => siglipConfigFrom({ vision_config: { vision_use_head: false } }, 'c'), /vision_use_head/);
 });
