@@ -72,7 +72,7 @@ function print(result: Record<string, string | number>, json: boolean, io: Io): 
 }
 
 /** Small pseudo-random weights; what they are does not matter, that they are not zero does. */
-const randomWeights: WeightLoader = ({ value }, into) => {
+export const randomWeights: WeightLoader = ({ value }, into) => {
   if (value.dtype === 'uint8') for (let i = 0; i < into.length; i++) into[i] = Math.imul(i, 2654435761) >>> 24;
   else if (value.shape.length === 1) into.fill(0.01 as never);
   else for (let i = 0; i < into.length; i++) into[i] = (Math.imul(i, 2654435761) >> 8) * 2 ** -28;

@@ -21,6 +21,10 @@ export type PreparedImage =
   | { readonly kind: 'page'; readonly pixels: Tensor<'float32'>; readonly lineAspects: readonly number[] }
   | { readonly kind: 'lines'; readonly plan: LinePlan };
 
+/** The memory of a prepared image, for handing it to another thread. */
+export const memoryOf = (image: PreparedImage): readonly (Float32Array | Uint8Array)[] =>
+  image.kind === 'page' ? [image.pixels.data] : image.plan.pieces.map((piece) => piece.image.data);
+
 export function prepareSettings(
   { input, tower }: VaryConfig,
   { transform = 'test' }: Pick<ReadOptions, 'transform'> = {},

@@ -59,37 +59,67 @@ export function checkSampling({ temperature = 0, topK = 0, topP = 1 }: Sampling)
   if (!(topP > 0 && topP <= 1)) throw new InputError(`topP: expected more than 0 and at most 1, got ${topP}`);
 }
 
-/** The next id: the best, or one drawn after temperature, top-k and top-p (in transformers' order). */
+/**
+ * The next id: the best, or one drawn after temperature, top-k and top-p (in transformers' order). Ids are not sorted: with a
+ * vocabulary of 50,000 that would stop the event loop for 20 ms a token and row.
+ */
 export function pickToken(logits: Float32Array, { temperature = 0, topK = 0, topP = 1 }: Sampling, rng: Rng): number {
-  if (temperature === 0) return argmax(logits);
-  const order = Array.from(logits.keys()).sort((a, b) => logits[b] - logits[a] || a - b);
-  let kept = topK > 0 ? cutTies(order, logits, topK) : order;
-  const top = logits[kept[0]];
-  let weights = kept.map((id) => Math.exp((logits[id] - top) / temperature));
-  if (topP < 1) {
-    const total = weights.reduce((a, b) => a + b, 0);
-    // The smallest set that reaches topP: ids before which less than topP has been gathered.
-    let gathered = 0;
-    const count = weights.findIndex((weight) => {
-      gathered += weight / total;
-      return gathered >= topP;
-    });
-    if (count >= 0) {
-      kept = kept.slice(0, count + 1);
-      weights = weights.slice(0, count + 1);
-    }
+  const best = argmax(logits);
+  if (temperature === 0) return best;
+  const least = topK > 0 && topK < logits.length ? greatest(logits, topK) : Number.NEGATIVE_INFINITY;
+  const weights = new Float64Array(logits.length);
+  for (let id = 0; id < weights.length; id++) {
+    if (logits[id] >= least) weights[id] = Math.exp((logits[id] - logits[best]) / temperature);
   }
-  let left = rng.next() * weights.reduce((a, b) => a + b, 0);
-  for (const [i, weight] of weights.entries()) {
-    left -= weight;
-    if (left < 0) return kept[i];
+  if (topP < 1) keepNucleus(weights, topP);
+  let left = rng.next() * sumOf(weights);
+  for (let id = 0; id < weights.length; id++) {
+    left -= weights[id];
+    if (left < 0) return id;
   }
-  return kept[kept.length - 1];
+  return weights.findLastIndex((weight) => weight > 0);
 }
 
-/** The k best, and those equal to the last of them. */
-function cutTies(order: readonly number[], logits: Float32Array, k: number): number[] {
-  if (k >= order.length) return [...order];
-  const threshold = logits[order[k - 1]];
-  return order.filter((id) => logits[id] >= threshold);
+function sumOf(values: Float64Array): number {
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += values[i];
+  return sum;
+}
+
+/** The `rank`-th greatest of `values`, from 1 (Hoare's selection). */
+function greatest(values: Float32Array, rank: number): number {
+  const order = values.slice();
+  const wanted = order.length - rank;
+  for (let [from, to] = [0, order.length - 1]; from < to; ) {
+    const pivot = order[(from + to) >> 1];
+    let [i, j] = [from, to];
+    while (i <= j) {
+      while (order[i] < pivot) i++;
+      while (order[j] > pivot) j--;
+      if (i <= j) {
+        const value = order[i];
+        order[i++] = order[j];
+        order[j--] = value;
+      }
+    }
+    if (wanted <= j) to = j;
+    else if (wanted >= i) from = i;
+    else break;
+  }
+  return order[wanted];
+}
+
+/** Sets all weights to 0 but the smallest set of the greatest that has `share` of their sum; of equal ones the first count. */
+function keepNucleus(weights: Float64Array, share: number): void {
+  const total = sumOf(weights);
+  // All weights below this together have no more than what is left out.
+  const floor = ((1 - share) * total) / weights.length;
+  const sorted = weights.filter((weight) => weight >= floor).sort();
+  let at = sorted.length;
+  for (let gathered = 0; at > 0 && gathered < share * total; ) gathered += sorted[--at];
+  const least = sorted[at];
+  let equal = sorted.lastIndexOf(least) + 1 - at;
+  for (let id = 0; id < weights.length; id++) {
+    if (weights[id] < least || (weights[id] === least && equal-- <= 0)) weights[id] = 0;
+  }
 }

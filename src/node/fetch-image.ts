@@ -77,8 +77,10 @@ function decodeDataUrl(url: string, { maxBytes = 16 << 20 }: FetchImageOptions):
   const text = url.slice(head[0].length);
   if ((text.length / 4) * 3 > maxBytes + 3) throw new InputError(`image URL: more than ${maxBytes} bytes`);
   const bytes = Buffer.from(text, 'base64');
+  let length = text.length;
+  while (text[length - 1] === '=') length--;
   // Buffer skips what is not base64: then it has fewer bytes than the text says.
-  const wanted = Math.floor((text.replace(/=+$/, '').length * 3) / 4);
+  const wanted = Math.floor((length * 3) / 4);
   if (bytes.length !== wanted || bytes.length === 0)
     throw new InputError('image URL: what follows base64, is not base64');
   return bytes;

@@ -2,7 +2,7 @@
 import { parentPort } from 'node:worker_threads';
 import type { Tensor } from '../core/tensor.js';
 import { type ClipProcessor, processClip } from '../image/clip-processor.js';
-import { type PreparedImage, type PrepareSettings, prepareImage } from '../infer/prepare.js';
+import { memoryOf, type PreparedImage, type PrepareSettings, prepareImage } from '../infer/prepare.js';
 import { decodeImage, type ImageLimits } from './images.js';
 import { serveJobs } from './worker-pool.js';
 
@@ -21,7 +21,8 @@ async function prepare(job: PrepareJob): Promise<Prepared> {
 }
 
 if (parentPort) {
-  serveJobs<PrepareJob, Prepared>(prepare, (prepared) =>
-    prepared.kind === 'lines' ? [] : [prepared.pixels.data.buffer as ArrayBuffer],
-  );
+  serveJobs<PrepareJob, Prepared>(prepare, (prepared) => {
+    const arrays = prepared.kind === 'picture' ? [prepared.pixels.data] : memoryOf(prepared);
+    return [...new Set(arrays.map(({ buffer }) => buffer as ArrayBuffer))];
+  });
 }

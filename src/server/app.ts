@@ -146,6 +146,7 @@ async function withBody(
       deadline: performance.now() + 1000 * state.limits.deadlineSeconds,
     };
     try {
+      await state.turn(body.bytes.length);
       const response = await answer(body.bytes, work);
       if (c.req.raw.signal.aborted) throw new AbortedError('the client went away');
       return response;

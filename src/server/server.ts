@@ -13,6 +13,7 @@ import { type LoadOptions, loadModel } from '../node/load-model.js';
 import { createPreparePool } from '../node/prepare-pool.js';
 import { modelOfIndex, openIndex } from '../node/search/picture-index.js';
 import { createApp } from './app.js';
+import { createTurns } from './body.js';
 import { type LimitName, limitsWith } from './limits.js';
 import { createMetrics } from './metrics.js';
 import type { ServedModel, ServerState } from './state.js';
@@ -71,6 +72,7 @@ export function createServer(options: ServerOptions): VaryclipServer {
     }),
     fetchOptions: { allowedHosts: options.allowedHosts ?? [], ...options.fetchOptions },
     metrics: createMetrics(),
+    turn: createTurns(),
     loopDelay: monitorEventLoopDelay({ resolution: 5 }),
     log,
     active: 0,

@@ -35,6 +35,8 @@ export interface ServerState {
   readonly prepare: PreparePool;
   readonly fetchOptions: Pick<FetchImageOptions, 'allowedHosts' | 'resolve' | 'allowAddress' | 'connect'>;
   readonly metrics: Metrics;
+  /** Waits for a turn of the event loop where there is work on so many bytes to do. */
+  readonly turn: (bytes: number) => Promise<void>;
   /** Pauses of the event loop, in nanoseconds. */
   readonly loopDelay: IntervalHistogram;
   readonly log: Logger;
@@ -66,11 +68,12 @@ export function modelFor<K extends 'vary' | 'clip'>(
 }
 
 /** The bytes of an image that a request names. */
-export function imageBytes(
-  { limits, fetchOptions }: ServerState,
+export async function imageBytes(
+  { limits, fetchOptions, turn }: ServerState,
   url: string,
   signal: AbortSignal,
 ): Promise<Uint8Array> {
+  await turn(url.length);
   return fetchImage(url, {
     ...fetchOptions,
     signal,

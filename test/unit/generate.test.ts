@@ -108,6 +108,38 @@ test('sampling keeps to top-k and top-p, and to its seed', () => {
   assert.ok(Math.abs(share - 0.71) < 0.08, String(share));
 });
 
+test('top-k and top-p of many logits are those of the sorted ones', () => {
+  const rng = createRng(11);
+  // Steps of a half: many are equal.
+  const logits = Float32Array.from({ length: 500 }, () => Math.round(16 * rng.next()) / 2);
+  const order = [...logits.keys()].sort((a, b) => logits[b] - logits[a] || a - b);
+  const weight = (id: number) => Math.exp(logits[id] / 2);
+  for (const [topK, topP] of [
+    [0, 0.3],
+    [7, 1],
+    [40, 0.5],
+    [499, 0.999],
+  ]) {
+    const kept = topK === 0 ? order : order.filter((id) => logits[id] >= logits[order[topK - 1]]);
+    const total = kept.reduce((sum, id) => sum + weight(id), 0);
+    let gathered = 0;
+    const nucleus = kept.filter((id) => {
+      const wanted = gathered < topP * total * (1 - 1e-12);
+      gathered += weight(id);
+      return wanted;
+    });
+    const sum = nucleus.reduce((all, id) => all + weight(id), 0);
+    let before = 0;
+    // Through the middle of every id's share of the line from 0 to 1.
+    for (const id of nucleus.toSorted((a, b) => a - b)) {
+      const middle = (before + weight(id) / 2) / sum;
+      const fixed = { next: () => middle } as unknown as ReturnType<typeof createRng>;
+      assert.equal(pickToken(logits, { temperature: 2, topK, topP }, fixed), id, `top-k ${topK}, top-p ${topP}`);
+      before += weight(id);
+    }
+  }
+});
+
 test('penalties follow transformers', () => {
   const logits = Float32Array.from([2, -2, 1, 0]);
   createProcessors({ repetitionPenalty: 2 })(logits, [0, 1, 1]);

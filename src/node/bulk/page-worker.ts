@@ -6,7 +6,7 @@ import { InputError, messageOf } from '../../core/errors.js';
 import { readImageHeader } from '../../image/image-header.js';
 import type { Pixels, Size } from '../../image/pixels.js';
 import type { ReadLine } from '../../image/read-line.js';
-import { type PreparedImage, type PrepareSettings, prepareImage } from '../../infer/prepare.js';
+import { memoryOf, type PreparedImage, type PrepareSettings, prepareImage } from '../../infer/prepare.js';
 import type { PagePicture } from '../../output/document/pdf.js';
 import { readRange } from '../files.js';
 import { decodeImage, type ImageLimits } from '../images.js';
@@ -169,8 +169,5 @@ function transferred(result: PageResult): Transferable[] {
   const arrays = 'jpeg' in result ? [result.jpeg] : 'seconds' in result && result.image ? memoryOf(result.image) : [];
   return [...new Set(arrays.map(({ buffer }) => buffer as ArrayBuffer))];
 }
-
-const memoryOf = (image: PreparedImage) =>
-  image.kind === 'page' ? [image.pixels.data] : image.plan.pieces.map((piece) => piece.image.data);
 
 if (parentPort) serveJobs<PageJob, PageResult>(createPageReader(workerData as PagePlan), transferred);
