@@ -70,7 +70,9 @@ async function check(set: DataSet, args: Arguments, io: Io): Promise<number> {
   if (args.flag('json')) io.out(`${JSON.stringify({ file: set.file, ...report })}\n`);
   else {
     for (const { line, problem } of problems) io.out(`${set.file}:${line}: ${problem}\n`);
-    io.err(`varyclip: ${samples} samples, ${images} images, ${problems.length} problems\n`);
+    io.err(
+      `varyclip: ${samples} samples, ${images} images, ${problems.length} ${problems.length === 1 ? 'problem' : 'problems'}\n`,
+    );
   }
   if (samples === 0 && problems.length === 0) throw new InputError(`${set.file}: has no samples`);
   return problems.length > 0 ? 3 : 0;

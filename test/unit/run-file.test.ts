@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { InputError } from '../../src/core/errors.js';
 import type { JsonObject } from '../../src/core/json.js';
+import { builtinFolder } from '../../src/node/builtin-models.js';
 import { parseRun, runSchema } from '../../src/node/training/run-file.js';
 
 const parse = (json: JsonObject) => parseRun(json, { where: 'run.json', base: '/base' });
@@ -12,6 +13,10 @@ const conversations = { task: 'conversations', start: 's', out: 'o', steps: 10, 
 
 test('the schema in runs/ is what the table of fields says', () => {
   assert.deepEqual(JSON.parse(readFileSync('runs/run.schema.json', 'utf8')), JSON.parse(JSON.stringify(runSchema())));
+});
+
+test('a run starts from a built-in model by its name', () => {
+  assert.equal(parse({ ...lines, start: 'vary-nano' }).start, builtinFolder('vary-nano'));
 });
 
 test('every run file of the project is one', () => {
@@ -131,6 +136,11 @@ const wrong: readonly (readonly [JsonObject, RegExp])[] = [
   [{ ...lines, activationCheckpointing: 1 }, /activationCheckpointing: expected true or false, got 1/],
   [{ ...lines, stages: [] }, /stages: expected a list of at least 1, got \[\]/],
   [{ ...lines, stages: [{ fromBatch: 0, maxWord: 3 }] }, /stages\[0\]: unknown field maxWord/],
+  [{ ...lines, stages: [{ fromBatch: 0, unknown: 3 }] }, /stages\[0\]: unknown: expected a number from 0 to 1, got 3/],
+  [{ ...lines, stages: [{ fromBatch: 8 }] }, /stages\[0\]: fromBatch: expected 0 in the first stage, got 8/],
+  [{ ...lines, stages: [{ fromBatch: 0 }, { fromBatch: 0 }] }, /stages\[1\]: fromBatch: expected more than the 0 of/],
+  [{ ...lines, stages: [{ fromBatch: 0, minWords: 5, maxWords: 2 }] }, /minWords 5 is more than maxWords 2/],
+  [{ ...lines, maxCompiled: 0 }, /maxCompiled: expected/],
   [{ ...lines, groups: [{ frozen: true }] }, /groups\[0\]: match: expected text, got nothing/],
   [{ ...lines, groups: [{ match: '(' }] }, /groups: match: "\(": Invalid regular expression/],
   [{ ...lines, earlyStop: 3 }, /earlyStop: expected a JSON object, got 3/],

@@ -25,8 +25,10 @@ import type { PictureAugmentation } from '../../image/picture.js';
 import type { Roles } from '../../text/messages.js';
 import { defaultMaxCompiled } from '../../train/compilations.js';
 import { type ScheduleKind, scheduleKinds } from '../../train/schedule.js';
+import { findBuiltin } from '../builtin-models.js';
 import type { PairSet } from '../data/pair-data.js';
 import type { DataSet } from '../data/training-data.js';
+import { directoryExists } from '../files.js';
 import type { LineStage } from '../rendered/line-batches.js';
 import type { Examination } from './picture-evaluation.js';
 
@@ -154,7 +156,10 @@ const group: Field<RunGroup> = objectField({
 });
 
 const commonFields = {
-  start: described('The checkpoint directory to start from; relative to this file.', pathField),
+  start: described(
+    'The checkpoint directory to start from, relative to this file; or the name of a built-in model.',
+    pathField,
+  ),
   out: described('Checkpoints, metrics.jsonl and report.html go here; relative to this file.', pathField),
   seed: described('Of data order, augmentation, dropout and new parameters.', withDefault(indexField, 1)),
   batchSize: described('Rows of a batch, on each process.', withDefault(countField, 16)),
@@ -380,10 +385,25 @@ export function parseRun(json: JsonObject, { where, base }: { readonly where: st
   const run = files[task].read(fields, where);
   for (const { match } of run.groups) checkExpression(match, where);
   if (run.task === 'conversations') checkConversationRun(run, where);
+  if (run.task === 'ctc' || run.task === 'read') checkStages(run, where);
   return withWholePaths(run, (path) => resolve(base, path));
 }
 
 const isTask = (name: string): name is Run['task'] => Object.hasOwn(files, name);
+
+/** A stage that could never hold, or one that asks for lines that are not, would be passed over in silence. */
+function checkStages({ stages }: LineRun, where: string): void {
+  stages.forEach(({ fromBatch, minWords = 1, maxWords }, i) => {
+    const before = i === 0 ? undefined : stages[i - 1].fromBatch;
+    if (before === undefined ? fromBatch !== 0 : fromBatch <= before) {
+      const wanted = before === undefined ? '0 in the first stage' : `more than the ${before} of the stage before`;
+      throw new InputError(`${where}: stages[${i}]: fromBatch: expected ${wanted}, got ${fromBatch}`);
+    }
+    if (maxWords !== undefined && minWords > maxWords) {
+      throw new InputError(`${where}: stages[${i}]: minWords ${minWords} is more than maxWords ${maxWords}`);
+    }
+  });
+}
 
 function checkConversationRun({ steps, epochs, template, turnSignal }: ConversationRun, where: string): void {
   if ((steps === undefined) === (epochs === undefined)) {
@@ -400,7 +420,9 @@ function withWholePaths(run: Run, whole: (path: string) => string): Run {
     file: whole(set.file),
     ...(set.images !== undefined && { images: whole(set.images) }),
   });
-  const paths = { start: whole(run.start), out: whole(run.out) };
+  const start = whole(run.start);
+  const builtin = directoryExists(start) ? undefined : findBuiltin(run.start);
+  const paths = { start: builtin ?? start, out: whole(run.out) };
   if (run.task === 'contrastive') {
     const examined = Object.entries(run.evaluation).map(([name, each]): [string, Examination] => [
       name,
