@@ -6,7 +6,16 @@ import { dirname, join } from 'node:path';
 const require = createRequire(import.meta.url);
 
 /** Licences are in models/clip-nano/README.md. The two last never train: one is held out, one may only be shared alike. */
-export const vendors = ['noto', 'noto-v1', 'fluent-emoji', 'fluent-emoji-flat', 'emojione', 'fxemoji', 'twemoji', 'openmoji'];
+export const vendors = [
+  'noto',
+  'noto-v1',
+  'fluent-emoji',
+  'fluent-emoji-flat',
+  'emojione',
+  'fxemoji',
+  'twemoji',
+  'openmoji',
+];
 export const heldOutVendor = 'twemoji';
 export const secondHeldOutVendor = 'openmoji';
 
