@@ -11,6 +11,8 @@ export interface ServerProcess {
   stop(): Promise<number | null>;
 }
 
+const pauseName = 'event_loop_delay_max_seconds';
+
 /** Starts a server on a free port of this machine and waits until its models are loaded. */
 export async function startServerProcess(args: readonly string[]): Promise<ServerProcess> {
   const program = fileURLToPath(new URL('../../bin/varyclip.js', import.meta.url));
@@ -24,12 +26,20 @@ export async function startServerProcess(args: readonly string[]): Promise<Serve
       throw new Error(`serve ${args.join(' ')}: ended with ${code}`);
     }),
   ]);
+  let pause = 0;
   while ((await fetch(`${url}/health`)).status !== 200) await sleep(50);
   return {
     url,
     metric: async (name) => {
       const text = await (await fetch(`${url}/metrics`)).text();
-      return Number(new RegExp(`^varyclip_${name}(?:\\{.*\\})? (.*)$`, 'm').exec(text)?.[1] ?? Number.NaN);
+      const figure = (of: string) =>
+        Number(new RegExp(`^varyclip_${of}(?:\\{.*\\})? (.*)$`, 'm').exec(text)?.[1] ?? Number.NaN);
+      // The server forgets its longest pause whenever anything is asked of it.
+      pause = Math.max(pause, figure(pauseName));
+      if (name !== pauseName) return figure(name);
+      const longest = pause;
+      pause = 0;
+      return longest;
     },
     stop: () => {
       child.kill('SIGTERM');

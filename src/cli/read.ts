@@ -1,5 +1,5 @@
 import { InputError, messageOf } from '../core/errors.js';
-import type { ReadResult } from '../infer/reading.js';
+import type { ReadOptions, ReadResult } from '../infer/reading.js';
 import { writeFileAtomic } from '../node/atomic.js';
 import { defaultReader } from '../node/builtin-models.js';
 import { loadModel, type NodeVaryModel } from '../node/load-model.js';
@@ -59,26 +59,7 @@ async function readImages(args: Arguments, io: Io): Promise<number> {
       status('');
       return await readIntoFiles(model, args, io);
     }
-    let failed = 0;
-    const sheet: SheetReading[] = [];
-    const html = args.text('html');
-    for (const image of images) {
-      try {
-        const input = image === '-' ? await io.readStdin() : image;
-        const result = await readOne(model, image, input, args, io, status);
-        if (result.finishReason === 'aborted') return exitInterrupted;
-        if (html !== undefined) sheet.push(await sheetReadingOf(image, input, result));
-      } catch (error) {
-        if (!(error instanceof InputError) || images.length === 1) throw error;
-        failed++;
-        io.err(`varyclip: ${messageOf(error)}\n`);
-      }
-    }
-    if (html !== undefined) {
-      const page = readingSheetHtml('What was read', sheet);
-      writeFileAtomic(html, [new TextEncoder().encode(page)]);
-    }
-    return failed > 0 ? 3 : 0;
+    return await readInOrder(model, args, io);
   } finally {
     status('');
     await model.dispose();
@@ -100,15 +81,79 @@ async function sheetReadingOf(image: string, input: string | Uint8Array, result:
   return { name: image === '-' ? 'standard input' : image, ...shown, text, ...(lines && { lines }), warnings };
 }
 
-async function readOne(
-  model: NodeVaryModel,
-  image: string,
-  input: string | Uint8Array,
-  args: Arguments,
-  io: Io,
-  status: (text: string) => void,
-): Promise<ReadResult> {
-  const json = args.flag('json');
+/** Reads images and writes what was read in their order. The next one is read along, so that the model has more to do at once. */
+async function readInOrder(model: NodeVaryModel, args: Arguments, io: Io): Promise<number> {
+  const images = args.positionals;
+  const html = args.text('html');
+  const status = statusLine(io);
+  const sheet: SheetReading[] = [];
+  const stop = new AbortController();
+  const signal = AbortSignal.any([io.signal, stop.signal]);
+  const start = (image: string) => startReading(model, image, args, { ...io, signal });
+  let failed = 0;
+  try {
+    let next = start(images[0]);
+    for (const [i, image] of images.entries()) {
+      const reading = next;
+      if (i + 1 < images.length) next = start(images[i + 1]);
+      status(`reading ${image}`);
+      try {
+        const { input, result } = await reading.show(() => status(''));
+        if (result.finishReason === 'aborted') return exitInterrupted;
+        writeReading(image, result, args, io, status);
+        if (html !== undefined) sheet.push(await sheetReadingOf(image, input, result));
+      } catch (error) {
+        if (!(error instanceof InputError) || images.length === 1) throw error;
+        failed++;
+        status('');
+        io.err(`varyclip: ${messageOf(error)}\n`);
+      }
+    }
+  } finally {
+    stop.abort();
+  }
+  if (html !== undefined) {
+    const page = readingSheetHtml('What was read', sheet);
+    writeFileAtomic(html, [new TextEncoder().encode(page)]);
+  }
+  return failed > 0 ? 3 : 0;
+}
+
+interface StartedReading {
+  /** From now on text goes out as it comes, what is there at once; `onFirst` is called before any does. */
+  show(onFirst: () => void): Promise<{ readonly input: string | Uint8Array; readonly result: ReadResult }>;
+}
+
+/** Begins to read an image; its text waits until it is shown. */
+function startReading(model: NodeVaryModel, image: string, args: Arguments, io: Io): StartedReading {
+  let waiting = '';
+  let write = (text: string) => {
+    waiting += text;
+  };
+  const options = readOptionsOf(args);
+  const read = async () => {
+    const input = image === '-' ? await io.readStdin() : image;
+    const onText = args.flag('json') ? undefined : (text: string) => write(text);
+    return { input, result: await model.read(input, { ...options, signal: io.signal, ...(onText && { onText }) }) };
+  };
+  const reading = read();
+  // A failure is reported when the image's turn comes.
+  reading.catch(() => undefined);
+  return {
+    show: (onFirst) => {
+      let begun = false;
+      write = (text) => {
+        if (!begun) onFirst();
+        begun = true;
+        io.out(text);
+      };
+      if (waiting !== '') write(waiting);
+      return reading;
+    },
+  };
+}
+
+function readOptionsOf(args: Arguments): ReadOptions {
   const [maxNewTokens, prompt, stop] = [args.count('max-new-tokens'), args.text('prompt'), args.text('stop')];
   const retries = args.index('retries');
   const [temperature, topK, topP, seed] = [
@@ -117,10 +162,7 @@ async function readOne(
     args.number('top-p'),
     args.number('seed'),
   ];
-  status(`reading ${image}`);
-  let streamed = false;
-  const result = await model.read(input, {
-    signal: io.signal,
+  return {
     sampling: {
       ...(temperature !== undefined && { temperature }),
       ...(topK !== undefined && { topK }),
@@ -131,18 +173,22 @@ async function readOne(
     ...(prompt !== undefined && { prompt }),
     ...(stop !== undefined && { stop: [stop] }),
     ...(retries !== undefined && { retries }),
-    onText: (text) => {
-      if (json) return;
-      if (!streamed) status('');
-      streamed = true;
-      io.out(text);
-    },
-  });
+  };
+}
+
+/** What follows the text of an image; with --json all of it. */
+function writeReading(
+  image: string,
+  result: ReadResult,
+  args: Arguments,
+  io: Io,
+  status: (text: string) => void,
+): void {
   status('');
-  if (json) io.out(`${JSON.stringify({ image, ...result })}\n`);
-  else {
-    if (!result.text.endsWith('\n')) io.out('\n');
-    for (const warning of result.warnings) io.err(`varyclip: ${image}: ${warning}\n`);
+  if (args.flag('json')) {
+    io.out(`${JSON.stringify({ image, ...result })}\n`);
+    return;
   }
-  return result;
+  if (!result.text.endsWith('\n')) io.out('\n');
+  for (const warning of result.warnings) io.err(`varyclip: ${image}: ${warning}\n`);
 }

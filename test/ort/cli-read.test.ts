@@ -3,6 +3,7 @@ import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } f
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
+import sharp from 'sharp';
 import type { Tensor } from '../../src/core/tensor.js';
 import { varyConfigFrom } from '../../src/models/vary.js';
 import { writeRandomCheckpoint } from '../../src/node/init-vary.js';
@@ -59,6 +60,30 @@ test('read: text on standard output, warnings on standard error, one JSON line p
     assert.equal(result['finishReason'], 'length');
   }
   assert.equal(json.err, '');
+});
+
+test('read: several images come out in their order, each as alone; one that fails is named in its place', async () => {
+  const nano = ['--threads', '1'];
+  const [long, short] = [join(scratch, 'long.png'), join(scratch, 'short.png')];
+  const strip = (path: string, height: number) =>
+    sharp(examplePath('page.png')).extract({ left: 240, top: 180, width: 760, height }).png().toFile(path);
+  await Promise.all([strip(long, 110), strip(short, 40)]);
+  const broken = join(scratch, 'broken.png');
+  writeFileSync(broken, 'no image');
+  const alone = await Promise.all([long, short].map((path) => runCli(['read', path, ...nano])));
+  const [first, second] = alone.map(({ out }) => out);
+  assert.ok(first.split('\n').length > second.split('\n').length && second.length > 20, first + second);
+  const pieces: string[] = [];
+  const { code } = await runCli(['read', long, short, broken, short, ...nano], {
+    out: (text) => void pieces.push(text),
+    // The lines cut in half are uncertain: warnings of theirs do not matter here.
+    err: (text) => void (text.includes('broken.png') && pieces.push(text)),
+  });
+  assert.equal(code, 3);
+  const [before, after] = pieces.join('').split(/varyclip: .*broken.png: .*\n/);
+  assert.deepEqual([before, after], [first + second, second]);
+  // Not only when an image is done.
+  assert.ok(pieces.indexOf(pieces.find((text) => text.includes('broken')) ?? '') > 4, JSON.stringify(pieces));
 });
 
 test('read: standard input', async () => {
