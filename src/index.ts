@@ -2,6 +2,7 @@ export {
   AbortedError,
   DownloadError,
   InputError,
+  LockedError,
   RuntimeUnavailableError,
   ShapeError,
   VaryclipError,
@@ -36,6 +37,8 @@ export type { StoreChoice } from './node/search/open-store.js';
 export {
   type DuplicateGroup,
   type DuplicateOptions,
+  type IndexUpdateOptions,
+  type IndexUpdateReport,
   type OpenIndexOptions,
   openIndex,
   type PictureIndex,
@@ -44,6 +47,7 @@ export {
   type SearchQuery,
 } from './node/search/picture-index.js';
 export type { UpdateOptions, UpdateReport } from './node/search/update-index.js';
+export type { Shard } from './node/shard.js';
 export {
   createModelTrainer as createTrainer,
   type ModelTrainer,

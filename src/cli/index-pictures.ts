@@ -5,6 +5,7 @@ import { takeTexts } from '../node/search/picture-texts.js';
 import type { Arguments } from './arguments.js';
 import { clipOptions, openClipModel } from './clip-options.js';
 import { type Command, type Io, statusLine } from './command.js';
+import { reportShard, shardFrom, shardOptions } from './shared-job.js';
 import { apiKeyOf, storeOptions } from './store-options.js';
 
 const { truncate: _, ...modelOptions } = clipOptions;
@@ -27,6 +28,7 @@ export const indexCommand: Command = {
       value: 'DIR',
       help: 'where `read FOLDER --out DIR` wrote: pictures are found by what they say too',
     },
+    ...shardOptions,
     json: { type: 'boolean', help: 'one JSON document' },
   },
   run: indexPictures,
@@ -37,28 +39,35 @@ async function indexPictures(args: Arguments, io: Io): Promise<number> {
   if (folder === undefined || rest.length > 0) throw new InputError('index: name one folder of pictures');
   const out = args.text('out');
   if (out === undefined) throw new InputError('index: say where the index is to be: --out INDEX');
-  const [workers, store] = [args.count('workers'), args.text('store')];
+  const [workers, shard, named] = [args.count('workers'), shardFrom(args), args.text('store')];
+  const store = named === undefined ? undefined : parseStore(named);
+  if (shard.size > 1 && store?.kind === 'qdrant' && modelOfIndex(out) === undefined) {
+    throw new InputError('--store: an index on a server is begun by one process; several can go on with it');
+  }
   const status = statusLine(io);
+  reportShard(shard, io);
   status('loading');
   const model = await openClipModel('index', args, modelOfIndex(out));
   try {
     const index = await openIndex(out, {
       model,
       root: folder,
-      ...(store !== undefined && { store: parseStore(store) }),
+      ...(store && { store }),
       ...apiKeyOf(args),
     });
     try {
       const report = await index.update({
+        shard,
         signal: io.signal,
         ...(workers !== undefined && { workers }),
         onProgress: ({ done, total, failed }) =>
           status(`${done} of ${total} pictures${failed > 0 ? `, ${failed} failed` : ''}`),
       });
       status('');
-      const texts = args.text('texts');
-      if (texts !== undefined) io.err(`varyclip: ${takeTexts(out, folder, texts)} pictures have a text\n`);
       for (const { reason } of report.failed) io.err(`varyclip: ${reason}\n`);
+      const texts = args.text('texts');
+      if (report.left !== undefined) io.err(`varyclip: ${waitingText(report.left)}\n`);
+      else if (texts !== undefined) io.err(`varyclip: ${takeTexts(out, folder, texts)} pictures have a text\n`);
       const { added, changed, removed, unchanged, failed } = report;
       if (args.flag('json')) io.out(`${JSON.stringify(report)}\n`);
       else
@@ -74,3 +83,9 @@ async function indexPictures(args: Arguments, io: Io): Promise<number> {
     await model.dispose();
   }
 }
+
+/** Why a share is not in the index yet. */
+const waitingText = (left: number): string =>
+  left === 0
+    ? 'another process is putting the shares into the index'
+    : `${left} pictures are left to other processes; the last one puts all shares into the index, or the next run`;

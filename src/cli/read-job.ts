@@ -1,19 +1,19 @@
 /** `varyclip read PATH… --out DIR`: documents into files, as a job that can be ended and gone on with. */
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { InputError, messageOf } from '../core/errors.js';
+import { InputError } from '../core/errors.js';
 import { mostRetries } from '../infer/retries.js';
 import { writeFileAtomic } from '../node/atomic.js';
 import { expectOutside, findInputs } from '../node/bulk/inputs.js';
 import { type BulkOptions, type BulkProgress, type BulkReport, stateFolder } from '../node/bulk/job-options.js';
 import { readerInfoOf } from '../node/bulk/reader-info.js';
 import { runBulkRead } from '../node/bulk/run-job.js';
-import { type Shard, shardOf } from '../node/bulk/shard.js';
 import type { NodeVaryModel } from '../node/load-model.js';
+import type { Shard } from '../node/shard.js';
 import { type FormatName, formatNames } from '../output/document/formats.js';
 import type { Arguments, OptionSpecs } from './arguments.js';
 import { type Io, statusLine } from './command.js';
 import { programVersion } from './program-version.js';
+import { listOption, pathsOf, reportShard, shardFrom, shardOptions } from './shared-job.js';
 
 export const jobOptions: OptionSpecs = {
   out: {
@@ -28,7 +28,7 @@ export const jobOptions: OptionSpecs = {
     value: 'LIST',
     help: `${formatNames.join(',')}: what to write with --out (txt)`,
   },
-  list: { type: 'string', value: 'FILE', help: 'read paths from a file, a line each; - for standard input' },
+  ...listOption,
   dpi: { type: 'string', value: 'N', help: 'of the pages of a PDF (200)' },
   'text-layer': { type: 'boolean', help: "take a PDF's own text where a page has one" },
   jobs: { type: 'string', short: 'j', value: 'N', help: 'threads that decode and find lines (all cores, at most 4)' },
@@ -36,26 +36,8 @@ export const jobOptions: OptionSpecs = {
   'max-pages': { type: 'string', value: 'N', help: 'most pages of one document (20000)' },
   'time-limit': { type: 'string', value: 'S', help: 'seconds that preparing a page may take (60)' },
   timings: { type: 'boolean', help: 'seconds of every stage in the JSON files' },
-  shards: { type: 'string', value: 'N', help: 'processes that share the job (what mpirun or srun says)' },
-  shard: { type: 'string', value: 'R', help: 'which of them this is, from 0' },
+  ...shardOptions,
 };
-
-/** The paths a job reads: those named, and those of a list. */
-export async function pathsOf(args: Arguments, io: Io): Promise<string[]> {
-  const list = args.text('list');
-  if (list === undefined) return [...args.positionals];
-  const text = list === '-' ? new TextDecoder().decode(await io.readStdin()) : readList(list);
-  const listed = text.split('\n').map((line) => line.replace(/\r$/, ''));
-  return [...args.positionals, ...listed.filter((line) => line !== '')];
-}
-
-function readList(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (cause) {
-    throw new InputError(`--list ${path}: cannot be read: ${messageOf(cause)}`, { cause });
-  }
-}
 
 /** The formats asked for. Throws InputError for one that there is not. */
 function formatsOf(args: Arguments): FormatName[] {
@@ -67,25 +49,17 @@ function formatsOf(args: Arguments): FormatName[] {
   });
 }
 
-function shardFrom(args: Arguments): Shard {
-  const [shard, shards] = [args.index('shard'), args.count('shards')];
-  return shardOf(process.env, { ...(shard !== undefined && { shard }), ...(shards !== undefined && { shards }) });
-}
-
 /** Runs a job with a model that is loaded. Returns the exit code. */
 export async function readIntoFiles(model: NodeVaryModel, args: Arguments, io: Io): Promise<number> {
   const out = args.text('out') as string;
   const [formats, shard] = [formatsOf(args), shardFrom(args)];
-  if (args.text('list') === '-' && shard.size > 1) {
-    throw new InputError('--list -: every process needs the whole list; write it into a file: --list FILE');
-  }
-  const paths = await pathsOf(args, io);
+  const paths = await pathsOf(args, io, shard);
   expectOutside(out, paths);
   const status = statusLine(io);
   status('looking for documents');
   const inputs = findInputs(paths);
   const reader = await readerInfoOf(model);
-  if (shard.size > 1) io.err(`varyclip: process ${shard.rank} of ${shard.size} (${shard.from})\n`);
+  reportShard(shard, io);
   const report = await runBulkRead({
     model,
     reader,

@@ -13,6 +13,11 @@ export class WeightsError extends InputError {
   override name = 'WeightsError';
 }
 
+/** Another process has what was to be changed. */
+export class LockedError extends InputError {
+  override name = 'LockedError';
+}
+
 /** An operation was given shapes or dtypes it cannot take; raised while a graph is built. */
 export class ShapeError extends VaryclipError {
   override name = 'ShapeError';

@@ -1,6 +1,6 @@
 import nodeFs, { readFileSync, rmSync, statSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { InputError, messageOf } from '../core/errors.js';
+import { InputError, LockedError, messageOf } from '../core/errors.js';
 import type { WriteCalls } from './atomic.js';
 
 /** A lock without an owner in it is one that is being taken, for so many milliseconds. */
@@ -8,16 +8,16 @@ const takingTime = 5000;
 
 /**
  * Takes a lock: a file that holds this process's id and machine. The lock of a process of this machine that is gone is taken over.
- * Returns what gives it back. `busy` makes the message where another process has it: an InputError.
+ * Returns what gives it back. `busy` makes the message where another process has it: a LockedError.
  */
 export function takeLock(path: string, busy: (owner: string) => string, fs: WriteCalls = nodeFs): () => void {
   for (let attempt = 0; attempt < 2; attempt++) {
     if (create(path, fs)) return () => rmSync(path, { force: true });
     const owner = ownerOf(path);
-    if (owner && isHeld(owner)) throw new InputError(busy(owner.name));
+    if (owner && isHeld(owner)) throw new LockedError(busy(owner.name));
     rmSync(path, { force: true });
   }
-  throw new InputError(busy('another process'));
+  throw new LockedError(busy('another process'));
 }
 
 function create(path: string, fs: WriteCalls): boolean {

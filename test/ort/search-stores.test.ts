@@ -11,7 +11,7 @@ import { openQdrantStore } from '../../src/node/search/qdrant-store.js';
 import { createProductKernel } from '../../src/search/kernel.js';
 import { runCli } from '../helpers/cli.js';
 import { temporaryFolder, withTokenizer } from '../helpers/clip-checkpoints.js';
-import { pictureFolder } from '../helpers/pictures.js';
+import { pictureFolder, writePicture } from '../helpers/pictures.js';
 import { startQdrant } from '../helpers/qdrant-server.js';
 import { checkStore, contractDimension as dimension } from '../helpers/store-contract.js';
 
@@ -83,6 +83,13 @@ test('an index on a server: made, searched and brought up to date through the co
   assert.equal(told.out, `1.0000\t${join(root, paths[4])}\n`, told.err);
   const again = await runCli(['index', root, '--out', out, ...options]);
   assert.match(again.out, /^0 added, 0 changed, 0 removed, 7 unchanged/);
+  await writePicture(join(root, 'new.png'), 50);
+  const ranks = [0, 1].map((rank) => ['--shards', '2', '--shard', String(rank)]);
+  const begun = await runCli(['index', root, '--out', join(dir, 'other'), ...store, ...options, ...ranks[0]]);
+  assert.equal(begun.code, 2);
+  assert.match(begun.err, /an index on a server is begun by one process/);
+  for (const rank of ranks) assert.equal((await runCli(['index', root, '--out', out, ...options, ...rank])).code, 0);
+  assert.equal(collections.get('pictures')?.points.size, 8);
   const model = (await loadModel(checkpoint, { threads: 2 })) as NodeClipModel;
   await assert.rejects(openIndex(out, { model, store: { kind: 'flat' }, apiKey: 'secret' }), {
     name: 'InputError',

@@ -225,7 +225,7 @@ test('one process changes an index at a time; others read', async () => {
   const { root, out, open } = await madeIndex(2);
   const [first, second] = [await open(), await open()];
   await first.update();
-  await assert.rejects(second.update(), { name: 'InputError', message: /process \d+ is changing this index/ });
+  await assert.rejects(second.update(), { name: 'LockedError', message: /process \d+ is changing this index/ });
   const refused = await startCli(['index', root, '--out', out, ...cli]).done;
   assert.equal(refused.code, 2);
   assert.match(refused.err, /is changing this index/);

@@ -125,7 +125,7 @@ test('a lock is held by a running process, and taken over from one that is gone'
   const path = join(scratchDir(), 'lock');
   const busy = (owner: string) => `${owner} has it`;
   const release = takeLock(path, busy);
-  assert.throws(() => takeLock(path, busy), { name: 'InputError', message: `process ${process.pid} has it` });
+  assert.throws(() => takeLock(path, busy), { name: 'LockedError', message: `process ${process.pid} has it` });
   release();
   assert.ok(!existsSync(path));
   writeFileSync(path, `999999999 ${hostname()}`);
@@ -134,7 +134,7 @@ test('a lock is held by a running process, and taken over from one that is gone'
   writeFileSync(path, `${process.ppid} ${hostname()} 1`);
   if (process.platform === 'linux') takeLock(path, busy)();
   writeFileSync(path, `${process.pid} another-machine`);
-  assert.throws(() => takeLock(path, busy), { name: 'InputError' }, 'a process elsewhere cannot be asked');
+  assert.throws(() => takeLock(path, busy), { name: 'LockedError' }, 'a process elsewhere cannot be asked');
   writeFileSync(path, '');
   assert.throws(() => takeLock(path, busy), { message: 'another process has it' }, 'being taken at this moment');
   utimesSync(path, 1, 1);

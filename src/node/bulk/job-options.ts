@@ -3,8 +3,8 @@ import type { FormatName } from '../../output/document/formats.js';
 import type { ReaderInfo } from '../../output/document/page.js';
 import type { WriteCalls } from '../atomic.js';
 import type { NodeVaryModel } from '../load-model.js';
+import type { Shard } from '../shard.js';
 import type { Inputs } from './inputs.js';
-import type { Shard } from './shard.js';
 
 /** Where a job keeps its own files, within the output directory. */
 export const stateFolder = '.varyclip';

@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { join, relative, resolve, sep } from 'node:path';
-import { InputError, messageOf } from '../../core/errors.js';
+import { InputError, LockedError, messageOf } from '../../core/errors.js';
 import { type Condition, matcherOf, parseConditions } from '../../search/conditions.js';
 import { groupDuplicates } from '../../search/duplicates.js';
 import { fuseRankings } from '../../search/fuse.js';
@@ -15,12 +15,14 @@ import type { NodeClipModel } from '../load-clip.js';
 import { takeLock } from '../lock.js';
 import { createRuntime } from '../ort/runtime.js';
 import { createQueue } from '../ort/session.js';
+import type { Shard } from '../shard.js';
 import { findPictures } from './find-pictures.js';
 import { expectIdentity, identityOf } from './identity.js';
 import { type IndexManifest, readManifest, writeManifest } from './manifest.js';
 import { openStore, type StoreChoice, type StoreTuning } from './open-store.js';
+import { countLeft, type PartsPlace, removeParts, takeParts, updateShare } from './parts.js';
 import { readTexts } from './picture-texts.js';
-import { type UpdateOptions, type UpdateReport, updateStore } from './update-index.js';
+import { type Target, type UpdateOptions, type UpdateReport, updateStore } from './update-index.js';
 
 export interface OpenIndexOptions extends StoreTuning {
   /** Embeds pictures and queries. Without it vectors and duplicates can still be searched. */
@@ -73,12 +75,25 @@ export interface DuplicateGroup {
   readonly similarity: number;
 }
 
+export interface IndexUpdateOptions extends UpdateOptions {
+  /** Which share of the folder is this process's. Default: all of it. */
+  readonly shard?: Shard;
+}
+
+export interface IndexUpdateReport extends UpdateReport {
+  /**
+   * Only where this is the report of a share that waits to be put into the index: so many pictures of the folder are left to other
+   * processes; 0 where another one is putting all shares into the index now. Without it the report is that of the whole index.
+   */
+  readonly left?: number;
+}
+
 /** Pictures of a folder, searched by their vectors. Many processes may search; one may change it, from its first change on. */
 export interface PictureIndex {
   readonly root: string;
   pictures(): Promise<readonly PictureInfo[]>;
-  /** Brings all of the folder in, and takes out what is gone from it. */
-  update(options?: UpdateOptions): Promise<UpdateReport>;
+  /** Brings all of the folder in, and takes out what is gone from it. Of several processes each does its share. */
+  update(options?: IndexUpdateOptions): Promise<IndexUpdateReport>;
   /** Brings these files of the folder in; paths within it or absolute ones. */
   add(paths: readonly string[], options?: UpdateOptions): Promise<UpdateReport>;
   /** Takes pictures out. Returns how many were there. */
@@ -90,6 +105,8 @@ export interface PictureIndex {
 }
 
 const lockFile = 'lock';
+/** Where several processes keep what they have of a new index, or of what is new in one. */
+const partsFolder = 'parts';
 
 /** Where the model of an index was loaded from; undefined where there is no index. */
 export const modelOfIndex = (dir: string): string | undefined => readManifest(dir)?.model;
@@ -100,7 +117,7 @@ export const modelOfIndex = (dir: string): string | undefined => readManifest(di
  */
 export async function openIndex(dir: string, options: OpenIndexOptions = {}): Promise<PictureIndex> {
   const { model, listsFrom, probes, apiKey } = options;
-  const manifest = readManifest(dir) ?? (await createManifest(dir, options));
+  const manifest = readManifest(dir) ?? (await beginIndex(dir, options));
   expectRoot(manifest, options, dir);
   if (model) expectIdentity(manifest.identity, await identityOf(model), dir);
   const { dimension } = manifest.identity;
@@ -122,14 +139,13 @@ export async function openIndex(dir: string, options: OpenIndexOptions = {}): Pr
     throw new InputError(`${dir}: ${what} needs the model the index was made with: openIndex(dir, { model })`);
   };
   const { store } = holder;
+  const parts = { dir: join(dir, partsFolder), kernel };
   return {
     root,
     pictures: () => store.list(),
     update: async (update) => {
       const target = { store, model: expectModel('adding pictures'), root, whole: true };
-      const found = await findPictures(root);
-      await holder.write();
-      return updateStore(target, found, update);
+      return updateFolder(target, parts, { write: holder.write, openAgain: () => open(false) }, update);
     },
     add: async (paths, update) => {
       const target = { store, model: expectModel('adding pictures'), root, whole: false };
@@ -199,6 +215,48 @@ async function fuseHits(
   const known = said.filter((path) => infos.has(path));
   const fused = fuseRankings([hits.map(({ info }) => info.path), known]);
   return fused.map(({ id, score }) => ({ score, info: infos.get(id) as PictureInfo }));
+}
+
+/** Brings all of a folder in, or this process's share of it. The last share brings all shares in. */
+async function updateFolder(
+  target: Omit<Target, 'signal'>,
+  parts: PartsPlace,
+  index: { readonly write: () => Promise<void>; readonly openAgain: () => Promise<VectorStore> },
+  { shard, ...options }: IndexUpdateOptions = {},
+): Promise<IndexUpdateReport> {
+  const found = await findPictures(target.root);
+  if (shard && shard.size > 1) {
+    const report = await updateShare({ ...parts, ...target, shard }, found, options);
+    const left = await countLeft(parts, found, index.openAgain);
+    if (left > 0 || (await isLocked(index.write))) return { ...report, left };
+  } else await index.write();
+  const taken = await takeParts(target.store, parts, found);
+  const report = await updateStore(target, found, options);
+  removeParts(parts);
+  const [added, changed] = [report.added + taken.added, report.changed + taken.changed];
+  return { ...report, added, changed, unchanged: report.unchanged - taken.added - taken.changed };
+}
+
+/** Whether another process has the lock that `take` would take. */
+async function isLocked(take: () => Promise<void>): Promise<boolean> {
+  try {
+    await take();
+    return false;
+  } catch (error) {
+    if (error instanceof LockedError) return true;
+    throw error;
+  }
+}
+
+/** Makes an index, unless another process has made it meanwhile. */
+async function beginIndex(dir: string, options: OpenIndexOptions): Promise<IndexManifest> {
+  try {
+    return await createManifest(dir, options);
+  } catch (error) {
+    const made = readManifest(dir);
+    if (made) return made;
+    throw error;
+  }
 }
 
 async function createManifest(dir: string, { model, root, store, apiKey }: OpenIndexOptions): Promise<IndexManifest> {

@@ -3,11 +3,12 @@ import { join } from 'node:path';
 import { AbortedError, InputError, messageOf } from '../../core/errors.js';
 import type { Tensor } from '../../core/tensor.js';
 import type { PictureInfo } from '../../search/picture.js';
-import type { Row, VectorStore } from '../../search/store.js';
+import type { Row } from '../../search/store.js';
 import type { ImageLimits } from '../images.js';
 import type { NodeClipModel } from '../load-clip.js';
 import { createWorkerPool } from '../worker-pool.js';
 import type { FoundPicture } from './find-pictures.js';
+import type { UpdatableStore } from './layered-store.js';
 import type { PictureJob, PicturePlan, PreparedPicture } from './picture-worker.js';
 
 export interface UpdateOptions {
@@ -32,7 +33,7 @@ export interface UpdateReport {
 
 /** What an update works on. */
 export interface Target {
-  readonly store: VectorStore;
+  readonly store: UpdatableStore;
   readonly model: NodeClipModel;
   /** The folder of the pictures. */
   readonly root: string;

@@ -1,4 +1,4 @@
-import { InputError } from '../../core/errors.js';
+import { InputError } from '../core/errors.js';
 
 /** One of several processes that share a job. */
 export interface Shard {
