@@ -15,15 +15,18 @@ export interface ImageQueue {
   readonly failed: () => number;
 }
 
-/** Where only one image is named, it failing is the command's failure: an InputError. */
-export function openImages(names: readonly string[], io: Io): ImageQueue {
+/**
+ * Where only one image is named, it failing is the command's failure: an InputError. `named` says how many were, where `names` are
+ * this process's share.
+ */
+export function openImages(names: readonly string[], io: Io, named: number = names.length): ImageQueue {
   const left = [...names];
   let failed = 0;
   const readOne = async (name: string): Promise<NamedImage[]> => {
     try {
       return [{ name, pixels: await decodeImage(name === '-' ? await io.readStdin() : name) }];
     } catch (error) {
-      if (!(error instanceof InputError) || names.length === 1) throw error;
+      if (!(error instanceof InputError) || named === 1) throw error;
       failed++;
       io.err(`varyclip: ${messageOf(error)}\n`);
       return [];

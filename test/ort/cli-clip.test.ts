@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { templateSets } from '../../src/infer/template-sets.js';
+import { assertAllclose } from '../helpers/allclose.js';
+import { type CliResult, runCli } from '../helpers/cli.js';
 import { temporaryFolder, withTokenizer } from '../helpers/clip-checkpoints.js';
 import { fixturePath } from '../helpers/fixtures.js';
 
@@ -72,6 +74,38 @@ test('embed: unit vectors of images and texts; a text too long is cut only when 
   assert.equal(cut.code, 0);
   assert.equal(lines(cut.out)[0]['truncated'], true);
   assert.match(cut.err, /was cut to 32 tokens/);
+});
+
+test('embed over two processes: a file each, which together have the lines of one; what only one can do is refused', async () => {
+  const dir = temporaryFolder();
+  const list = join(dir, 'list.txt');
+  writeFileSync(list, `${other}\n${image}\n`);
+  const named = [image, '--list', list, '--text', 'a cat', '--json', ...model];
+  const alone = lines((await runCli(['embed', ...named])).out);
+  assert.equal(alone.length, 4);
+  const rank = (number: string, ...args: string[]) =>
+    runCli(['embed', ...named, ...args, '--shards', '2', '--shard', number]);
+  const out = ['--out', join(dir, 'vectors.jsonl')];
+  for (const number of ['0', '1']) assert.equal((await rank(number, ...out)).code, 0);
+  const [first, second] = [0, 1].map((number) => lines(readFileSync(join(dir, `vectors.${number}.jsonl`), 'utf8')));
+  // Every second image; the text is the first process's.
+  const together = [first[0], second[0], first[1], first[2]];
+  assert.deepEqual([first.length, second.length], [3, 1]);
+  for (const [i, { embedding, ...item }] of together.entries()) {
+    const { embedding: expected, ...other } = alone[i];
+    assert.deepEqual(item, other);
+    assertAllclose(embedding as number[], expected as number[], { atol: 1e-6, rtol: 0 });
+  }
+  assert.deepEqual(readdirSync(dir).sort(), ['list.txt', 'vectors.0.jsonl', 'vectors.1.jsonl']);
+  const refused = (message: RegExp, { code, err }: CliResult) => {
+    assert.equal(code, 2);
+    assert.match(err, message);
+  };
+  refused(/say where: --out FILE/, await rank('0'));
+  refused(/--matrix: is drawn by one process/, await rank('0', '--matrix', join(dir, 'a.svg')));
+  refused(/not standard input/, await rank('0', '-', ...out));
+  refused(/expected a rank from 0/, await rank('2', ...out));
+  refused(/--matrix does not go with --out/, await runCli(['embed', ...named, ...out, '--matrix', join(dir, 'a.svg')]));
 });
 
 test('every template of the sets has a place for the label', () => {
