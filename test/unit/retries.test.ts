@@ -107,7 +107,8 @@ const nextLetter = (letter: string) => (letter === '' ? 'a' : String.fromCharCod
 const loops: Script = (letter) => (letter === 'h' ? 'dij' : letter === 'k' ? '.' : nextLetter(letter));
 
 test('a page in a loop goes on from before it, with the picture it has; what was said before stays as it was', async () => {
-  const { read, runs } = open(loops, 'page');
+  const seen: Script = (letter, feature) => (feature === 1 ? loops(letter, feature) : '.');
+  const { read, runs } = open(seen, 'page');
   const result = await read(page);
   assert.deepEqual([result.text, result.finishReason], ['abcdefghijk', 'stop']);
   assert.deepEqual(result.retried, [{ problem: 'repetition', attempts: 2, kept: 2 }]);
