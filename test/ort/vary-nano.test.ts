@@ -1,8 +1,13 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, test } from 'node:test';
+import { unknownMark } from '../../src/data/rendered/unknown.js';
 import { loadModel, type NodeVaryModel } from '../../src/node/load-model.js';
+import { createTextRenderer } from '../../src/node/rendered/renderer.js';
+import { linePixels } from '../../src/node/training/line-batch.js';
+import { imageTokensOf } from '../../src/text/image-tokens.js';
 import { editDistance } from '../../src/text/metrics.js';
+import { readPrompt } from '../../src/text/prompt.js';
 import { examplePath, runCli } from '../helpers/cli.js';
 
 const page = examplePath('page.png');
@@ -24,6 +29,7 @@ test('the example page is read, line by line, with places and confidences', asyn
   assert.ok(streamed.length > 10, 'line by line');
   assert.equal(finishReason, 'stop');
   assert.deepEqual(warnings, []);
+  assert.ok(!text.includes(unknownMark));
   const wanted = truth.split('\n').filter((line) => line !== '');
   assert.equal(lines?.length, wanted.length);
   assert.equal(text.split('\n\n').length, truth.trimEnd().split('\n\n').length, 'paragraphs');
@@ -33,6 +39,35 @@ test('the example page is read, line by line, with places and confidences', asyn
     below = box.top;
     assert.ok(confidence > 0.5 && confidence <= 1, `confidence ${confidence}`);
   }
+});
+
+test('glyphs outside the alphabet are marked about every other time, and others are not', async () => {
+  const { tokenizer, config } = model;
+  assert.ok(tokenizer);
+  const renderer = await createTextRenderer();
+  const [height, width] = config.tower.imageSize;
+  const options = { seed: 31, minWords: 3, maxWords: 6, maxChars: 40, height, maxAspect: width / height } as const;
+  const lines = Array.from({ length: 40 }, (_, index) =>
+    renderer.renderLine({ ...options, index, clean: true, split: 'heldOut', unknown: 0.25 }),
+  );
+  const prompt = readPrompt(tokenizer, imageTokensOf(tokenizer, { image_token_len: config.imageTokens.count }));
+  const rows = await model.generateRows({
+    inputIds: lines.map(() => prompt),
+    pixelValues: linePixels(lines, config),
+  });
+  const marksIn = (text: string) => text.split(unknownMark).length - 1;
+  let [wanted, found, toomany] = [0, 0, 0];
+  for (const [i, { text }] of lines.entries()) {
+    const read = marksIn(tokenizer.decode(rows[i].tokens, { skipSpecialTokens: true }));
+    const marks = marksIn(text);
+    wanted += marks;
+    found += Math.min(marks, read);
+    toomany += Math.max(0, read - marks);
+  }
+  assert.ok(
+    wanted > 40 && found > 0.4 * wanted && toomany < 0.1 * wanted,
+    `${found} of ${wanted}, ${toomany} too many`,
+  );
 });
 
 test('a page reads the same alone and beside others', async () => {
