@@ -78,7 +78,7 @@ export function createWorkerPool<Job, Result>({
   };
   const give = (worker: Worker, waiting: Waiting<Job, Result>) => {
     const { id, job, transfer } = waiting;
-    const late = () => end(worker, new TimeLimitError(`took longer than ${timeLimit} s`));
+    const late = () => end(worker, new TimeLimitError(`${name}: took longer than ${timeLimit} s`));
     const timer = timeLimit === undefined ? undefined : setTimeout(late, 1000 * timeLimit);
     running.add({ ...waiting, worker, timer });
     worker.ref();
@@ -153,6 +153,14 @@ function settle<Job, Result>({ resolve, reject }: Waiting<Job, Result>, answer: 
   if ('result' in answer) resolve(answer.result);
   else if ('problem' in answer) reject(new InputError(answer.problem));
   else reject(new VaryclipError(`${name}: ${answer.failure}`));
+}
+
+/** The memory that belongs to these arrays alone, for handing it over; what is a part of other memory is copied instead. */
+export function ownMemory(arrays: readonly ArrayBufferView[]): Transferable[] {
+  const own = arrays.filter(
+    ({ buffer, byteLength }) => buffer instanceof ArrayBuffer && buffer.byteLength === byteLength,
+  );
+  return [...new Set(own.map(({ buffer }) => buffer as ArrayBuffer))];
 }
 
 /** The body of a thread: does the jobs it is sent. `transfer` names the memory of a result that is handed over, not copied. */

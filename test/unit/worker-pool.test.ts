@@ -30,7 +30,10 @@ test('a thread that ends fails its own job; those that wait are done by another'
       assert.ok(ended.status === 'rejected' && ended.reason.name === 'ThreadEndedError');
       assert.match(ended.reason.message, message);
     }
-    assert.deepEqual([second, fourth], [2, 3].map((value) => ({ status: 'fulfilled', value })));
+    assert.deepEqual(
+      [second, fourth],
+      [2, 3].map((value) => ({ status: 'fulfilled', value })),
+    );
   }
 });
 
@@ -47,7 +50,7 @@ test('a job that takes too long ends, and the next one is done', async () => {
   await pool.run(answer(1));
   const [late, next] = await Promise.allSettled([pool.run({ do: 'spin' }), pool.run(answer(4))]);
   assert.ok(late.status === 'rejected' && late.reason.name === 'TimeLimitError');
-  assert.equal(late.reason.message, 'took longer than 3 s');
+  assert.equal(late.reason.message, 'test: took longer than 3 s');
   assert.deepEqual(next, { status: 'fulfilled', value: 4 });
 });
 
