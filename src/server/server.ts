@@ -137,6 +137,7 @@ async function loadAll(state: ServerState, { models: names, index, load, engine 
     const known = models.find(({ model }) => model.kind === 'clip' && model.source === name) ?? (await add(name));
     if (known.model.kind !== 'clip') throw new InputError(`${name}: is not a model that an index is made with`);
     state.index = { index: await openIndex(index, { model: known.model }), model: known.model };
+    await state.index.index.compile();
   }
   if (state.phase === 'loading') state.phase = 'ready';
   state.log.info({ models: models.map(({ id }) => id) }, 'ready');
