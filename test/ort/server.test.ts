@@ -395,3 +395,15 @@ test('serve: answers on a port, ends on SIGTERM with exit code 0', async () => {
   assert.equal(code, 0, err);
   assert.ok(response.status === 200 || response.status === 503, String(response.status));
 });
+
+test('serve: another SIGTERM while the process goes away changes nothing', async () => {
+  for (const wait of [0, 10, 25]) {
+    const { child, done } = startCli(['serve', '--model', reader, '--port', '0', '--threads', '1']);
+    child.stdout.once('data', () => child.kill('SIGTERM'));
+    child.stderr.on('data', (lines: Buffer) => {
+      if (lines.includes('"stopped"')) setTimeout(() => child.kill('SIGTERM'), wait);
+    });
+    const { code, err } = await done;
+    assert.equal(code, 0, err);
+  }
+});
