@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { join, relative, resolve, sep } from 'node:path';
 import { InputError, LockedError, messageOf } from '../../core/errors.js';
+import type { Runtime } from '../../runtime/runtime.js';
 import { type Condition, matcherOf, parseConditions } from '../../search/conditions.js';
 import { groupDuplicates } from '../../search/duplicates.js';
 import { fuseRankings } from '../../search/fuse.js';
@@ -175,21 +176,7 @@ export async function openIndex(dir: string, options: OpenIndexOptions = {}): Pr
       const fused = said ? await fuseHits(store, hits, said, conditions) : hits;
       return fused.slice(0, top).map(({ score, info }) => ({ ...info, score, file: join(root, info.path) }));
     },
-    duplicates: async ({ threshold = 0.95, where = [], onProgress } = {}) => {
-      const infos = (await store.list()).filter(matcherOf(conditionsOf(where)));
-      const paths = infos.map(({ path }) => path);
-      const own = createProductKernel(runtime, dimension);
-      try {
-        const rows = {
-          count: paths.length,
-          read: (start: number, end: number) => store.vectors(paths.slice(start, end)),
-        };
-        const groups = await groupDuplicates(own, rows, threshold, onProgress);
-        return groups.map(({ rows: group, similarity }) => ({ similarity, pictures: group.map((row) => infos[row]) }));
-      } finally {
-        await own.dispose();
-      }
-    },
+    duplicates: (asked) => findDuplicates(store, runtime, dimension, asked),
     compile: async () => {
       await texts();
       await store.search(
@@ -206,6 +193,27 @@ export async function openIndex(dir: string, options: OpenIndexOptions = {}): Pr
       await kernel.dispose();
     },
   };
+}
+
+async function findDuplicates(
+  store: VectorStore,
+  runtime: Runtime,
+  dimension: number,
+  { threshold = 0.95, where = [], onProgress }: DuplicateOptions = {},
+): Promise<DuplicateGroup[]> {
+  const infos = (await store.list()).filter(matcherOf(conditionsOf(where)));
+  const paths = infos.map(({ path }) => path);
+  const kernel = createProductKernel(runtime, dimension);
+  try {
+    const rows = {
+      count: paths.length,
+      read: (start: number, end: number) => store.vectors(paths.slice(start, end)),
+    };
+    const groups = await groupDuplicates(kernel, rows, threshold, onProgress);
+    return groups.map(({ rows: group, similarity }) => ({ similarity, pictures: group.map((row) => infos[row]) }));
+  } finally {
+    await kernel.dispose();
+  }
 }
 
 /** So many of either ranking are fused. */
