@@ -31,7 +31,8 @@ export async function startServerProcess(args: readonly string[]): Promise<Serve
   return {
     url,
     metric: async (name) => {
-      const text = await (await fetch(`${url}/metrics`)).text();
+      // On a connection of its own: one that has rested may be closed at the moment it is asked.
+      const text = await (await fetch(`${url}/metrics`, { headers: { connection: 'close' } })).text();
       const figure = (of: string) =>
         Number(new RegExp(`^varyclip_${of}(?:\\{.*\\})? (.*)$`, 'm').exec(text)?.[1] ?? Number.NaN);
       // The server forgets its longest pause whenever anything is asked of it.

@@ -1,4 +1,4 @@
-// A server under load and under attack, on loopback: node scripts/soak-server.js [PHASE…] [--seconds N] [--model DIR]
+// A server under load and under attack, on loopback: npm run soak -- [PHASE…] [--seconds N] [--model DIR]
 //   load      closed-loop clients, 32 and 128 in turn: throughput, texts, memory, the longest pause of the event loop
 //   overload  128 clients for a long time against 32 before and after: throughput, how fast memory grows
 //   hostile   eight good clients, first alone, then while 1,500 bad ones hold connections
@@ -29,45 +29,64 @@ const url = `data:image/png;base64,${image.toString('base64')}`;
 const messages = [{ role: 'user', content: [{ type: 'image_url', image_url: { url } }] }];
 const body = JSON.stringify({ messages, max_tokens: 16 });
 
-/** Clients that ask again as soon as they have an answer, and wait as they are told where they are refused. */
+/**
+ * Clients that ask again as soon as they have an answer, and wait as they are told where they are refused: the time of an answer is
+ * that from the first asking on. Every answer counts by its status; one that does not come is 'none'.
+ */
 async function closedLoop(server, clients, duration) {
   const end = performance.now() + 1000 * duration;
-  const statuses = new Map();
+  const statuses = {};
   const texts = new Set();
   const latencies = [];
+  let [inTime, withoutRetryAfter, reason] = [0, 0];
   const post = () =>
     fetch(`${server.url}/v1/chat/completions`, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
       body,
     });
+  const ask = async (started) => {
+    const response = await post();
+    const answer = await response.json();
+    statuses[response.status] = (statuses[response.status] ?? 0) + 1;
+    if (response.status === 200) {
+      if (performance.now() < end) inTime++;
+      latencies.push(performance.now() - started);
+      texts.add(answer.choices[0].message.content);
+      return true;
+    }
+    const wait = Number(response.headers.get('retry-after') ?? Number.NaN);
+    if ([429, 503].includes(response.status) && !(wait > 0)) withoutRetryAfter++;
+    await sleep(1000 * (wait > 0 ? wait : 1));
+    return false;
+  };
   await Promise.all(
     Array.from({ length: clients }, async () => {
+      let started = performance.now();
       while (performance.now() < end) {
-        const started = performance.now();
-        const response = await post();
-        statuses.set(response.status, (statuses.get(response.status) ?? 0) + 1);
-        const answer = await response.json();
-        if (response.status === 200) {
-          latencies.push(performance.now() - started);
-          texts.add(answer.choices[0].message.content);
-        } else await sleep(1000 * Number(response.headers.get('retry-after') ?? Number.NaN));
+        const done = await ask(started).catch((error) => {
+          statuses.none = (statuses.none ?? 0) + 1;
+          reason = error.cause ?? error;
+          return sleep(100);
+        });
+        if (done) started = performance.now();
       }
     }),
   );
   latencies.sort((a, b) => a - b);
   const figures = {
     clients,
-    perSecond: latencies.length / duration,
+    perSecond: inTime / duration,
     p95: latencies[Math.floor(latencies.length * 0.95)],
-    statuses: Object.fromEntries(statuses),
+    statuses,
     pause: await server.metric('event_loop_delay_max_seconds'),
     rss: await memoryOf(server),
   };
   expect(texts.size === 1, `${clients} clients got ${texts.size} different texts`);
+  expect(withoutRetryAfter === 0, `${withoutRetryAfter} refusals without Retry-After`);
   expect(
-    [...statuses.keys()].every((status) => [200, 429, 503].includes(status)),
-    JSON.stringify(figures.statuses),
+    Object.keys(statuses).every((status) => ['200', '429', '503'].includes(status)),
+    `${clients} clients got ${JSON.stringify(statuses)} ${reason ?? ''}`,
   );
   return figures;
 }
@@ -146,13 +165,20 @@ async function hostile(server) {
   const seconds = asked ?? 60;
   await warmUp(server, seconds);
   const alone = await closedLoop(server, 8, seconds);
-  const release = await attack(Number(new URL(server.url).port));
+  const attackers = await attack(Number(new URL(server.url).port));
   const attacked = await closedLoop(server, 8, seconds);
-  release();
+  const held = attackers.end();
   await sleep(1000);
   const ratio = attacked.p95 / alone.p95;
+  show('bad clients open, on average', held);
   show('eight good clients', { alone: alone.p95, attacked: attacked.p95, ratio, goal: 2, statuses: attacked.statuses });
   expect(ratio < 2, `p95 of good clients is ${ratio.toFixed(2)} times that without bad ones, 2 or more`);
+  for (const [kind, count] of Object.entries(held)) {
+    expect(
+      count >= 0.9 * eachKind,
+      `of ${eachKind} bad clients with ${kind} only ${count.toFixed(0)} were there on average`,
+    );
+  }
   const left = {
     running: await server.metric('num_requests_running'),
     waiting: await server.metric('num_requests_waiting'),
@@ -165,36 +191,64 @@ async function hostile(server) {
   );
 }
 
-/** Clients that never end their heads or bodies, and come again where the server lets go of them; and some that never read. */
+/** Bad clients of each kind. */
+const eachKind = 500;
+/** A connection that was answered rests so long, in seconds, until the server closes it; who does not read hears nothing of that. */
+const answeredSeconds = 5;
+
+/**
+ * Clients that never end their heads or bodies, and some that never read: at first what a model says to them, then what takes no
+ * work. All come again where the server lets go of them.
+ */
 async function attack(port) {
-  const head = 'POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n';
+  const post = 'POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n';
   const streaming = JSON.stringify({ messages, max_tokens: 16, stream: true });
-  const kinds = [
-    { first: 'POST /v1/chat/completions HTTP/1.1\r\nHost: loc', drip: 'a' },
-    { first: `${head}Content-Length: 1000000\r\n\r\n{"messages":`, drip: ' ' },
-    { first: `${head}Content-Length: ${streaming.length}\r\n\r\n${streaming}`, deaf: true },
-  ];
-  const open = new Set();
+  const kinds = {
+    'slow heads': { send: 'POST /v1/chat/completions HTTP/1.1\r\nX-Long: ', drip: 'a' },
+    'slow bodies': { send: `${post}Content-Length: 1000000\r\n\r\n{"messages":`, drip: ' ' },
+    'unread answers': {
+      send: `${post}Content-Length: ${streaming.length}\r\n\r\n${streaming}`,
+      again: 'GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n'.repeat(20),
+    },
+  };
+  const open = Object.fromEntries(Object.keys(kinds).map((kind) => [kind, new Set()]));
   let over = false;
-  const begin = ({ first, drip, deaf }) => {
-    const socket = connect(port, '127.0.0.1', () => socket.write(first));
-    if (deaf) socket.pause();
-    const timer = drip && setInterval(() => socket.writable && socket.write(drip), 1000);
-    open.add(socket);
+  const begin = (kind, { send, drip, again }) => {
+    if (over) return;
+    const socket = connect(port, '127.0.0.1', () => {
+      open[kind].add(socket);
+      socket.write(send);
+    });
+    const timers = [];
+    if (drip) timers.push(setInterval(() => socket.writable && socket.write(drip), 1000));
+    else {
+      socket.pause();
+      timers.push(setTimeout(() => socket.destroy(), 1000 * answeredSeconds * (1 + Math.random())));
+    }
     socket.on('error', () => undefined);
     socket.on('close', () => {
-      clearInterval(timer);
-      open.delete(socket);
-      if (!over && drip) setTimeout(() => over || begin({ first, drip }), 500);
+      for (const timer of timers) clearTimeout(timer);
+      open[kind].delete(socket);
+      begin(kind, { send: again ?? send, drip, again });
     });
   };
-  for (let i = 0; i < 500; i++) {
-    kinds.forEach(begin);
+  for (let i = 0; i < eachKind; i++) {
+    for (const [kind, what] of Object.entries(kinds)) begin(kind, what);
     if (i % 50 === 0) await sleep(20);
   }
-  return () => {
-    over = true;
-    for (const socket of open) socket.destroy();
+  const whole = () => Object.values(open).every(({ size }) => size === eachKind);
+  for (let tries = 0; tries < 100 && !whole(); tries++) await sleep(50);
+  const samples = [];
+  const watch = setInterval(() => samples.push(Object.values(open).map(({ size }) => size)), 250);
+  return {
+    /** Lets go of all. Returns how many of each kind were open, on average. */
+    end: () => {
+      over = true;
+      clearInterval(watch);
+      for (const sockets of Object.values(open)) for (const socket of sockets) socket.destroy();
+      const mean = (i) => samples.reduce((sum, sizes) => sum + sizes[i], 0) / samples.length;
+      return Object.fromEntries(Object.keys(open).map((kind, i) => [kind, mean(i)]));
+    },
   };
 }
 
@@ -202,7 +256,7 @@ const model = values.model ?? at('examples/tiny-vary');
 for (const name of chosen) {
   const server = await startServerProcess(['--model', model, '--threads', values.threads ?? '1']);
   console.log(`# ${name}`);
-  await phases[name](server);
+  await phases[name](server).catch((error) => expect(false, `${name}: ${error.stack}`));
   const code = await server.stop();
   expect(code === 0, `the server ended with ${code}`);
 }

@@ -13,11 +13,14 @@ const interrupt = new AbortController();
 /** What ends a command in good order, and the code that shells have for it. */
 const exitCodes = { SIGINT: exitInterrupted, SIGTERM: 143 } as const;
 let ended: number | undefined;
+let finished = false;
 
 /** From here on the command itself ends in good order. One that never asks for the signal is ended at once, as programs are. */
 function heedSignals(): void {
   for (const [name, code] of Object.entries(exitCodes)) {
     process.on(name, () => {
+      // What was asked for is done already.
+      if (finished) process.exit();
       // The second one does not wait for the step in flight.
       if (ended !== undefined) process.exit(code);
       ended = code;
@@ -46,3 +49,6 @@ const io: Io = {
 };
 const code = await runCommandLine(process.argv.slice(2), io);
 process.exitCode = code === exitInterrupted ? (ended ?? code) : code;
+finished = true;
+// Node would let go of signals before the process is gone: another SIGTERM then would look like a crash.
+process.once('beforeExit', () => process.exit());

@@ -18,6 +18,16 @@ export class LockedError extends InputError {
   override name = 'LockedError';
 }
 
+/** Work on an input took longer than it may. */
+export class TimeLimitError extends InputError {
+  override name = 'TimeLimitError';
+}
+
+/** The thread that worked on an input ended, whatever the input did to it. */
+export class ThreadEndedError extends InputError {
+  override name = 'ThreadEndedError';
+}
+
 /** An operation was given shapes or dtypes it cannot take; raised while a graph is built. */
 export class ShapeError extends VaryclipError {
   override name = 'ShapeError';

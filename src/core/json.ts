@@ -7,9 +7,13 @@ export function isObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** A value as messages show it: texts within it are cut before they are written, since they may be pictures. */
+/** A value as messages show it: no more of it is written than is shown, since it may be a picture, or deeper than any stack. */
 export function briefly(value: unknown, most = 80): string | undefined {
-  const cut = (_: string, part: unknown) => (typeof part === 'string' ? part.slice(0, most) : part);
+  let written = 0;
+  const cut = (_: string, part: unknown) => {
+    if (++written > most) return undefined;
+    return typeof part === 'string' ? part.slice(0, most) : part;
+  };
   return JSON.stringify(value, cut)?.slice(0, most);
 }
 

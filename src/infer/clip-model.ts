@@ -2,7 +2,14 @@ import { InputError } from '../core/errors.js';
 import type { Tensor } from '../core/tensor.js';
 import { type ClipProcessor, processClip, seenRegion } from '../image/clip-processor.js';
 import type { Box, Pixels } from '../image/pixels.js';
-import { imageGraph, patchGraph, similarityGraph, type TwoTowerConfig, textGraph } from '../models/clip-graphs.js';
+import {
+  imageGraph,
+  nativeSize,
+  patchGraph,
+  similarityGraph,
+  type TwoTowerConfig,
+  textGraph,
+} from '../models/clip-graphs.js';
 import { checkPixels, textFeeds } from '../models/clip-inputs.js';
 import type { Runtime, Session, WeightLoader } from '../runtime/runtime.js';
 import { padRows } from '../text/collate.js';
@@ -32,6 +39,8 @@ export interface TextOptions {
 export interface TextEmbeds extends Tensor<'float32'> {
   /** Numbers of the texts that were cut. */
   readonly truncated: readonly number[];
+  /** Tokens of all texts. */
+  readonly tokens: number;
 }
 
 export interface RunSignal {
@@ -73,6 +82,8 @@ export interface ClipModel {
   /** Where in an image a text is: how like it each patch is. Several texts are averaged. */
   locate(image: Pixels, text: string | readonly string[], options?: TextOptions & RunSignal): Promise<Located>;
   forward(input: ClipForwardInput): Promise<ClipForwardOutput>;
+  /** Compiles what embedding needs now, and not when it is first asked for. */
+  compile(): Promise<void>;
   dispose(): Promise<void>;
 }
 
@@ -135,25 +146,24 @@ function stack(parts: readonly Tensor[], shape: readonly number[]): Tensor<'floa
   return { dtype: 'float32', shape, data };
 }
 
-/** Ids of texts; which of them were cut. Throws InputError for a text that is too long. */
-export function encodeTexts(
+/** Ids of texts, numbered from `first`; which of them were cut. Throws InputError for a text that is too long. */
+function encodeTexts(
   tokenizer: Tokenizer | undefined,
   texts: readonly string[],
   maxLength: number,
-  { truncate = false }: TextOptions,
+  { truncate = false, first = 0 }: TextOptions & { readonly first?: number },
 ): { readonly rows: number[][]; readonly truncated: number[] } {
   if (!tokenizer) throw new InputError('this checkpoint has no tokenizer that is known here: give inputIds to forward');
-  if (texts.length === 0) throw new InputError('texts: expected at least one');
   const truncated: number[] = [];
   const rows = texts.map((text, i) => {
     const ids = tokenizer.encode(text);
     if (ids.length <= maxLength) return ids;
     if (!truncate) {
       throw new InputError(
-        `text ${i} (${JSON.stringify(text.slice(0, 40))}): has ${ids.length} tokens, the model takes ${maxLength}; shorten it or set truncate`,
+        `text ${first + i} (${JSON.stringify(text.slice(0, 40))}): has ${ids.length} tokens, the model takes ${maxLength}; shorten it or set truncate`,
       );
     }
-    truncated.push(i);
+    truncated.push(first + i);
     return tokenizer.encode(text, { maxLength, truncate: true });
   });
   return { rows, truncated };
@@ -225,13 +235,20 @@ function createTowers(parts: ClipParts) {
 
   const embedTexts: ClipModel['embedTexts'] = async (texts, { truncate = false, ...options } = {}) => {
     expectAlive();
-    const { rows, truncated } = encodeTexts(tokenizer, texts, config.text.maxPositions, { truncate });
+    if (texts.length === 0) throw new InputError('texts: expected at least one');
     const embeds: Tensor[] = [];
-    for (let at = 0; at < rows.length; at += batchSize) {
-      const feeds = paddedFeeds(config, rows.slice(at, at + batchSize));
+    const truncated: number[] = [];
+    let tokens = 0;
+    // Tokens are found batch by batch: that takes time, in which nobody else gets any.
+    for (let at = 0; at < texts.length; at += batchSize) {
+      const some = texts.slice(at, at + batchSize);
+      const encoded = encodeTexts(tokenizer, some, config.text.maxPositions, { truncate, first: at });
+      truncated.push(...encoded.truncated);
+      tokens += encoded.rows.reduce((sum, row) => sum + row.length, 0);
+      const feeds = paddedFeeds(config, encoded.rows);
       embeds.push((await enqueue(async () => (await sessions.text()).run(feeds, options)))['embeds']);
     }
-    return { ...stack(embeds, [rows.length, embedWidth]), truncated };
+    return { ...stack(embeds, [texts.length, embedWidth]), truncated, tokens };
   };
 
   const similarities: ClipModel['similarities'] = async (images, texts) => {
@@ -240,13 +257,17 @@ function createTowers(parts: ClipParts) {
     return logits as Tensor<'float32'>;
   };
 
+  const compile = async () => {
+    expectAlive();
+    await enqueue(() => Promise.all([sessions.image(nativeSize(config)), sessions.text(), sessions.similarity()]));
+  };
   const dispose = async () => {
     if (disposed) return;
     disposed = true;
     await enqueue(sessions.dispose);
     parts.close();
   };
-  return { embedPixels, embedPatches, embedImages, embedTexts, similarities, expectAlive, dispose };
+  return { embedPixels, embedPatches, embedImages, embedTexts, similarities, expectAlive, compile, dispose };
 }
 
 /** A CLIP or SigLIP model. */

@@ -179,12 +179,12 @@ function createSlots(session: Session, count: number, options: SessionDecoderOpt
   let state: CarriedTensors | undefined;
   /** The first rows of the state, by their number: the plans of their runs are kept with them. */
   const views = new Map<number, CarriedTensors>();
-  const reserve = (positions: number): CarriedTensors => {
+  const reserve = async (positions: number): Promise<CarriedTensors> => {
     const cache = capacityFor(positions, maxPositions);
     if (!state) state = session.createState({ batch: count, cache });
     else if (cache > state.extents['cache']) {
       views.clear();
-      state = state.resize({ ...state.extents, cache });
+      state = await state.resize({ ...state.extents, cache });
     }
     return state;
   };
@@ -198,7 +198,7 @@ function createSlots(session: Session, count: number, options: SessionDecoderOpt
     fill: async (first, prompts, room, signal) => {
       const length = prompts[0].ids.length;
       for (const { ids } of prompts) checkLength(ids.length, maxPositions);
-      const view = reserve(Math.max(length, room)).rows(first, prompts.length);
+      const view = (await reserve(Math.max(length, room))).rows(first, prompts.length);
       try {
         const logits = await prefill(session, prompts, view, options, signal);
         lengths.fill(length, first, first + prompts.length);
@@ -216,7 +216,7 @@ function createSlots(session: Session, count: number, options: SessionDecoderOpt
       const longest = Math.max(1, ...next);
       if (longest > maxPositions) throw new InputError(`the model has only ${maxPositions} positions`);
       const rows = next.map((_, i) => i);
-      const view = firstRows(reserve(longest), rows.length);
+      const view = firstRows(await reserve(longest), rows.length);
       // A row that stands still writes its last position again, or the first where it is empty: nobody reads either.
       const lasts = next.map((length) => Math.max(0, length - 1));
       const column = (values: readonly number[]) => ints([rows.length, 1], values);

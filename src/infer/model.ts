@@ -68,6 +68,8 @@ export interface VaryModel extends Omit<OptModel, 'kind' | 'config'> {
   readAll(images: readonly Pixels[], options?: Omit<ReadOptions, 'onText'>): Promise<ReadResult[]>;
   /** A picture that `prepareImage` made ready, with `prepareSettings` of the model's config. */
   readPrepared(image: PreparedImage, options?: ReadOptions): Promise<ReadResult>;
+  /** Compiles what reading needs now, and not when it is first asked for. */
+  compile(): Promise<void>;
   /** How busy reading keeps the model. */
   load(): EngineLoad;
 }
@@ -246,11 +248,14 @@ export function createVaryModel(parts: ModelParts): VaryModel {
     running = createEngine(await engineModel(parts, vary, base), { slots, maxWaiting });
     return running;
   };
+  const theEngine = (): Promise<Engine> => {
+    engine ??= openEngine();
+    return engine;
+  };
   const openReader = async (): Promise<Reader> => {
     base.expectAlive();
     if (!tokenizer || !imageTokens) throw new InputError('this checkpoint has no tokenizer: it cannot read');
-    engine ??= openEngine();
-    return { config: vary, tokenizer, imageTokens, promptStyle, engine: await engine };
+    return { config: vary, tokenizer, imageTokens, promptStyle, engine: await theEngine() };
   };
   const read: VaryModel['read'] = async (image, options) => {
     const reader = await openReader();
@@ -266,6 +271,10 @@ export function createVaryModel(parts: ModelParts): VaryModel {
     read,
     readAll: (images, options) => Promise.all(images.map((image) => read(image, options))),
     readPrepared: async (image, options) => readPrepared(await openReader(), image, options),
+    compile: async () => {
+      base.expectAlive();
+      await theEngine();
+    },
     load: () => running?.load() ?? { slots, usedSlots: 0, running: 0, waiting: 0 },
     dispose: async () => {
       await running?.close();

@@ -67,8 +67,11 @@ export async function fetchImage(url: string, options: FetchImageOptions = {}): 
   }
 }
 
-/** `data:image/…;base64,…`. Throws InputError for anything else. */
-function decodeDataUrl(url: string, { maxBytes = 16 << 20 }: FetchImageOptions): Uint8Array {
+/** The bytes in `data:image/…;base64,…`. Throws InputError for anything else. */
+export function decodeDataUrl(
+  url: string,
+  { maxBytes = 16 << 20 }: Pick<FetchImageOptions, 'maxBytes'> = {},
+): Uint8Array {
   const head = /^data:([\w.+-]+\/[\w.+-]+)?((?:;[\w.+-]+=[\w.+-]+)*);base64,/i.exec(url.slice(0, 256));
   if (!head) throw new InputError('image URL: expected data:image/png;base64,… or the like');
   if (head[1] && !/^(image\/|application\/octet-stream$)/i.test(head[1])) {

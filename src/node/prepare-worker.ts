@@ -4,7 +4,7 @@ import type { Tensor } from '../core/tensor.js';
 import { type ClipProcessor, processClip } from '../image/clip-processor.js';
 import { memoryOf, type PreparedImage, type PrepareSettings, prepareImage } from '../infer/prepare.js';
 import { decodeImage, type ImageLimits } from './images.js';
-import { serveJobs } from './worker-pool.js';
+import { ownMemory, serveJobs } from './worker-pool.js';
 
 /** What the image is for: reading, or an embedding. */
 export type PrepareJob = { readonly bytes: Uint8Array; readonly limits: ImageLimits } & (
@@ -21,8 +21,7 @@ async function prepare(job: PrepareJob): Promise<Prepared> {
 }
 
 if (parentPort) {
-  serveJobs<PrepareJob, Prepared>(prepare, (prepared) => {
-    const arrays = prepared.kind === 'picture' ? [prepared.pixels.data] : memoryOf(prepared);
-    return [...new Set(arrays.map(({ buffer }) => buffer as ArrayBuffer))];
-  });
+  serveJobs<PrepareJob, Prepared>(prepare, (prepared) =>
+    ownMemory(prepared.kind === 'picture' ? [prepared.pixels.data] : memoryOf(prepared)),
+  );
 }

@@ -1,10 +1,13 @@
 import { parentPort, type Transferable, Worker } from 'node:worker_threads';
-import { InputError, messageOf, VaryclipError } from '../core/errors.js';
+import { InputError, messageOf, ThreadEndedError, TimeLimitError, VaryclipError } from '../core/errors.js';
 
 /** Threads that do jobs of one kind. */
 export interface WorkerPool<Job, Result> {
-  /** Throws InputError where the job's input is wrong. */
-  run(job: Job): Promise<Result>;
+  /**
+   * `transfer` names the memory of a job that is handed over, not copied. Throws InputError where the job's input is wrong,
+   * TimeLimitError, ThreadEndedError.
+   */
+  run(job: Job, transfer?: readonly Transferable[]): Promise<Result>;
   dispose(): Promise<void>;
 }
 
@@ -14,27 +17,28 @@ export interface WorkerPoolOptions {
   /** What every thread starts with. */
   readonly data: unknown;
   readonly threads: number;
-  /** Jobs a thread works on at once: one may wait for what is done outside of JavaScript while another goes on. */
+  /**
+   * Jobs a thread works on at once: one may wait for what is done outside of JavaScript while another goes on. A thread that ends
+   * takes all of them with it.
+   */
   readonly jobsPerThread: number;
   /** What messages call the whole. */
   readonly name: string;
-  /**
-   * Seconds a job may take. With it a thread that takes longer or ends takes no others with it: its jobs fail with an InputError
-   * and another thread begins. Default: no limit, and a thread that ends ends the pool.
-   */
+  /** Seconds a job may take; its thread ends then. Default: no limit. */
   readonly timeLimit?: number;
 }
 
 interface Waiting<Job, Result> {
   readonly id: number;
   readonly job: Job;
+  readonly transfer: readonly Transferable[];
   readonly resolve: (result: Result) => void;
   readonly reject: (error: Error) => void;
 }
 
 interface Running<Job, Result> extends Waiting<Job, Result> {
   readonly worker: Worker;
-  readonly timer?: NodeJS.Timeout;
+  readonly timer: NodeJS.Timeout | undefined;
 }
 
 /** `problem`: the input is wrong; `failure`: this program is. */
@@ -44,7 +48,10 @@ type Answer<Result> = { readonly id: number } & (
   | { readonly failure: string }
 );
 
-/** Starts the threads. Idle ones do not keep the process alive. */
+/**
+ * Starts the threads. Idle ones do not keep the process alive. A thread that ends fails its jobs and no others; another one begins
+ * when there is a job for it, so threads that cannot even begin fail a job each, and not without end.
+ */
 export function createWorkerPool<Job, Result>({
   module,
   data,
@@ -56,71 +63,69 @@ export function createWorkerPool<Job, Result>({
   const queue: Waiting<Job, Result>[] = [];
   const running = createRunning<Job, Result>();
   const threads = new Set<Worker>();
+  const ending = new Set<Promise<unknown>>();
   /** A thread stands here once for every job it could take. */
   let free: Worker[] = [];
   let nextId = 0;
-  let broken: Error | undefined;
+  let disposed: InputError | undefined;
   const feed = () => {
-    while (queue.length > 0 && free.length > 0) {
-      const [worker, waiting] = [free.shift() as Worker, queue.shift() as Waiting<Job, Result>];
-      const late = () => replace(worker, new InputError(`took longer than ${timeLimit} s`));
-      const timer = timeLimit === undefined ? undefined : setTimeout(late, 1000 * timeLimit);
-      running.add({ ...waiting, worker, ...(timer && { timer }) });
-      worker.ref();
-      worker.postMessage({ id: waiting.id, job: waiting.job });
+    while (queue.length > 0) {
+      if (free.length === 0 && threads.size < count) start();
+      const worker = free.shift();
+      if (!worker) return;
+      give(worker, queue.shift() as Waiting<Job, Result>);
     }
   };
-  const fail = (error: Error) => {
-    broken ??= error;
-    for (const { reject } of queue.splice(0)) reject(broken);
-    for (const { reject } of running.finishAll()) reject(broken);
+  const give = (worker: Worker, waiting: Waiting<Job, Result>) => {
+    const { id, job, transfer } = waiting;
+    const late = () => end(worker, new TimeLimitError(`${name}: took longer than ${timeLimit} s`));
+    const timer = timeLimit === undefined ? undefined : setTimeout(late, 1000 * timeLimit);
+    running.add({ ...waiting, worker, timer });
+    worker.ref();
+    worker.postMessage({ id, job }, transfer);
   };
-  /** Another thread instead of one that ended or takes too long. */
-  const replace = (worker: Worker, error: InputError) => {
+  const end = (worker: Worker, error: InputError) => {
     if (!threads.delete(worker)) return;
-    void worker.terminate();
+    const ended = worker.terminate().finally(() => ending.delete(ended));
+    ending.add(ended);
     free = free.filter((other) => other !== worker);
     for (const { reject } of running.finishAll(worker)) reject(error);
-    start();
     feed();
   };
-  const ended = (worker: Worker, what: string, cause?: unknown) => {
-    const error = new VaryclipError(`${name}: a worker thread ${what}`, { cause });
-    if (timeLimit === undefined || broken) fail(error);
-    else
-      replace(
-        worker,
-        new InputError(`ended the thread that worked on it${cause ? `: ${messageOf(cause)}` : ''}`, { cause }),
-      );
+  const ended = (worker: Worker, cause?: unknown) => {
+    const why = cause === undefined ? '' : `: ${messageOf(cause)}`;
+    end(worker, new ThreadEndedError(`${name}: the thread that worked on it ended${why}`, { cause }));
   };
   const start = () => {
     const worker = new Worker(module, { workerData: data });
     threads.add(worker);
     worker.on('message', (answer: Answer<Result>) => {
-      // After the end a late answer must not let go of a thread that is waited for.
-      if (broken) return;
+      // A thread that was given up may answer yet.
+      if (!threads.has(worker)) return;
       const own = running.finish(answer.id);
       free.push(worker);
       if (!running.has(worker)) worker.unref();
       if (own) settle(own, answer, name);
       feed();
     });
-    worker.on('error', (cause: unknown) => ended(worker, 'failed', cause));
-    worker.on('exit', () => ended(worker, 'ended'));
+    worker.on('error', (cause: unknown) => ended(worker, cause));
+    worker.on('exit', () => ended(worker));
     worker.unref();
     for (let job = 0; job < jobsPerThread; job++) free.push(worker);
   };
   for (let i = 0; i < count; i++) start();
   return {
-    run: (job) =>
+    run: (job, transfer = []) =>
       new Promise((resolve, reject) => {
-        if (broken) return reject(broken);
-        queue.push({ id: nextId++, job, resolve, reject });
+        if (disposed) return reject(disposed);
+        queue.push({ id: nextId++, job, transfer, resolve, reject });
         feed();
       }),
     dispose: async () => {
-      fail(new InputError(`${name}: was disposed`));
-      await Promise.all([...threads].map((worker) => worker.terminate()));
+      disposed ??= new InputError(`${name}: was disposed`);
+      for (const { reject } of queue.splice(0)) reject(disposed);
+      for (const worker of [...threads]) end(worker, disposed);
+      await Promise.all(ending);
     },
   };
 }
@@ -148,6 +153,14 @@ function settle<Job, Result>({ resolve, reject }: Waiting<Job, Result>, answer: 
   if ('result' in answer) resolve(answer.result);
   else if ('problem' in answer) reject(new InputError(answer.problem));
   else reject(new VaryclipError(`${name}: ${answer.failure}`));
+}
+
+/** The memory that belongs to these arrays alone, for handing it over; what is a part of other memory is copied instead. */
+export function ownMemory(arrays: readonly ArrayBufferView[]): Transferable[] {
+  const own = arrays.filter(
+    ({ buffer, byteLength }) => buffer instanceof ArrayBuffer && buffer.byteLength === byteLength,
+  );
+  return [...new Set(own.map(({ buffer }) => buffer as ArrayBuffer))];
 }
 
 /** The body of a thread: does the jobs it is sent. `transfer` names the memory of a result that is handed over, not copied. */

@@ -29,7 +29,7 @@ export interface CarriedTensors {
   /** Puts row `from[i]` in place of row i. */
   permuteRows(from: readonly number[]): void;
   /** The same contents with a symbolic extent changed: cut or padded with zeros at the end. The old one is disposed. */
-  resize(extents: Extents): CarriedTensors;
+  resize(extents: Extents): Promise<CarriedTensors>;
   dispose(): void;
 }
 

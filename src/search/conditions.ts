@@ -1,4 +1,5 @@
 import { InputError } from '../core/errors.js';
+import { wildcardMatcher } from '../core/wildcard.js';
 import type { PictureInfo } from './picture.js';
 
 export type Operator = '=' | '!=' | '<' | '<=' | '>' | '>=' | '~';
@@ -12,7 +13,8 @@ export interface Condition {
 
 const numeric = new Set(['size', 'modified', 'width', 'height']);
 const textual = new Set(['path', 'sha256']);
-const shape = /^\s*(\w+)\s*(<=|>=|!=|=|<|>|~)\s*(.*?)\s*$/;
+/** What a comparison begins with; the rest is its value. */
+const shape = /^(\w+)\s*(<=|>=|!=|=|<|>|~)\s*/;
 
 /**
  * Conditions from text such as `size>10000 and path~holiday/*`. Fields: path, size (bytes), modified (a date as 2024-05-31), width,
@@ -24,18 +26,22 @@ export function parseConditions(text: string): Condition[] {
 
 /** Splits at the word `and` outside of quotes. */
 function splitAtAnd(text: string): string[] {
+  const pieces = text.match(/"[^"]*"|'[^']*'|\s+|[^\s"']+|./gs) ?? [];
+  const isSpace = (piece: string | undefined) => piece?.trim() === '';
   const parts = [''];
-  for (const piece of text.match(/"[^"]*"|'[^']*'|\s+and\s+|./gis) ?? []) {
-    if (/^\s+and\s+$/i.test(piece)) parts.push('');
+  pieces.forEach((piece, i) => {
+    if (/^and$/i.test(piece) && isSpace(pieces[i - 1]) && isSpace(pieces[i + 1])) parts.push('');
     else parts[parts.length - 1] += piece;
-  }
+  });
   return parts;
 }
 
 function parseCondition(text: string): Condition {
-  const [, name, operator, written] = shape.exec(text) ?? [];
-  const fail = (expected: string) => new InputError(`where ${JSON.stringify(text.trim())}: expected ${expected}`);
-  if (name === undefined) throw fail('a comparison such as size>10000 or path~holiday/*');
+  const trimmed = text.trim();
+  const [begin, name, operator] = shape.exec(trimmed) ?? [];
+  const fail = (expected: string) => new InputError(`where ${JSON.stringify(trimmed)}: expected ${expected}`);
+  if (begin === undefined) throw fail('a comparison such as size>10000 or path~holiday/*');
+  const written = trimmed.slice(begin.length);
   const given = /^(["']).*\1$/s.test(written) ? written.slice(1, -1) : written;
   if (given === '') throw fail(`a value after ${operator}`);
   if (textual.has(name)) {
@@ -70,17 +76,11 @@ function testOf({ field, operator, value }: Condition): (info: PictureInfo) => b
     case '>=':
       return (info) => info[field] >= value;
     case '~': {
-      const pattern = patternOf(String(value));
-      return (info) => pattern.test(String(info[field]));
+      const matches = wildcardMatcher(fold(String(value)));
+      return (info) => matches(fold(String(info[field])));
     }
   }
 }
 
-/** `*` is any text, `?` any one character; upper and lower case are the same. */
-function patternOf(text: string): RegExp {
-  const source = text
-    .replace(/[\\^$.+()[\]{}|]/g, '\\$&')
-    .replace(/\*+/g, '.*')
-    .replace(/\?/g, '.');
-  return new RegExp(`^${source}$`, 'is');
-}
+/** In patterns upper and lower case are the same. */
+const fold = (text: string): string => text.toLowerCase();

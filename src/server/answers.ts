@@ -5,6 +5,8 @@ import {
   DownloadError,
   InputError,
   OverloadedError,
+  ThreadEndedError,
+  TimeLimitError,
   VaryclipError,
   WeightsError,
 } from '../core/errors.js';
@@ -53,6 +55,8 @@ export function answerOf(error: unknown): ErrorAnswer {
   if (error instanceof DownloadError) return answer(400, 'image_unavailable', error.message);
   // A client that went away hears nothing of it.
   if (error instanceof AbortedError) return answer(499, 'client_closed_request', error.message);
+  if (error instanceof TimeLimitError) return answer(422, 'took_too_long', error.message);
+  if (error instanceof ThreadEndedError) return answer(500, 'thread_ended', error.message);
   if (error instanceof InputError && !(error instanceof WeightsError)) {
     return answer(400, 'invalid_request', error.message);
   }

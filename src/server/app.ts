@@ -2,22 +2,21 @@
 import { createHash, randomUUID, timingSafeEqual } from 'node:crypto';
 import { type Context, Hono } from 'hono';
 import { AbortedError, InputError } from '../core/errors.js';
-import type { Field } from '../core/fields.js';
 import { mostRetries } from '../infer/retries.js';
 import { answerOf, HttpError, sendError } from './answers.js';
-import { parseJsonBody, receiveBody } from './body.js';
+import { receiveBody } from './body.js';
+import type { ServerLimits } from './limits.js';
 import type { GaugeValue } from './metrics.js';
 import { openApiDocument } from './open-api.js';
 import { answerPageFile, findPageFiles } from './page-files.js';
 import { answerClassify, answerEmbeddings, answerSearch } from './picture-routes.js';
 import { answerChat, answerRead, type ReadRequest, type Work } from './read-routes.js';
-import { requestFields } from './schemas.js';
+import { expectLength, type RequestFields, type RequestOf } from './schemas.js';
 import type { ServerState } from './state.js';
 
 /** The server's routes over `state`. */
 export function createApp(state: ServerState, version: string): Hono {
   const app = new Hono();
-  const fields = requestFields(state.limits);
   app.use('*', async (c, next) => logged(state, c, next));
   app.get('/health', (c) => {
     const status = state.phase === 'ready' ? 'ok' : state.phase;
@@ -38,19 +37,19 @@ export function createApp(state: ServerState, version: string): Hono {
   });
   app.get('/v1/models', (c) => c.json({ object: 'list', data: state.models.map(describeModel) }));
   app.get('/metrics', (c) => c.text(state.metrics.render(gaugesOf(state)), 200, metricsType));
-  app.get('/openapi.json', (c) => c.json(openApiDocument(fields, version)));
-  const post = <T>(
+  app.get('/openapi.json', (c) => c.json(openApiDocument(state.fields, state.limits, version)));
+  const post = <K extends keyof RequestFields>(
     path: string,
-    field: Field<T>,
-    answer: (state: ServerState, body: T, work: Work) => Promise<Response>,
+    name: K,
+    answer: (state: ServerState, body: RequestOf<K>, work: Work) => Promise<Response>,
   ) =>
     app.post(path, (c) =>
-      withBody(state, c, (bytes, work) => answer(state, field.read(parseJsonBody(bytes), 'body'), work)),
+      withBody(state, c, async (bytes, work) => answer(state, await state.bodies.json(name, bytes), work)),
     );
-  post('/v1/chat/completions', fields.chat, answerChat);
-  post('/v1/embeddings', fields.embeddings, answerEmbeddings);
-  post('/v1/classify', fields.classify, answerClassify);
-  post('/v1/search', fields.search, answerSearch);
+  post('/v1/chat/completions', 'chat', answerChat);
+  post('/v1/embeddings', 'embeddings', answerEmbeddings);
+  post('/v1/classify', 'classify', answerClassify);
+  post('/v1/search', 'search', answerSearch);
   app.post('/v1/read', (c) =>
     withBody(state, c, async (bytes, work) => answerRead(state, await readRequestOf(c, bytes, state), work)),
   );
@@ -146,7 +145,6 @@ async function withBody(
       deadline: performance.now() + 1000 * state.limits.deadlineSeconds,
     };
     try {
-      await state.turn(body.bytes.length);
       const response = await answer(body.bytes, work);
       if (c.req.raw.signal.aborted) throw new AbortedError('the client went away');
       return response;
@@ -163,33 +161,23 @@ function expectReady({ phase }: ServerState): void {
   if (phase === 'draining') throw new HttpError(503, 'draining', 'the server is stopping');
 }
 
+type Setting = (name: string) => string | undefined;
+
+/** What may stand in a form or in the query, beside an image. */
+const settingNames = ['model', 'prompt', 'max_tokens', 'retries', 'stream'];
+
 /** A form with an image, or an image as it is with the rest in the query. */
-async function readRequestOf(c: Context, bytes: Buffer, { limits }: ServerState): Promise<ReadRequest> {
+async function readRequestOf(c: Context, bytes: Buffer, { limits, bodies }: ServerState): Promise<ReadRequest> {
   const type = c.req.header('content-type') ?? '';
   if (!/^multipart\/form-data/i.test(type)) {
     if (bytes.length === 0) throw new InputError('body: expected an image, got nothing');
-    return withSettings(bytes, (name) => c.req.query(name), limits.maxTokens);
+    return withSettings(bytes, (name) => c.req.query(name), limits);
   }
-  const form = await new Response(new Uint8Array(bytes), { headers: { 'content-type': type } })
-    .formData()
-    .catch((cause: unknown) => {
-      throw new InputError('body: is not a form', { cause });
-    });
-  const image = form.get('image');
-  if (image === null || typeof image === 'string') throw new InputError('body: expected a file named image');
-  const setting = (name: string) => {
-    const value = form.get(name) ?? c.req.query(name);
-    return typeof value === 'string' ? value : undefined;
-  };
-  return withSettings(new Uint8Array(await image.arrayBuffer()), setting, limits.maxTokens);
+  const { image, texts } = await bodies.form(type, settingNames, bytes);
+  return withSettings(image, (name) => texts[name] ?? c.req.query(name), limits);
 }
 
-function wholeNumber(
-  setting: (name: string) => string | undefined,
-  name: string,
-  least: number,
-  most: number,
-): number | undefined {
+function wholeNumber(setting: Setting, name: string, least: number, most: number): number | undefined {
   const given = setting(name);
   if (given === undefined) return undefined;
   const value = given.trim() === '' ? Number.NaN : Number(given);
@@ -197,14 +185,15 @@ function wholeNumber(
   throw new InputError(`${name}: expected a whole number from ${least} to ${most}, got ${given.slice(0, 40)}`);
 }
 
-function withSettings(bytes: Uint8Array, setting: (name: string) => string | undefined, most: number): ReadRequest {
+function withSettings(bytes: Uint8Array, setting: Setting, limits: ServerLimits): ReadRequest {
   const [model, prompt, stream] = ['model', 'prompt', 'stream'].map(setting);
   const [maxTokens, retries] = [
-    wholeNumber(setting, 'max_tokens', 1, most),
+    wholeNumber(setting, 'max_tokens', 1, limits.maxTokens),
     wholeNumber(setting, 'retries', 0, mostRetries),
   ];
   if (stream !== undefined && stream !== 'true' && stream !== 'false') {
     throw new InputError('stream: expected true or false');
   }
+  expectLength(prompt ?? '', limits.maxPromptLength, 'prompt');
   return { bytes, model, prompt, maxTokens, retries, stream: stream === 'true' };
 }

@@ -11,10 +11,12 @@ export type LimitName =
   | 'maxImageBytes'
   | 'maxPixels'
   | 'maxFrames'
+  | 'parseSeconds'
   | 'decodeSeconds'
   | 'fetchSeconds'
   | 'maxInputs'
   | 'maxTextLength'
+  | 'maxPromptLength'
   | 'maxTokens'
   | 'maxRequests'
   | 'deadlineSeconds'
@@ -31,10 +33,15 @@ export const limitTable: Readonly<Record<LimitName, Limit>> = {
   maxImageBytes: { value: 16 << 20, help: 'bytes of an image that is fetched' },
   maxPixels: { value: 64_000_000, help: 'pixels of an image' },
   maxFrames: { value: 100, help: 'frames of an image file; the first is read' },
-  decodeSeconds: { value: 20, help: 'seconds for decoding an image' },
+  parseSeconds: { value: 10, help: 'seconds for parsing a body' },
+  decodeSeconds: { value: 20, help: 'seconds for decoding an image and making it ready' },
   fetchSeconds: { value: 10, help: 'seconds for fetching an image' },
   maxInputs: { value: 64, help: 'texts, images or labels of a request' },
-  maxTextLength: { value: 1024, help: 'characters of a text to embed, or of a label' },
+  maxTextLength: {
+    value: 1024,
+    help: 'characters of a text to embed, a label in its template, a stop string, or conditions',
+  },
+  maxPromptLength: { value: 8192, help: 'characters of an instruction, of all messages together' },
   maxTokens: { value: 4096, help: 'tokens an answer may be asked to have' },
   maxRequests: { value: 64, help: 'requests that are worked on at once; more are answered 429' },
   deadlineSeconds: { value: 300, help: 'seconds for a request, waiting included' },

@@ -1,6 +1,7 @@
 /** The OpenAPI document, from the fields that read the requests. */
 import type { JsonObject } from '../core/json.js';
 import { mostRetries } from '../infer/retries.js';
+import type { ServerLimits } from './limits.js';
 import type { RequestFields } from './schemas.js';
 
 const error = {
@@ -13,26 +14,27 @@ const answers = (description: string, type = 'application/json') => ({
   default: error,
 });
 
-const readForm = {
+const readForm = ({ maxTokens, maxPromptLength }: ServerLimits) => ({
   type: 'object',
   properties: {
     image: { type: 'string', format: 'binary' },
     model: { type: 'string' },
-    prompt: { type: 'string' },
-    max_tokens: { type: 'integer', minimum: 1 },
+    prompt: { type: 'string', maxLength: maxPromptLength },
+    max_tokens: { type: 'integer', minimum: 1, maximum: maxTokens },
     retries: { type: 'integer', minimum: 0, maximum: mostRetries },
     stream: { type: 'boolean' },
   },
   required: ['image'],
-};
-const readQuery = ['model', 'prompt', 'max_tokens', 'retries', 'stream'].map((name) => ({
-  name,
-  in: 'query',
-  required: false,
-  schema: readForm.properties[name as 'model'],
-}));
+});
 
-export function openApiDocument({ chat, embeddings, classify, search }: RequestFields, version: string): JsonObject {
+export function openApiDocument(
+  { chat, embeddings, classify, search }: RequestFields,
+  limits: ServerLimits,
+  version: string,
+): JsonObject {
+  const form = readForm(limits);
+  const { image: _, ...settings } = form.properties;
+  const query = Object.entries(settings).map(([name, schema]) => ({ name, in: 'query', required: false, schema }));
   const post = (summary: string, schema: JsonObject, description: string) => ({
     post: { summary, requestBody: json(schema), responses: answers(description) },
   });
@@ -60,11 +62,11 @@ export function openApiDocument({ chat, embeddings, classify, search }: RequestF
       '/v1/read': {
         post: {
           summary: 'the text of an image, with its lines and their places',
-          parameters: readQuery,
+          parameters: query,
           requestBody: {
             required: true,
             content: {
-              'multipart/form-data': { schema: readForm },
+              'multipart/form-data': { schema: form },
               'application/octet-stream': { schema: { type: 'string', format: 'binary' } },
               'image/*': { schema: { type: 'string', format: 'binary' } },
             },

@@ -1,23 +1,23 @@
 /** Embeddings, classification and search over HTTP. */
 import { InputError } from '../core/errors.js';
 import { floatView, type Tensor } from '../core/tensor.js';
-import type { RunSignal, TextOptions } from '../infer/clip-model.js';
 import { rankLabels, writeLabels } from '../infer/labels.js';
 import type { NodeClipModel } from '../node/load-clip.js';
 import { HttpError } from './answers.js';
+import type { ServerLimits } from './limits.js';
 import { askedOf, type Work } from './read-routes.js';
-import type { ClassifyRequest, EmbeddingsRequest, SearchRequest } from './schemas.js';
+import type { ClassifyRequest, EmbeddingsRequest, ImageSource, SearchRequest } from './schemas.js';
 import { imageBytes, modelFor, type ServerState } from './state.js';
 
-type Item = { readonly text: string } | { readonly image: string };
+type Item = { readonly text: string } | { readonly image: ImageSource };
 
 /** What is to be embedded, in order. Throws InputError where there is nothing, or an item that is both or neither. */
 function itemsOf({ input, messages }: EmbeddingsRequest): readonly Item[] {
   if ((input === undefined) === (messages === undefined)) throw new InputError('body: expected input or messages');
   if (messages) {
-    const { url, prompt } = askedOf(messages);
+    const { image, prompt } = askedOf(messages);
     if (prompt !== '') throw new InputError('messages: one vector is of an image or of a text: send texts as input');
-    return [{ image: url }];
+    return [{ image }];
   }
   if (typeof input === 'string') return [{ text: input }];
   return (input ?? []).map((item, i): Item => {
@@ -30,48 +30,40 @@ function itemsOf({ input, messages }: EmbeddingsRequest): readonly Item[] {
 }
 
 /** The unit vector of an image [E]. */
-async function embedImage(state: ServerState, model: NodeClipModel, url: string, work: Work): Promise<Float32Array> {
-  const bytes = await imageBytes(state, url, work.signal);
+async function embedImage(
+  state: ServerState,
+  model: NodeClipModel,
+  image: ImageSource,
+  work: Work,
+): Promise<Float32Array> {
+  const bytes = await imageBytes(state, image, work.signal);
   const pixels = await state.prepare.forEmbedding(bytes, model.processor);
   const { data } = await model.embedPixels(floatView([1, ...pixels.shape], pixels.data), { signal: work.signal });
   return data;
 }
 
-/** Rows of texts [texts, E] one by one. */
-function rowsOf({ shape: [, width], data }: Tensor<'float32'>): Float32Array[] {
-  return Array.from({ length: data.length / width }, (_, i) => data.subarray(i * width, (i + 1) * width));
-}
-
-/** Texts whose tokens are found at once: longer lists let others in between. */
-const textsAtOnce = 8;
-
-/** Unit vectors of texts, some at a time: finding tokens is done on the event loop. */
-async function embedTexts(
-  model: NodeClipModel,
-  texts: readonly string[],
-  options: TextOptions & RunSignal,
-): Promise<Float32Array[]> {
-  const vectors: Float32Array[] = [];
-  for (let at = 0; at < texts.length; at += textsAtOnce) {
-    vectors.push(...rowsOf(await model.embedTexts(texts.slice(at, at + textsAtOnce), options)));
-  }
-  return vectors;
-}
-
+/** Unit vectors of texts and images, and the tokens of the texts. */
 async function embedItems(
   state: ServerState,
   model: NodeClipModel,
   items: readonly Item[],
   { truncate }: Pick<EmbeddingsRequest, 'truncate'>,
   work: Work,
-): Promise<Float32Array[]> {
+): Promise<{ readonly vectors: Float32Array[]; readonly tokens: number }> {
   const texts = items.flatMap((item) => ('text' in item ? [item.text] : []));
-  const ofTexts = await embedTexts(model, texts, { truncate, signal: work.signal });
+  const options = { truncate, signal: work.signal };
+  const ofTexts = texts.length === 0 ? undefined : await model.embedTexts(texts, options);
+  const rows = ofTexts ? rowsOf(ofTexts) : [];
   const vectors: Float32Array[] = [];
   for (const item of items) {
-    vectors.push('text' in item ? (ofTexts.shift() as Float32Array) : await embedImage(state, model, item.image, work));
+    vectors.push('text' in item ? (rows.shift() as Float32Array) : await embedImage(state, model, item.image, work));
   }
-  return vectors;
+  return { vectors, tokens: ofTexts?.tokens ?? 0 };
+}
+
+/** Rows of texts [texts, E] one by one. */
+function rowsOf({ shape: [, width], data }: Tensor<'float32'>): Float32Array[] {
+  return Array.from({ length: data.length / width }, (_, i) => data.subarray(i * width, (i + 1) * width));
 }
 
 /** Float32, little-endian whatever the machine. */
@@ -88,8 +80,7 @@ export async function answerEmbeddings(state: ServerState, request: EmbeddingsRe
     throw new InputError(`dimensions: ${id} gives vectors of ${embedWidth}, and no others`);
   }
   const items = itemsOf(request);
-  const vectors = await embedItems(state, model, items, request, work);
-  const tokens = items.reduce((sum, item) => sum + ('text' in item ? tokensOf(model, item.text) : 0), 0);
+  const { vectors, tokens } = await embedItems(state, model, items, request, work);
   countPictures(state, id, items.filter((item) => 'image' in item).length, tokens);
   const write = request.encoding_format === 'base64' ? base64Of : (vector: Float32Array) => Array.from(vector);
   return Response.json({
@@ -99,8 +90,6 @@ export async function answerEmbeddings(state: ServerState, request: EmbeddingsRe
     usage: { prompt_tokens: tokens, total_tokens: tokens },
   });
 }
-
-const tokensOf = ({ tokenizer }: NodeClipModel, text: string) => tokenizer?.encode(text).length ?? 0;
 
 function countPictures({ metrics }: ServerState, id: string, images: number, tokens: number): void {
   const labels = { model_name: id };
@@ -112,20 +101,33 @@ function countPictures({ metrics }: ServerState, id: string, images: number, tok
 export async function answerClassify(state: ServerState, request: ClassifyRequest, work: Work): Promise<Response> {
   const { id, model } = modelFor(state, 'clip', request.model);
   const { labels, template } = request;
+  expectShort(labels, listOf(template), state.limits);
   const written = writeLabels(labels, template === undefined ? {} : { template });
-  const { maxInputs } = state.limits;
-  if (written.texts.length > 4 * maxInputs) {
-    throw new InputError(`labels: with all templates at most ${4 * maxInputs} texts, got ${written.texts.length}`);
-  }
   const image = await embedImage(state, model, request.image, work);
-  const vectors = await embedTexts(model, written.texts, { signal: work.signal });
-  const width = image.length;
-  const rows = new Float32Array(vectors.length * width);
-  vectors.forEach((vector, i) => void rows.set(vector, i * width));
-  const texts = written.average(floatView([vectors.length, width], rows));
+  const texts = written.average(await model.embedTexts(written.texts, { signal: work.signal }));
   const { data } = await model.similarities(floatView([1, image.length], image), texts);
   countPictures(state, id, 1, 0);
   return Response.json({ object: 'list', model: id, data: rankLabels(labels, data, model.config.family) });
+}
+
+/** Labels in their templates can be many times as long as both: what they would come to is found before they are written. */
+function expectShort(
+  labels: readonly string[],
+  templates: readonly string[],
+  { maxInputs, maxTextLength }: ServerLimits,
+): void {
+  const texts = labels.length * templates.length;
+  if (texts > 4 * maxInputs) {
+    throw new InputError(`labels: with all templates at most ${4 * maxInputs} texts, got ${texts}`);
+  }
+  const longest = Math.max(...labels.map((label) => label.length));
+  for (const template of templates) {
+    const places = template.split('{}').length - 1;
+    const length = template.length + places * (longest - 2);
+    if (length > maxTextLength) {
+      throw new InputError(`template: with the longest label at most ${maxTextLength} characters, got ${length}`);
+    }
+  }
 }
 
 const listOf = (value: string | readonly string[] | undefined): readonly string[] =>

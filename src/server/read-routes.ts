@@ -6,7 +6,7 @@ import type { ReadOptions, ReadResult } from '../infer/reading.js';
 import type { NodeVaryModel } from '../node/load-model.js';
 import { answerOf, errorBody } from './answers.js';
 import { sendEvents } from './event-stream.js';
-import type { ChatMessage, ChatRequest, ContentPart } from './schemas.js';
+import type { ChatMessage, ChatRequest, ContentPart, ImageSource } from './schemas.js';
 import { imageBytes, modelFor, type ServerState } from './state.js';
 
 /** What a handler knows of the request it answers. */
@@ -21,7 +21,7 @@ export interface Work {
 
 interface Asked {
   readonly prompt: string;
-  readonly url: string;
+  readonly image: ImageSource;
 }
 
 const partsOf = ({ content }: ChatMessage): readonly ContentPart[] =>
@@ -33,10 +33,10 @@ export function askedOf(messages: readonly ChatMessage[]): Asked {
     throw new InputError('messages: a reader has no memory of what it said: send the user message alone');
   }
   const parts = messages.flatMap(partsOf);
-  const urls = parts.flatMap((part) => (part.type === 'image_url' ? [part.image_url.url] : []));
-  if (urls.length !== 1) throw new InputError(`messages: expected one image_url part, got ${urls.length}`);
+  const images = parts.flatMap((part) => (part.type === 'image_url' ? [part.image_url.url] : []));
+  if (images.length !== 1) throw new InputError(`messages: expected one image_url part, got ${images.length}`);
   const texts = parts.flatMap((part) => (part.type === 'text' && part.text !== '' ? [part.text] : []));
-  return { prompt: texts.join('\n'), url: urls[0] };
+  return { prompt: texts.join('\n'), image: images[0] };
 }
 
 const notUsed = 'this model takes no instructions: the text beside the image was not used';
@@ -98,8 +98,8 @@ function chatOptions(state: ServerState, request: ChatRequest, prompt: string, w
 
 export async function answerChat(state: ServerState, request: ChatRequest, work: Work): Promise<Response> {
   const chosen = modelFor(state, 'vary', request.model);
-  const { prompt, url } = askedOf(request.messages);
-  const bytes = await imageBytes(state, url, work.signal);
+  const { prompt, image } = askedOf(request.messages);
+  const bytes = await imageBytes(state, image, work.signal);
   const options = chatOptions(state, request, prompt, work);
   const head = { id: `chatcmpl-${randomUUID()}`, created: Math.floor(Date.now() / 1000), model: chosen.id };
   if (request.stream) return streamChat(state, chosen, bytes, options, { request, head, work });

@@ -17,6 +17,7 @@ import {
 } from '../core/fields.js';
 import { isObject } from '../core/json.js';
 import { mostRetries } from '../infer/retries.js';
+import { decodeDataUrl } from '../node/fetch-image.js';
 import type { ServerLimits } from './limits.js';
 
 /** May be left out; clients also write null for that. */
@@ -31,10 +32,20 @@ function given<T>(of: Field<T>): Field<T | undefined> {
 /** An object; fields that we do not know are left alone, as clients send what their other servers take. */
 const open = <F extends Parameters<typeof objectField>[0]>(fields: F) => objectField(fields, { open: true });
 
-const imageUrl = open({
-  url: described('data:image/png;base64,… or the URL of a host that the server allows', textField),
-  detail: given(textField),
-});
+/** The bytes of an image, or the URL of a host that may be allowed. */
+export type ImageSource = Uint8Array | string;
+
+/** An image: what stands in a data URL is decoded where the body is read. */
+function imageField(maxBytes: number): Field<ImageSource> {
+  const text = described('data:image/png;base64,… or the URL of a host that the server allows', textField);
+  return {
+    ...text,
+    read: (value, where) => {
+      const url = text.read(value, where);
+      return /^data:/i.test(url) ? decodeDataUrl(url, { maxBytes }) : url;
+    },
+  };
+}
 
 export interface TextPart {
   readonly type: 'text';
@@ -42,33 +53,44 @@ export interface TextPart {
 }
 export interface ImagePart {
   readonly type: 'image_url';
-  readonly image_url: { readonly url: string };
+  readonly image_url: { readonly url: ImageSource };
 }
 export type ContentPart = TextPart | ImagePart;
 
-const textPart: Field<TextPart> = open({ type: choiceField(['text']), text: textField });
-const imagePart: Field<ImagePart> = open({
-  type: choiceField(['image_url']),
-  image_url: eitherField((value) => typeof value === 'string', asUrlObject(), imageUrl),
-});
-
-/** Some clients write the URL itself. */
-function asUrlObject(): Field<{ readonly url: string }> {
-  return { ...textField, read: (value, where) => ({ url: textField.read(value, where) }) };
-}
-
-const contentPart = eitherField<TextPart, ImagePart>(
-  (value) => isObject(value) && value['type'] === 'text',
-  textPart,
-  imagePart,
-);
 const isText = (value: unknown) => typeof value === 'string';
 
-function messageField(most: number) {
-  return open({
-    role: choiceField(['system', 'developer', 'user', 'assistant']),
-    content: eitherField(isText, textField, listField(contentPart, { least: 1, most })),
+/** Messages with at most so many of everything, and so many characters of text together. */
+function messagesField({ maxInputs, maxPromptLength, maxImageBytes }: ServerLimits): Field<readonly ChatMessage[]> {
+  const text = textUpTo(maxPromptLength);
+  const url = imageField(maxImageBytes);
+  // Some clients write the URL itself.
+  const bare: Field<{ readonly url: ImageSource }> = {
+    ...url,
+    read: (value, where) => ({ url: url.read(value, where) }),
+  };
+  const textPart: Field<TextPart> = open({ type: choiceField(['text']), text });
+  const imagePart: Field<ImagePart> = open({
+    type: choiceField(['image_url']),
+    image_url: eitherField(isText, bare, open({ url, detail: given(textField) })),
   });
+  const isTextPart = (value: unknown) => isObject(value) && value['type'] === 'text';
+  const part = eitherField<TextPart, ImagePart>(isTextPart, textPart, imagePart);
+  const message = open({
+    role: choiceField(['system', 'developer', 'user', 'assistant']),
+    content: eitherField(isText, text, listField(part, { least: 1, most: maxInputs })),
+  });
+  const list = listField(message, { least: 1, most: maxInputs });
+  return {
+    ...list,
+    read: (value, where) => {
+      const messages = list.read(value, where);
+      const texts = messages.flatMap(({ content }) =>
+        typeof content === 'string' ? [content] : content.map((own) => (own.type === 'text' ? own.text : '')),
+      );
+      expectLength(texts.join('\n'), maxPromptLength, `${where}: all texts`);
+      return messages;
+    },
+  };
 }
 
 export interface ChatMessage {
@@ -95,7 +117,7 @@ export interface ChatRequest {
 
 export interface EmbeddingsRequest {
   readonly model?: string;
-  readonly input?: string | readonly (string | { readonly text?: string; readonly image?: string })[];
+  readonly input?: string | readonly (string | { readonly text?: string; readonly image?: ImageSource })[];
   readonly messages?: readonly ChatMessage[];
   readonly encoding_format: 'float' | 'base64';
   readonly dimensions?: number;
@@ -104,14 +126,14 @@ export interface EmbeddingsRequest {
 
 export interface ClassifyRequest {
   readonly model?: string;
-  readonly image: string;
+  readonly image: ImageSource;
   readonly labels: readonly string[];
   readonly template?: string | readonly string[];
 }
 
 export interface SearchRequest {
   readonly text?: string | readonly string[];
-  readonly image?: string;
+  readonly image?: ImageSource;
   readonly minus?: string | readonly string[];
   readonly top: number;
   readonly where?: string;
@@ -124,8 +146,12 @@ export interface RequestFields {
   readonly search: Field<SearchRequest>;
 }
 
+export type RequestOf<K extends keyof RequestFields> = RequestFields[K] extends Field<infer T> ? T : never;
+
 /** The bodies of all routes that take JSON. */
-export function requestFields({ maxInputs, maxTokens, maxTextLength }: ServerLimits): RequestFields {
+export function requestFields(limits: ServerLimits): RequestFields {
+  const { maxInputs, maxTokens, maxTextLength, maxImageBytes } = limits;
+  const image = imageField(maxImageBytes);
   const shortText = textUpTo(maxTextLength);
   const tokens = numberField(1, maxTokens);
   const wholeTokens: Field<number> = {
@@ -133,7 +159,7 @@ export function requestFields({ maxInputs, maxTokens, maxTextLength }: ServerLim
     required: true,
     read: (value, where) => countField.read(tokens.read(value, where), where),
   };
-  const messages = listField(messageField(maxInputs), { least: 1, most: maxInputs });
+  const messages = messagesField(limits);
   const model = given(described('one of GET /v1/models; left out: the first that can', textField));
   const chat = open({
     model,
@@ -146,7 +172,7 @@ export function requestFields({ maxInputs, maxTokens, maxTextLength }: ServerLim
     stop: given(
       described(
         'the text ends before the first of these; of a model that reads line by line, the text of the lines joined',
-        eitherField(isText, textField, listField(textField, { most: 4 })),
+        eitherField(isText, shortText, listField(shortText, { most: 4 })),
       ),
     ),
     n: withDefault(choiceOfOne, 1),
@@ -155,7 +181,7 @@ export function requestFields({ maxInputs, maxTokens, maxTextLength }: ServerLim
     logprobs: given(choiceOfFalse),
     retries: given(described('how often what was read badly is tried again; left out: 2', retriesField)),
   });
-  const inputItem = open({ text: given(shortText), image: given(described('as image_url.url in a chat', textField)) });
+  const inputItem = open({ text: given(shortText), image: given(image) });
   const inputs = listField(eitherField(isText, shortText, inputItem), { least: 1, most: maxInputs });
   const embeddings = open({
     model,
@@ -167,17 +193,17 @@ export function requestFields({ maxInputs, maxTokens, maxTextLength }: ServerLim
   });
   const classify = open({
     model,
-    image: described('as image_url.url in a chat', textField),
+    image,
     labels: listField(shortText, { least: 1, most: maxInputs }),
     template: given(eitherField(isText, shortText, listField(shortText, { least: 1, most: maxInputs }))),
   });
   const texts = given(eitherField(isText, shortText, listField(shortText, { least: 1, most: maxInputs })));
   const search = open({
     text: texts,
-    image: given(described('as image_url.url in a chat', textField)),
+    image: given(image),
     minus: texts,
     top: withDefault(topField, 10),
-    where: given(described('conditions, as in size>10000 and path~holiday/*', textField)),
+    where: given(described('conditions, as in size>10000 and path~holiday/*', shortText)),
   });
   return { chat, embeddings, classify, search };
 }
@@ -189,10 +215,15 @@ function textUpTo(most: number): Field<string> {
     schema: { ...textField.schema, maxLength: most },
     read: (value, where) => {
       const text = textField.read(value, where);
-      if (text.length <= most) return text;
-      throw new InputError(`${where}: expected at most ${most} characters, got ${text.length}`);
+      expectLength(text, most, where);
+      return text;
     },
   };
+}
+
+/** Throws InputError for a text that is longer than `most` characters. */
+export function expectLength(text: string, most: number, where: string): void {
+  if (text.length > most) throw new InputError(`${where}: expected at most ${most} characters, got ${text.length}`);
 }
 
 /** The only number of answers there is. */

@@ -13,9 +13,10 @@ import { type LoadOptions, loadModel } from '../node/load-model.js';
 import { createPreparePool } from '../node/prepare-pool.js';
 import { modelOfIndex, openIndex } from '../node/search/picture-index.js';
 import { createApp } from './app.js';
-import { createTurns } from './body.js';
+import { createBodyReader } from './body-reader.js';
 import { type LimitName, limitsWith } from './limits.js';
 import { createMetrics } from './metrics.js';
+import { requestFields } from './schemas.js';
 import type { ServedModel, ServerState } from './state.js';
 
 export interface ServerOptions {
@@ -55,12 +56,15 @@ export interface VaryclipServer {
 export function createServer(options: ServerOptions): VaryclipServer {
   const limits = limitsWith(options.limits);
   const log = options.log ?? pino({ base: null }, pino.destination({ dest: 2, sync: true }));
+  const fields = requestFields(limits);
   const state: ServerState = {
     phase: 'loading',
     models: [],
     index: undefined,
     limits,
+    fields,
     apiKey: options.apiKey,
+    bodies: createBodyReader(fields, limits),
     prepare: createPreparePool({
       threads: options.imageThreads ?? 1,
       limits: {
@@ -69,10 +73,10 @@ export function createServer(options: ServerOptions): VaryclipServer {
         maxFrames: limits.maxFrames,
         timeout: limits.decodeSeconds,
       },
+      timeLimit: limits.decodeSeconds,
     }),
     fetchOptions: { allowedHosts: options.allowedHosts ?? [], ...options.fetchOptions },
     metrics: createMetrics(),
-    turn: createTurns(),
     loopDelay: monitorEventLoopDelay({ resolution: 5 }),
     log,
     active: 0,
@@ -121,6 +125,8 @@ async function loadAll(state: ServerState, { models: names, index, load, engine 
     models.push(served);
     // Whatever happens later, those that are loaded are let go of in the end.
     state.models = [...models];
+    // Now, and not at the first request: others would wait for it too.
+    await model.compile();
     return served;
   };
   for (const name of names) await add(name);
@@ -131,6 +137,7 @@ async function loadAll(state: ServerState, { models: names, index, load, engine 
     const known = models.find(({ model }) => model.kind === 'clip' && model.source === name) ?? (await add(name));
     if (known.model.kind !== 'clip') throw new InputError(`${name}: is not a model that an index is made with`);
     state.index = { index: await openIndex(index, { model: known.model }), model: known.model };
+    await state.index.index.compile();
   }
   if (state.phase === 'loading') state.phase = 'ready';
   state.log.info({ models: models.map(({ id }) => id) }, 'ready');
@@ -174,6 +181,7 @@ async function drain(state: ServerState, http: Server | undefined, loaded: Promi
   await state.index?.index.dispose();
   for (const { model } of state.models) await model.dispose();
   await state.prepare.dispose();
+  await state.bodies.dispose();
   state.loopDelay.disable();
   log.info('stopped');
 }

@@ -8,8 +8,10 @@ import type { NodeVaryModel } from '../node/load-model.js';
 import type { PreparePool } from '../node/prepare-pool.js';
 import type { PictureIndex } from '../node/search/picture-index.js';
 import { HttpError } from './answers.js';
+import type { BodyReader } from './body-reader.js';
 import type { ServerLimits } from './limits.js';
 import type { Metrics } from './metrics.js';
+import type { ImageSource, RequestFields } from './schemas.js';
 
 export interface ServedModel {
   readonly id: string;
@@ -31,12 +33,13 @@ export interface ServerState {
   models: readonly ServedModel[];
   index: ServedIndex | undefined;
   readonly limits: ServerLimits;
+  /** The bodies of all routes that take JSON. */
+  readonly fields: RequestFields;
   readonly apiKey: string | undefined;
+  readonly bodies: BodyReader;
   readonly prepare: PreparePool;
   readonly fetchOptions: Pick<FetchImageOptions, 'allowedHosts' | 'resolve' | 'allowAddress' | 'connect'>;
   readonly metrics: Metrics;
-  /** Waits for a turn of the event loop where there is work on so many bytes to do. */
-  readonly turn: (bytes: number) => Promise<void>;
   /** Pauses of the event loop, in nanoseconds. */
   readonly loopDelay: IntervalHistogram;
   readonly log: Logger;
@@ -67,14 +70,14 @@ export function modelFor<K extends 'vary' | 'clip'>(
   return found as never;
 }
 
-/** The bytes of an image that a request names. */
+/** The bytes of an image that a request has or names. */
 export async function imageBytes(
-  { limits, fetchOptions, turn }: ServerState,
-  url: string,
+  { limits, fetchOptions }: ServerState,
+  image: ImageSource,
   signal: AbortSignal,
 ): Promise<Uint8Array> {
-  await turn(url.length);
-  return fetchImage(url, {
+  if (typeof image !== 'string') return image;
+  return fetchImage(image, {
     ...fetchOptions,
     signal,
     maxBytes: limits.maxImageBytes,

@@ -32,14 +32,23 @@ export interface StopFilter {
 /** Text before the first of `stop`: the one that ends first, the longest of those. Throws InputError for an empty one. */
 export function createStopFilter(stop: readonly string[] = []): StopFilter {
   if (stop.includes('')) throw new InputError('stop: a stop string must not be empty');
+  const finders = stop.map(createFinder);
   let held = '';
   let found: string | undefined;
   const release = (text: string, isLast: boolean): string => {
     if (found !== undefined) return '';
+    const before = held.length;
     held += text;
-    const match = firstStop(held, stop);
-    found = match?.stop;
-    const length = match?.start ?? (isLast ? held.length : held.length - heldBack(held, stop));
+    // Which tokens the text came in must not matter: the match that ends first wins, then the one that starts first.
+    for (let end = before + 1; end <= held.length; end++) {
+      const lengths = finders.map((take) => take(held[end - 1]));
+      const longest = Math.max(0, ...lengths.filter((length, i) => length === stop[i].length));
+      if (longest === 0) continue;
+      found = held.slice(end - longest, end);
+      return held.slice(0, end - longest);
+    }
+    const beginnings = isLast ? [] : finders.map((take) => take(''));
+    const length = held.length - Math.max(0, ...beginnings);
     const released = held.slice(0, length);
     held = held.slice(length);
     return released;
@@ -67,27 +76,22 @@ export function createTextStream(
   };
 }
 
-interface StopMatch {
-  readonly stop: string;
-  readonly start: number;
-}
-
-/** Which tokens the text came in must not matter, so the match that ends first wins, then the one that starts first. */
-function firstStop(text: string, stops: readonly string[]): StopMatch | undefined {
-  const end = ({ stop, start }: StopMatch) => start + stop.length;
-  return stops
-    .map((stop) => ({ stop, start: text.indexOf(stop) }))
-    .filter(({ start }) => start >= 0)
-    .sort((a, b) => end(a) - end(b) || a.start - b.start)[0];
-}
-
-/** Length of the longest end of `text` that begins a stop string. */
-function heldBack(text: string, stops: readonly string[]): number {
-  return Math.max(0, ...stops.map((stop) => overlap(text, stop)));
-}
-
-function overlap(text: string, stop: string): number {
-  let length = Math.min(text.length, stop.length - 1);
-  while (length > 0 && !text.endsWith(stop.slice(0, length))) length--;
-  return length;
+/**
+ * Takes a text character by character, and says how long a beginning of `stop` it now ends in (Knuth, Morris and Pratt 1977): in
+ * time by the length of the text, whatever both are. The empty text changes nothing.
+ */
+function createFinder(stop: string): (char: string) => number {
+  /** For every beginning of `stop`, the length of the longest shorter one that it ends in. */
+  const shorter = [0, 0];
+  const extend = (length: number, char: string): number => {
+    let kept = length;
+    while (kept > 0 && stop[kept] !== char) kept = shorter[kept];
+    return stop[kept] === char ? kept + 1 : 0;
+  };
+  for (let end = 1; end < stop.length; end++) shorter.push(extend(shorter[end], stop[end]));
+  let length = 0;
+  return (char) => {
+    if (char !== '') length = extend(length, char);
+    return length;
+  };
 }

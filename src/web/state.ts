@@ -33,7 +33,7 @@ function stateOf(graph: Graph, extents: Extents, tensors: ReadonlyMap<string, Te
     permuteRows: (from) => {
       for (const tensor of tensors.values()) permuteRows(tensor, from);
     },
-    resize: (next) => {
+    resize: async (next) => {
       const grown = createState(graph, next);
       for (const [name, tensor] of tensors) copyCommonPart(tensor, grown.tensors.get(name) as Tensor);
       return grown;

@@ -58,7 +58,7 @@ test('the three lowerings of causal attention agree, also for heads of odd size'
     const got = (await session.run({ ...feeds, ...lengths }, { state }))['y'].data as Float32Array;
     assertAllclose(got, want, { atol: 1e-5, rtol: 1e-4 }, `${heads} heads of ${headSize}`);
     // A second step sees the cache of the first, also after it has grown.
-    const grown = state.resize({ batch: B, cache: 16 });
+    const grown = await state.resize({ batch: B, cache: 16 });
     const last = (x: Tensor<'float32'>) =>
       floats([B, 1, C], [...x.data.subarray(0, C), ...x.data.subarray(T * C, T * C + C)]);
     const step = { q: last(feeds.q), k: last(feeds.k), v: last(feeds.v) };

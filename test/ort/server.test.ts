@@ -213,6 +213,10 @@ test('what is wrong with a request is said as OpenAI says it', async () => {
     ['/v1/chat/completions', chat({ temperature: -1 }), 400, /temperature/],
     ['/v1/chat/completions', chat({ stop: [''] }), 400, /stop/],
     ['/v1/chat/completions', chat({ retries: 3 }), 400, /retries/],
+    ['/v1/chat/completions', chat({ stop: 'a'.repeat(2000) }), 400, /stop: expected at most 1024/],
+    ['/v1/chat/completions', user(image, { type: 'text', text: 'a'.repeat(9000) }), 400, /at most 8192/],
+    ['/v1/chat/completions', { messages: '['.repeat(3) + '['.repeat(70_000) }, 400, /messages: expected a list/],
+    [`/v1/read?prompt=${'a'.repeat(9000)}`, pageUrl, 400, /prompt: expected at most 8192 characters, got 9000/],
     ['/v1/read?retries=-1', pageUrl, 400, /retries: expected a whole number from 0 to 2, got -1/],
     ['/v1/chat/completions', user(), 400, /at least 1/],
     ['/v1/chat/completions', user({ type: 'text', text: 'hello' }), 400, /one image_url/],
@@ -228,6 +232,9 @@ test('what is wrong with a request is said as OpenAI says it', async () => {
     ['/v1/embeddings', { input: 'a', dimensions: 3 }, 400, /dimensions/],
     ['/v1/embeddings', { input: 'a', encoding_format: 'hex' }, 400, /encoding_format/],
     ['/v1/classify', { image: pageUrl, labels: [] }, 400, /labels/],
+    ['/v1/classify', { image: pageUrl, labels: ['a'.repeat(99)], template: '{}'.repeat(11) }, 400, /got 1089/],
+    ['/v1/classify', { image: pageUrl, labels: ['a', 'b', 'c', 'd', 'e'], template: Array(64).fill('{}') }, 400, /256/],
+    ['/v1/search', { text: 'a', where: `path~${'*?'.repeat(600)}` }, 400, /where: expected at most 1024/],
     ['/v1/search', { top: 0, text: 'a' }, 400, /top/],
     ['/v1/search', { text: 'a', where: 'colour=red' }, 400, /colour/],
     ['/v1/read', 'not an image', 400, /image/],
@@ -277,6 +284,18 @@ test('bombs of bodies and images are refused', async () => {
   const refused = await read(second);
   assert.deepEqual([refused.status, refused.headers.get('retry-after')], [503, '1']);
   void waiting;
+});
+
+test('an image that takes too long is the request’s fault, and the server goes on', async () => {
+  const hasty = startServer({ models: [reader], limits: { decodeSeconds: 0.001 } });
+  await hasty.loaded;
+  for (let i = 0; i < 2; i++) {
+    const response = await hasty.app.request('/v1/chat/completions', post(chat()));
+    const { code, message } = await errorOf(response);
+    assert.deepEqual([response.status, code], [422, 'took_too_long']);
+    assert.match(String(message), /image: took longer than 0.001 s/);
+  }
+  assert.equal((await hasty.app.request('/health')).status, 200);
 });
 
 test('more requests than may be worked on are answered 429; those within are not touched', async () => {
@@ -332,6 +351,8 @@ test('models, metrics and the OpenAPI document', async () => {
   const documented = Object.keys(document.paths).sort();
   const routes = app.routes.map(({ path }) => path).filter((path) => !path.includes('*'));
   assert.deepEqual(documented, [...new Set(routes)].sort());
+  const text = JSON.stringify(document);
+  for (const most of [8192, 1024]) assert.ok(text.includes(`"maxLength":${most}`), `${most} is documented`);
 });
 
 test('logs have neither text, nor pictures, nor keys, nor what a path says', async () => {
@@ -373,4 +394,16 @@ test('serve: answers on a port, ends on SIGTERM with exit code 0', async () => {
   const [response, { code, err }] = await Promise.all([running, done]);
   assert.equal(code, 0, err);
   assert.ok(response.status === 200 || response.status === 503, String(response.status));
+});
+
+test('serve: another SIGTERM while the process goes away changes nothing', async () => {
+  for (const wait of [0, 10, 25]) {
+    const { child, done } = startCli(['serve', '--model', reader, '--port', '0', '--threads', '1']);
+    child.stdout.once('data', () => child.kill('SIGTERM'));
+    child.stderr.on('data', (lines: Buffer) => {
+      if (lines.includes('"stopped"')) setTimeout(() => child.kill('SIGTERM'), wait);
+    });
+    const { code, err } = await done;
+    assert.equal(code, 0, err);
+  }
 });

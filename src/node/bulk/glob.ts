@@ -1,16 +1,9 @@
 import { opendirSync } from 'node:fs';
 import { join } from 'node:path';
+import { wildcardMatcher } from '../../core/wildcard.js';
 
 /** Whether a path names several files by a pattern. */
 export const isPattern = (path: string): boolean => /[*?]/.test(path);
-
-function segmentPattern(segment: string): RegExp {
-  const source = segment
-    .replace(/[\\^$.+()[\]{}|]/g, '\\$&')
-    .replace(/\*/g, '[^/]*')
-    .replace(/\?/g, '[^/]');
-  return new RegExp(`^${source}$`, 'su');
-}
 
 /** Paths that match a pattern with `*`, `?` and, for any number of folders, `**`; sorted. Names with a dot first must be asked for. */
 export function expandPattern(pattern: string): string[] {
@@ -27,13 +20,13 @@ export function expandPattern(pattern: string): string[] {
       return;
     }
     if (segment === '**') visit(base, rest);
-    const matches = segmentPattern(segment);
+    const matches = wildcardMatcher(segment);
     for (const { name, isFolder } of entriesOf(base === '' ? '.' : base)) {
       if (name.startsWith('.') && !segment.startsWith('.')) continue;
       const path = base === '' ? name : join(base, name);
       if (segment === '**') {
         if (isFolder) visit(path, segments);
-      } else if (matches.test(name) && (rest.length === 0 || isFolder)) visit(path, rest);
+      } else if (matches(name) && (rest.length === 0 || isFolder)) visit(path, rest);
     }
   };
   visit(

@@ -25,7 +25,7 @@ export function createPagePool({ plan, threads, timeLimit }: PagePoolOptions): P
     data: plan,
     threads,
     jobsPerThread: 1,
-    name: 'read',
+    name: 'page',
     timeLimit,
   });
   return {

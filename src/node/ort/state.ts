@@ -5,6 +5,7 @@ import type { Graph } from '../../graph/builder.js';
 import { concreteType } from '../../runtime/bind-shapes.js';
 import { copyCommonPart, permuteRows } from '../../runtime/carried.js';
 import type { CarriedTensors, Extents } from '../../runtime/runtime.js';
+import { createPauses } from '../pauses.js';
 import { type BoundTensor, bindTensor } from './memory.js';
 
 /** Carried tensors that kernels update in place: each is bound as its own input and output. */
@@ -14,7 +15,7 @@ export interface BoundState extends CarriedTensors {
   /** Run when this state goes, before its memory does: bindings that point at it. */
   onDispose(release: () => void): void;
   rows(start: number, count: number): BoundState;
-  resize(extents: Extents): BoundState;
+  resize(extents: Extents): Promise<BoundState>;
 }
 
 /** Zeroed carried tensors of a graph for the given extents. */
@@ -52,9 +53,14 @@ function stateOf(graph: Graph, extents: Extents, tensors: ReadonlyMap<string, Bo
     permuteRows: (from) => {
       for (const tensor of tensors.values()) permuteRows(tensor, from);
     },
-    resize: (next) => {
+    resize: async (next) => {
       const grown = createState(graph, next);
-      for (const [name, tensor] of tensors) copyCommonPart(tensor, grown.tensors.get(name) as BoundTensor);
+      // A cache can have hundreds of megabytes.
+      const pause = createPauses();
+      for (const [name, tensor] of tensors) {
+        copyCommonPart(tensor, grown.tensors.get(name) as BoundTensor);
+        await pause();
+      }
       dispose();
       return grown;
     },

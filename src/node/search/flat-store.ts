@@ -6,6 +6,7 @@ import { dot } from '../../search/lists.js';
 import type { PictureInfo } from '../../search/picture.js';
 import type { Hit, Row, VectorStore } from '../../search/store.js';
 import { createTop, type TopScores } from '../../search/top.js';
+import { createPauses } from '../pauses.js';
 import {
   type AppendCalls,
   appendLog,
@@ -163,20 +164,21 @@ async function search(files: OpenFiles, { all, rest }: Scans, query: Float32Arra
   const { infos, lists } = files;
   const best = createTop(asked.top);
   if (lists && asked.probes > 0) {
-    searchLists(lists, query, asked, (row) => readVectors(files, row, row + 1), best);
+    await searchLists(lists, query, asked, (row) => readVectors(files, row, row + 1), best);
     await rest.search(query, infos.length, asked.accept, best);
   } else await all.search(query, infos.length, asked.accept, best);
   return best.sorted().map(({ score, row }) => ({ score, info: infos[row] as PictureInfo }));
 }
 
 /** Goes through the nearest lists, and through more where conditions leave too few; vectors decide among what bytes found. */
-function searchLists(
+async function searchLists(
   lists: Lists,
   query: Float32Array,
   { top, probes, accept }: RowQuery,
   read: (row: number) => Float32Array,
   best: TopScores,
-): void {
+): Promise<void> {
+  const pause = createPauses();
   const wanted = Math.max(top * rescored, 100);
   const found = createTop(wanted);
   const order = lists.nearest(query);
@@ -189,6 +191,7 @@ function searchLists(
   for (const list of order) {
     if (done >= probes && accepted >= top) break;
     lists.search(query, list, counting, found);
+    await pause();
     done++;
   }
   for (const { row } of found.sorted()) best.offer(dot(query, read(row)), row);

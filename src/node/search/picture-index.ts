@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { join, relative, resolve, sep } from 'node:path';
 import { InputError, LockedError, messageOf } from '../../core/errors.js';
+import type { Runtime } from '../../runtime/runtime.js';
 import { type Condition, matcherOf, parseConditions } from '../../search/conditions.js';
 import { groupDuplicates } from '../../search/duplicates.js';
 import { fuseRankings } from '../../search/fuse.js';
@@ -8,7 +9,7 @@ import { createProductKernel } from '../../search/kernel.js';
 import type { PictureInfo } from '../../search/picture.js';
 import { combineQuery, expectWords, type QueryPart } from '../../search/query.js';
 import type { Hit, VectorStore } from '../../search/store.js';
-import { rankTexts } from '../../search/words.js';
+import type { WordIndex } from '../../search/words.js';
 import { makeDirectoryAtomic } from '../atomic.js';
 import type { ImageInput } from '../images.js';
 import type { NodeClipModel } from '../load-clip.js';
@@ -21,7 +22,7 @@ import { expectIdentity, identityOf } from './identity.js';
 import { type IndexManifest, readManifest, writeManifest } from './manifest.js';
 import { openStore, type StoreChoice, type StoreTuning } from './open-store.js';
 import { countLeft, type PartsPlace, removeParts, takeParts, updateShare } from './parts.js';
-import { readTexts } from './picture-texts.js';
+import { createTextIndex } from './picture-texts.js';
 import { type Target, type UpdateOptions, type UpdateReport, updateStore } from './update-index.js';
 
 export interface OpenIndexOptions extends StoreTuning {
@@ -101,6 +102,8 @@ export interface PictureIndex {
   /** Words, or a query of several parts: hits by falling score. */
   search(query: string | SearchQuery, options?: SearchOptions): Promise<SearchHit[]>;
   duplicates(options?: DuplicateOptions): Promise<DuplicateGroup[]>;
+  /** Reads and compiles what searching needs now, and not when it is first asked for. */
+  compile(): Promise<void>;
   dispose(): Promise<void>;
 }
 
@@ -139,6 +142,7 @@ export async function openIndex(dir: string, options: OpenIndexOptions = {}): Pr
     throw new InputError(`${dir}: ${what} needs the model the index was made with: openIndex(dir, { model })`);
   };
   const { store } = holder;
+  const texts = createTextIndex(dir);
   const parts = { dir: join(dir, partsFolder), kernel };
   return {
     root,
@@ -163,7 +167,7 @@ export async function openIndex(dir: string, options: OpenIndexOptions = {}): Pr
       if (!Number.isInteger(top) || top < 1) throw new InputError(`top: expected a whole number above 0, got ${top}`);
       const conditions = conditionsOf(where);
       const vector = await embedQuery(query, expectModel, run, dimension);
-      const said = await pathsThatSay(dir, query);
+      const said = await pathsThatSay(texts, query);
       const hits = await store.search(vector, {
         top: said ? Math.max(top, fusedDepth) : top,
         where: conditions,
@@ -172,20 +176,17 @@ export async function openIndex(dir: string, options: OpenIndexOptions = {}): Pr
       const fused = said ? await fuseHits(store, hits, said, conditions) : hits;
       return fused.slice(0, top).map(({ score, info }) => ({ ...info, score, file: join(root, info.path) }));
     },
-    duplicates: async ({ threshold = 0.95, where = [], onProgress } = {}) => {
-      const infos = (await store.list()).filter(matcherOf(conditionsOf(where)));
-      const paths = infos.map(({ path }) => path);
-      const own = createProductKernel(runtime, dimension);
-      try {
-        const rows = {
-          count: paths.length,
-          read: (start: number, end: number) => store.vectors(paths.slice(start, end)),
-        };
-        const groups = await groupDuplicates(own, rows, threshold, onProgress);
-        return groups.map(({ rows: group, similarity }) => ({ similarity, pictures: group.map((row) => infos[row]) }));
-      } finally {
-        await own.dispose();
-      }
+    duplicates: (asked) => findDuplicates(store, runtime, dimension, asked),
+    compile: async () => {
+      await texts();
+      await store.search(
+        Float32Array.from({ length: dimension }, (_, i) => Number(i === 0)),
+        {
+          top: 1,
+          where: [],
+          exact: false,
+        },
+      );
     },
     dispose: async () => {
       await store.dispose();
@@ -194,14 +195,37 @@ export async function openIndex(dir: string, options: OpenIndexOptions = {}): Pr
   };
 }
 
+async function findDuplicates(
+  store: VectorStore,
+  runtime: Runtime,
+  dimension: number,
+  { threshold = 0.95, where = [], onProgress }: DuplicateOptions = {},
+): Promise<DuplicateGroup[]> {
+  const infos = (await store.list()).filter(matcherOf(conditionsOf(where)));
+  const paths = infos.map(({ path }) => path);
+  const kernel = createProductKernel(runtime, dimension);
+  try {
+    const rows = {
+      count: paths.length,
+      read: (start: number, end: number) => store.vectors(paths.slice(start, end)),
+    };
+    const groups = await groupDuplicates(kernel, rows, threshold, onProgress);
+    return groups.map(({ rows: group, similarity }) => ({ similarity, pictures: group.map((row) => infos[row]) }));
+  } finally {
+    await kernel.dispose();
+  }
+}
+
 /** So many of either ranking are fused. */
 const fusedDepth = 100;
 
 /** Paths of pictures whose text has the query's words, best first; undefined where the index has no texts or the query no words. */
-async function pathsThatSay(dir: string, query: string | SearchQuery): Promise<string[] | undefined> {
+async function pathsThatSay(
+  texts: () => Promise<WordIndex | undefined>,
+  query: string | SearchQuery,
+): Promise<string[] | undefined> {
   const words = typeof query === 'string' ? query : listOf(query.text).join(' ');
-  const texts = words === '' ? undefined : await readTexts(dir);
-  return texts && rankTexts(texts, words, fusedDepth);
+  return words === '' ? undefined : (await texts())?.rank(words, fusedDepth);
 }
 
 /** Pictures by what they show and by what they say: one ranking. */
@@ -211,7 +235,10 @@ async function fuseHits(
   said: readonly string[],
   where: readonly Condition[],
 ): Promise<Hit[]> {
-  const infos = new Map((await store.list()).filter(matcherOf(where)).map((info) => [info.path, info]));
+  const matches = matcherOf(where);
+  const wanted = new Set([...said, ...hits.map(({ info }) => info.path)]);
+  const found = (await store.list()).filter((info) => wanted.has(info.path) && matches(info));
+  const infos = new Map(found.map((info) => [info.path, info]));
   const known = said.filter((path) => infos.has(path));
   const fused = fuseRankings([hits.map(({ info }) => info.path), known]);
   return fused.map(({ id, score }) => ({ score, info: infos.get(id) as PictureInfo }));

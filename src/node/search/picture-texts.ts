@@ -1,12 +1,14 @@
 /** What the pictures of an index say, where a reading of them is known: `texts.json` beside the vectors. */
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { join, relative, resolve, sep } from 'node:path';
 import { InputError, messageOf } from '../../core/errors.js';
 import { asObject } from '../../core/json.js';
+import { indexWords, type WordIndex } from '../../search/words.js';
 import { writeFileAtomic } from '../atomic.js';
 import { stateFolder } from '../bulk/job-options.js';
 import { readingsIn } from '../bulk/journal.js';
 import { directoryExists, fileExists } from '../files.js';
+import { createPauses } from '../pauses.js';
 
 const textsFile = 'texts.json';
 
@@ -37,4 +39,22 @@ export async function readTexts(dir: string): Promise<ReadonlyMap<string, string
   } catch (cause) {
     throw new InputError(`${path}: is damaged: ${messageOf(cause)}; make it again with --texts`, { cause });
   }
+}
+
+/** The words of an index's texts, found anew when the texts are others; undefined where it has none. */
+export function createTextIndex(dir: string): () => Promise<WordIndex | undefined> {
+  let known: { readonly version: string; readonly words: Promise<WordIndex | undefined> } | undefined;
+  return async () => {
+    const { mtimeMs = 0, size = 0 } = (await stat(join(dir, textsFile)).catch(() => undefined)) ?? {};
+    const version = `${mtimeMs} ${size}`;
+    if (known?.version !== version) {
+      const words = readTexts(dir).then((texts) => texts && indexWords(texts, createPauses()));
+      known = { version, words };
+      // One that fails is tried again.
+      words.catch(() => {
+        known = undefined;
+      });
+    }
+    return known.words;
+  };
 }

@@ -1,5 +1,6 @@
 import type { Block, ProductKernel } from '../../search/kernel.js';
 import type { TopScores } from '../../search/top.js';
+import { createPauses } from '../pauses.js';
 
 /** Rows of a block that are multiplied at once. */
 const blockRows = 1 << 16;
@@ -33,6 +34,7 @@ export function createScan(
   };
   return {
     search: async (query, end, accept, best) => {
+      const pause = createPauses();
       for (let index = 0; start + index * blockRows < end; index++) {
         const base = start + index * blockRows;
         const rows = Math.min(end - base, blockRows);
@@ -43,6 +45,8 @@ export function createScan(
         }
         const scores = await kept.block.products(query);
         for (let i = 0; i < rows; i++) {
+          // Conditions that no row meets are asked of every row.
+          if (i % 256 === 0) await pause();
           if (scores[i] > best.bound && accept(base + i)) best.offer(scores[i], base + i);
         }
       }

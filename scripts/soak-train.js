@@ -1,4 +1,4 @@
-// Kills a training run 100 times (or as often as said) at random moments, most of them while it saves: node scripts/soak.js [N]
+// Kills a training run 100 times (or as often as said) at random moments, most of them while it saves: npm run soak:train -- [N]
 import { conversationFolder } from '../dist/test/helpers/conversations.js';
 import { trainThroughKills } from '../dist/test/helpers/training.js';
 
