@@ -269,8 +269,10 @@ async function* pagesAhead(
   own: readonly InputDocument[],
   opened: (work: Work | undefined) => void,
 ): AsyncGenerator<Ahead> {
-  const { options, plan, pool } = context;
-  const window = plan.settings.input === 'line' ? 2 * options.jobs + 6 : options.jobs + 1;
+  const { options, plan, pool, counts } = context;
+  const full = plan.settings.input === 'line' ? 2 * options.jobs + 6 : options.jobs + 1;
+  // Until the first page is read, cores are for it.
+  const window = () => (counts.pages === 0 ? 1 : full);
   const running: Promise<Ahead>[] = [];
   const opening: Promise<Work | undefined>[] = [];
   let next = 0;
@@ -284,7 +286,7 @@ async function* pagesAhead(
     if (work.todo.length === 0) running.push(Promise.resolve({ work }));
     for (const page of work.todo) {
       running.push(quiet(prepare(pool, work, page, options.retries)));
-      while (running.length >= window) yield await (running.shift() as Promise<Ahead>);
+      while (running.length >= window()) yield await (running.shift() as Promise<Ahead>);
     }
   }
   for (const each of running) yield await each;
