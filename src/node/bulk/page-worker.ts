@@ -65,8 +65,7 @@ interface OpenFile extends FileRange {
 
 /** A PDF begins within so many bytes. */
 const signatureRange = 1024;
-const isPdf = (file: FileRange) =>
-  Buffer.from(file.read(0, Math.min(signatureRange, file.size))).includes('%PDF-');
+const isPdf = (file: FileRange) => Buffer.from(file.read(0, Math.min(signatureRange, file.size))).includes('%PDF-');
 
 const cannotBeRead = (source: string, cause: unknown) =>
   new InputError(`${source}: cannot be read: ${messageOf(cause)}`, { cause });

@@ -3,7 +3,7 @@
 // Neither the library for ES2023 nor Node's types know of WebAssembly.
 declare const WebAssembly: {
   readonly Module: new (bytes: Uint8Array) => object;
-  readonly Instance: new (module: object, imports: object) => { readonly exports: Record<string, unknown> };
+  readonly Instance: new (module: object, imports: object) => { readonly exports: { readonly read: unknown } };
 };
 
 /** Bytes of a file. */
@@ -63,13 +63,13 @@ export function createFileAccesses(pdfium: PdfiumMemory): (file: FileRange) => F
     }
   };
   const { exports } = new WebAssembly.Instance(new WebAssembly.Module(moduleBytes), { host: { read } });
-  table.set(entry, exports['read']);
+  table.set(entry, exports.read);
   return (file) => {
     const pointer = malloc(accessSize);
     if (pointer === 0) throw new Error('pdfium has no memory left');
     // unsigned long m_FileLen; int (*m_GetBlock)(…); void* m_Param;
     const view = new DataView(pdfium.HEAPU8.buffer, pointer, accessSize);
-    [file.size, entry, pointer].forEach((value, i) => view.setUint32(4 * i, value, true));
+    [file.size, entry, pointer].forEach((value, i) => void view.setUint32(4 * i, value, true));
     const known = { file, bytes: 0 };
     files.set(pointer, known);
     return {

@@ -336,10 +336,7 @@ function createHolder(reading: VectorStore, openForWriting: () => Promise<Vector
       withStore(async (open) => {
         if (release) return;
         const path = join(dir, lockFile);
-        const unlock = takeLock(
-          path,
-          (owner) => `${dir}: ${owner} is changing this index; wait for it, or remove ${path} if it is not`,
-        );
+        const unlock = takeLock(path, (owner) => `${dir}: ${owner} is changing this index; wait for it`);
         try {
           current = await openForWriting();
           await open.dispose();
