@@ -2,9 +2,13 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { readTexts, takeTexts } from '../../src/node/search/picture-texts.js';
+import { fuseRankings } from '../../src/search/fuse.js';
 import { rankTexts } from '../../src/search/words.js';
 import { readInto, strip, write } from '../helpers/bulk.js';
 import { scratchDir } from '../helpers/checkpoints.js';
+
+const idsOf = (texts: ReadonlyMap<string, string>, query: string, top = 10) =>
+  rankTexts(texts, query, top).map(({ id }) => id);
 
 test('texts by words: rare words count more, short texts more than long ones, nothing without a word', () => {
   const texts = new Map([
@@ -13,10 +17,37 @@ test('texts by words: rare words count more, short texts more than long ones, no
     ['c', 'The INVOICE, and very much else that goes on and on without any end to it'],
     ['d', 'no such thing'],
   ]);
-  assert.deepEqual(rankTexts(texts, 'the invoice', 10), ['a', 'c', 'b']);
-  assert.deepEqual(rankTexts(texts, 'Invoice', 1), ['a']);
-  assert.deepEqual(rankTexts(texts, 'zebra', 10), []);
-  assert.deepEqual(rankTexts(new Map(), 'the', 10), []);
+  assert.deepEqual(idsOf(texts, 'the invoice'), ['a', 'c', 'b']);
+  assert.deepEqual(idsOf(texts, 'the March invoice'), ['a', 'c'], 'what has "the" alone says too little of it');
+  assert.deepEqual(idsOf(texts, 'Invoice', 1), ['a']);
+  assert.deepEqual(idsOf(texts, 'zebra'), []);
+  assert.deepEqual(idsOf(new Map(), 'the'), []);
+});
+
+test('a word that says nothing finds no text: how many texts have it decides, not a list', () => {
+  const letters = new Map([
+    ['1', 'a letter to a friend in a town'],
+    ['2', 'a bill in full'],
+    ['3', 'notes of a talk'],
+    ['4', 'eine Banane'],
+  ]);
+  assert.deepEqual(idsOf(letters, 'a banana'), []);
+  assert.deepEqual(idsOf(new Map([['1', 'a letter']]), 'a banana'), [], 'also where there is one text only');
+  assert.deepEqual(idsOf(new Map([['1', 'a letter']]), 'a letter'), ['1']);
+  assert.deepEqual(idsOf(new Map([...letters, ['5', 'a banana for you']]), 'a banana'), ['5']);
+  assert.deepEqual(idsOf(letters, 'a bill in a garden'), ['2'], 'a third of what it says and more');
+  const [whole] = rankTexts(letters, 'bill', 1);
+  const [most] = rankTexts(letters, 'a bill in a garden', 1);
+  assert.equal(whole.strength, 1);
+  assert.ok(most.strength > 0 && most.strength < 0.5, `${most.strength}`);
+});
+
+test('what a picture shows is first unless a text says all of the query', () => {
+  const shown = ['banana.png', 'lemon.png', ...Array.from({ length: 40 }, (_, i) => `${i}.png`), 'page.png'];
+  const first = (strength: number) => fuseRankings([shown, ['page.png']], { weights: [1, [strength]] })[0].id;
+  assert.equal(first(0.1), 'banana.png');
+  assert.equal(first(0.3), 'banana.png');
+  assert.equal(first(1), 'page.png');
 });
 
 test('an index takes the texts of a reading of its folder, and of nothing else', async () => {
@@ -31,6 +62,6 @@ test('an index takes the texts of a reading of its folder, and of nothing else',
   const texts = await readTexts(scratch);
   assert.deepEqual([...(texts?.keys() ?? [])].sort(), ['a.png', 'deep/b.png']);
   const [word] = texts?.get('a.png')?.split(' ') ?? [];
-  assert.deepEqual(rankTexts(texts as ReadonlyMap<string, string>, word, 5), ['a.png']);
+  assert.deepEqual(idsOf(texts as ReadonlyMap<string, string>, word), ['a.png']);
   assert.throws(() => takeTexts(scratch, folder, folder), /there is no reading; make one/);
 });

@@ -8,7 +8,7 @@ import { createProductKernel } from '../../search/kernel.js';
 import type { PictureInfo } from '../../search/picture.js';
 import { combineQuery, expectWords, type QueryPart } from '../../search/query.js';
 import type { Hit, VectorStore } from '../../search/store.js';
-import { rankTexts } from '../../search/words.js';
+import { type RankedText, rankTexts } from '../../search/words.js';
 import { makeDirectoryAtomic } from '../atomic.js';
 import type { ImageInput } from '../images.js';
 import type { NodeClipModel } from '../load-clip.js';
@@ -197,8 +197,8 @@ export async function openIndex(dir: string, options: OpenIndexOptions = {}): Pr
 /** So many of either ranking are fused. */
 const fusedDepth = 100;
 
-/** Paths of pictures whose text has the query's words, best first; undefined where the index has no texts or the query no words. */
-async function pathsThatSay(dir: string, query: string | SearchQuery): Promise<string[] | undefined> {
+/** Pictures whose text says what the query says, best first; undefined where the index has no texts or the query no words. */
+async function pathsThatSay(dir: string, query: string | SearchQuery): Promise<RankedText[] | undefined> {
   const words = typeof query === 'string' ? query : listOf(query.text).join(' ');
   const texts = words === '' ? undefined : await readTexts(dir);
   return texts && rankTexts(texts, words, fusedDepth);
@@ -208,12 +208,13 @@ async function pathsThatSay(dir: string, query: string | SearchQuery): Promise<s
 async function fuseHits(
   store: VectorStore,
   hits: readonly Hit[],
-  said: readonly string[],
+  said: readonly RankedText[],
   where: readonly Condition[],
 ): Promise<Hit[]> {
   const infos = new Map((await store.list()).filter(matcherOf(where)).map((info) => [info.path, info]));
-  const known = said.filter((path) => infos.has(path));
-  const fused = fuseRankings([hits.map(({ info }) => info.path), known]);
+  const known = said.filter(({ id }) => infos.has(id));
+  const rankings = [hits.map(({ info }) => info.path), known.map(({ id }) => id)];
+  const fused = fuseRankings(rankings, { weights: [1, known.map(({ strength }) => strength)] });
   return fused.map(({ id, score }) => ({ score, info: infos.get(id) as PictureInfo }));
 }
 
