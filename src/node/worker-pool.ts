@@ -1,5 +1,5 @@
 import { parentPort, type Transferable, Worker } from 'node:worker_threads';
-import { InputError, messageOf, VaryclipError } from '../core/errors.js';
+import { AbortedError, InputError, messageOf, VaryclipError } from '../core/errors.js';
 
 /** Threads that do jobs of one kind. */
 export interface WorkerPool<Job, Result> {
@@ -119,7 +119,7 @@ export function createWorkerPool<Job, Result>({
         feed();
       }),
     dispose: async () => {
-      fail(new InputError(`${name}: was disposed`));
+      fail(new AbortedError(`${name}: was disposed`));
       await Promise.all([...threads].map((worker) => worker.terminate()));
     },
   };
