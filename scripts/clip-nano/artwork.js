@@ -5,7 +5,8 @@ import { dirname, join } from 'node:path';
 
 const require = createRequire(import.meta.url);
 
-/** Licences are in models/clip-nano/README.md. The two last never train: one is held out, one may only be shared alike. */
+/** Licences are in models/clip-nano/README.md. The two last never train: one is held out, one may only be shared alike. They say
+ * which concepts there are. */
 export const vendors = [
   'noto',
   'noto-v1',
@@ -16,6 +17,8 @@ export const vendors = [
   'twemoji',
   'openmoji',
 ];
+/** More pictures of the same concepts: sets that have some of them only. */
+export const moreVendors = ['streamline-emojis', 'flag', 'circle-flags', 'flagpack', 'cif'];
 export const heldOutVendor = 'twemoji';
 export const secondHeldOutVendor = 'openmoji';
 
@@ -33,6 +36,15 @@ const bareCode = (code) =>
     .filter((part) => part !== 'fe0f')
     .join('-');
 const bareName = (name) => name.toLowerCase().replace(/[^a-z0-9]/g, '');
+/** `de`, `de-4x3` or `gb-wls` of a set of flags as the emoji's code points: regional indicators, or tags behind a black flag. */
+function flagCode(slug) {
+  const [, country, part] = /^([a-z]{2})(?:-(eng|sct|wls))?(?:-4x3)?$/.exec(slug) ?? [];
+  if (!country) return undefined;
+  const shifted = (text, by) => Array.from(text, (char) => (char.codePointAt(0) + by).toString(16));
+  return part
+    ? ['1f3f4', ...shifted(country + part, 0xe0000), 'e007f'].join('-')
+    : shifted(country, 0x1f1e6 - 'a'.codePointAt(0)).join('-');
+}
 
 /** Emoji without skin tones: { code, emoji, name, group, keywords }. */
 export function readEmoji() {
@@ -49,7 +61,7 @@ export function readEmoji() {
 
 /** Per vendor: code point to SVG. A vendor's icons that no emoji is called like are left out. */
 export function readArtwork(emoji) {
-  const sets = new Map(vendors.map((vendor) => [vendor, readSet(vendor)]));
+  const sets = new Map([...vendors, ...moreVendors].map((vendor) => [vendor, readSet(vendor)]));
   const codeOfSlug = new Map();
   for (const { chars } of sets.values())
     for (const [code, slug] of Object.entries(chars)) codeOfSlug.set(slug, bareCode(code));
@@ -64,7 +76,10 @@ export function readArtwork(emoji) {
         Object.keys(chars).length > 0
           ? Object.entries(chars).map(([code, slug]) => [bareCode(code), slug])
           : icons.map((slug) => [
-              codeOfSlug.get(slug) ?? codeOfName.get(bareName(slug).replace(/^flagfor/, 'flag')),
+              codeOfSlug.get(slug) ??
+                codeOfName.get(bareName(slug).replace(/^flagfor/, 'flag')) ??
+                codeOfSlug.get(slug.replace(/-[0-9]$/, '')) ??
+                flagCode(slug),
               slug,
             ]);
       const found = pairs.filter(([code]) => known.has(code)).map(([code, slug]) => [code, svgOf(slug)]);

@@ -7,7 +7,7 @@ import { parseArgs } from 'node:util';
 import sharp from 'sharp';
 import { createRng } from '../../dist/src/core/rng.js';
 import { permutation } from '../../dist/src/data/order.js';
-import { heldOutVendor, readArtwork, readEmoji, secondHeldOutVendor } from './artwork.js';
+import { heldOutVendor, moreVendors, readArtwork, readEmoji, secondHeldOutVendor, vendors } from './artwork.js';
 import { countWords, learnBytePairs } from './byte-pairs.js';
 import { captionsOf, mainColour } from './captions.js';
 
@@ -63,7 +63,8 @@ for (const [vendor, svgs] of artwork) {
 // Emoji that any vendor draws alike are one concept.
 const parent = new Map(emoji.map(({ code }) => [code, code]));
 const rootOf = (code) => (parent.get(code) === code ? code : rootOf(parent.get(code)));
-for (const drawn of pictures.values()) {
+for (const vendor of vendors) {
+  const drawn = pictures.get(vendor);
   const list = [...drawn].map(([code, rgba]) => [code, overWhite(rgba)]);
   const brightness = list.map(([, rgb]) => rgb.reduce((a, b) => a + b, 0) / rgb.length);
   for (let i = 0; i < list.length; i++)
@@ -77,11 +78,11 @@ for (const one of emoji) {
   groups.set(root, [...(groups.get(root) ?? []), one]);
 }
 
-const training = [...artwork.keys()].filter((vendor) => vendor !== heldOutVendor && vendor !== secondHeldOutVendor);
+const training = vendors.filter((vendor) => vendor !== heldOutVendor && vendor !== secondHeldOutVendor);
 const concepts = [...groups.values()].flatMap((members, index) => {
   const find = (vendor) => members.flatMap(({ code }) => (pictures.get(vendor).has(code) ? [[vendor, code]] : []));
-  const drawn = training.flatMap(find);
-  if (drawn.length === 0) return [];
+  if (training.flatMap(find).length === 0) return [];
+  const drawn = [...training, ...moreVendors].flatMap(find);
   const names = [...new Set(members.map(({ name }) => name.replace(/^flag (?!in )/, 'flag of ')))].slice(0, 4);
   const keywords = [...new Set(members.flatMap((one) => one.keywords))];
   const colour = mainColour(drawn.map(([vendor, code]) => pictures.get(vendor).get(code)));
@@ -148,5 +149,5 @@ if (values.tokenizer) {
 }
 const count = concepts.reduce((sum, { drawn }) => sum + drawn.length, 0);
 console.log(
-  `${concepts.length} concepts of ${emoji.length} emoji, ${held.size} held out; ${count} pictures of ${training.length} vendors`,
+  `${concepts.length} concepts of ${emoji.length} emoji, ${held.size} held out; ${count} pictures of ${training.length + moreVendors.length} sets`,
 );
