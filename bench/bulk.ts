@@ -1,4 +1,4 @@
-// Bulk reading, end to end: node dist/bench/bulk.js PAGES [--tesseract] [--only rate,pdf,ranks,tesseract] [--folder DIR]
+// Bulk reading, end to end: node dist/bench/bulk.js [--pages N] [--only rate,pdf,ranks,tesseract] [--folder DIR]
 // Draws the pages, reads them with `varyclip read --out` and prints a Markdown table. Whatever two things are compared take turns:
 // the job stands still (SIGSTOP) while the other is measured. Linux, because of that and of /proc. A thousand pages take an hour of
 // two cores; --folder keeps the pages, so that parts can be measured one after the other on the same ones.
@@ -21,8 +21,8 @@ const partNames = ['rate', 'pdf', 'ranks', 'tesseract'] as const;
 type Part = (typeof partNames)[number];
 
 const args = parseArguments(process.argv.slice(2), {
-  only: { type: 'string', value: 'LIST', help: 'of rate, pdf, ranks, tesseract' },
-  tesseract: { type: 'boolean', help: 'also against Tesseract' },
+  pages: { type: 'string', value: 'N', help: '1000' },
+  only: { type: 'string', value: 'LIST', help: 'of rate, pdf, ranks, tesseract (all)' },
   folder: { type: 'string', value: 'DIR', help: 'keeps the pages that were drawn' },
   model: { type: 'string', value: 'DIR', help: 'vary-nano' },
   threads: { type: 'string', value: 'N', help: 'cores (2)' },
@@ -34,7 +34,7 @@ const args = parseArguments(process.argv.slice(2), {
 
 function partsOf(): readonly Part[] {
   const given = args.text('only')?.split(',');
-  if (!given) return partNames.filter((part) => part !== 'tesseract' || args.flag('tesseract'));
+  if (!given) return partNames;
   for (const part of given) {
     if (!partNames.includes(part as Part))
       throw new InputError(`--only: expected some of ${partNames.join(', ')}, got ${part}`);
@@ -42,8 +42,8 @@ function partsOf(): readonly Part[] {
   return given as Part[];
 }
 
-const pageCount = Number(args.positionals[0] ?? 1000);
-if (!(Number.isInteger(pageCount) && pageCount > 0)) throw new InputError('usage: node dist/bench/bulk.js PAGES');
+const pageCount = args.count('pages') ?? 1000;
+if (args.positionals.length > 0) throw new InputError('usage: node dist/bench/bulk.js [--pages N] [--only LIST]');
 const parts = partsOf();
 const dir = args.text('model') ?? 'vary-nano';
 const threads = args.count('threads') ?? 2;
@@ -148,15 +148,23 @@ async function rateRows(files: readonly PageFile[]): Promise<Row[]> {
   });
 }
 
-/** Tesseract over pages, a process a core. Returns the texts. */
-async function runTesseract(files: readonly PageFile[]): Promise<string[]> {
+/** How Tesseract uses the cores: a process a core with one thread each, or one process after the other with its own threads. */
+const tesseractWays = {
+  'a process a core, one thread each': { processes: threads, environment: { OMP_THREAD_LIMIT: '1' } },
+  'one process, its own threads': { processes: 1, environment: {} },
+} as const;
+type TesseractWay = keyof typeof tesseractWays;
+
+/** Tesseract over pages. Returns the texts. */
+async function runTesseract(files: readonly PageFile[], way: TesseractWay): Promise<string[]> {
+  const { processes, environment } = tesseractWays[way];
   const texts: string[] = [];
   let next = 0;
   const work = async () => {
     while (next < files.length) {
       const index = next++;
       const child = spawn('tesseract', [files[index].png, '-'], {
-        env: { ...process.env, OMP_THREAD_LIMIT: '1' },
+        env: { ...process.env, ...environment },
         stdio: ['ignore', 'pipe', 'ignore'],
       });
       const chunks: Buffer[] = [];
@@ -169,7 +177,7 @@ async function runTesseract(files: readonly PageFile[]): Promise<string[]> {
       texts[index] = Buffer.concat(chunks).toString();
     }
   };
-  await Promise.all(Array.from({ length: threads }, work));
+  await Promise.all(Array.from({ length: processes }, work));
   return texts;
 }
 
@@ -183,25 +191,30 @@ function errorRate(files: readonly PageFile[], texts: readonly string[]): number
 
 async function tesseractRows(all: readonly PageFile[]): Promise<Row[]> {
   const files = all.slice(0, args.count('tesseract-pages') ?? 100);
-  const theirs: string[] = [];
-  let seconds = 0;
+  const ways = Object.keys(tesseractWays) as TesseractWay[];
+  const theirs = ways.map((way) => ({ way, texts: [] as string[], seconds: 0 }));
   const during = async ({ to }: Chunk) => {
-    const began = performance.now();
-    theirs.push(...(await runTesseract(files.slice(theirs.length, to))));
-    seconds += (performance.now() - began) / 1000;
+    for (const own of theirs) {
+      const began = performance.now();
+      own.texts.push(...(await runTesseract(files.slice(own.texts.length, to), own.way)));
+      own.seconds += (performance.now() - began) / 1000;
+    }
   };
   const out = join(scratch, 'tesseract');
   const turn = Math.min(every, Math.max(1, Math.floor(files.length / 2)));
   const job = await runJob({ out, args: [...common, ...inputsOf(files)], pause: { every: turn, during } });
-  await during({ from: theirs.length, to: files.length, lines: 0, seconds: 0 });
+  await during({ from: 0, to: files.length, lines: 0, seconds: 0 });
   const ours = files.map(({ png }) => readFileSync(join(out, `${basename(png, '.png')}.txt`), 'utf8'));
-  const [rate, theirRate] = [job.pages / job.seconds, files.length / seconds];
+  const rate = job.pages / job.seconds;
+  const beside = theirs.flatMap(({ way, seconds }): Row[] => [
+    { what: `Tesseract, ${way} (pages/s)`, figure: (files.length / seconds).toFixed(3) },
+    { what: 'ours / that', figure: `${((rate * seconds) / files.length).toFixed(2)}×`, goal: '1.5×' },
+  ]);
   return [
     { what: `${files.length} pages, ${threads} cores, ours (pages/s)`, figure: rate.toFixed(3) },
-    { what: 'Tesseract, a process a core (pages/s)', figure: theirRate.toFixed(3) },
-    { what: 'ours / Tesseract', figure: `${(rate / theirRate).toFixed(2)}×` },
+    ...beside,
     { what: 'characters wrong, ours', figure: percent(errorRate(files, ours)) },
-    { what: 'characters wrong, Tesseract', figure: percent(errorRate(files, theirs)) },
+    { what: 'characters wrong, Tesseract', figure: percent(errorRate(files, theirs[0].texts)) },
   ];
 }
 
@@ -227,8 +240,13 @@ async function pdfRows(files: readonly PageFile[]): Promise<Row[]> {
 
 async function ranksRows(all: readonly PageFile[]): Promise<Row[]> {
   const files = all.slice(0, args.count('ranks-pages') ?? 100);
-  const one = ['--model', dir, '--threads', '1', '--jobs', '1', ...patient, ...inputsOf(files)];
+  const inputs = [...patient, ...inputsOf(files)];
+  const one = ['--model', dir, '--threads', '1', '--jobs', '1', ...inputs];
   const alone = await runJob({ out: join(scratch, 'one'), args: one, core: 0 });
+  const wide = await runJob({
+    out: join(scratch, 'wide'),
+    args: ['--model', dir, '--threads', '2', '--jobs', '2', ...inputs],
+  });
   const out = join(scratch, 'two');
   const both = await Promise.all(
     [0, 1].map((rank) => runJob({ out, args: [...one, '--shards', '2', '--shard', `${rank}`], core: rank, rank })),
@@ -237,7 +255,9 @@ async function ranksRows(all: readonly PageFile[]): Promise<Row[]> {
   return [
     { what: `${files.length} pages, one rank on one core (pages/s)`, figure: (alone.pages / alone.seconds).toFixed(3) },
     { what: 'two ranks, a core each (pages/s)', figure: (files.length / seconds).toFixed(3) },
-    { what: 'two ranks / one', figure: `${(alone.seconds / seconds).toFixed(2)}×`, goal: '1.8×' },
+    { what: 'one rank with two threads (pages/s)', figure: (wide.pages / wide.seconds).toFixed(3) },
+    { what: 'two ranks / one rank on one core', figure: `${(alone.seconds / seconds).toFixed(2)}×`, goal: '1.8×' },
+    { what: 'two ranks / one rank with two threads', figure: `${(wide.seconds / seconds).toFixed(2)}×` },
   ];
 }
 

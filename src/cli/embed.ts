@@ -3,6 +3,7 @@ import { extname } from 'node:path';
 import { InputError } from '../core/errors.js';
 import { streamFileAtomic } from '../node/atomic.js';
 import type { NodeClipModel } from '../node/load-clip.js';
+import { temporaryName } from '../node/process-identity.js';
 import type { Shard } from '../node/shard.js';
 import { thumbnailUri } from '../node/thumbnail.js';
 import { type MatrixImage, similarityMatrixHtml, similarityMatrixSvg } from '../output/similarity-matrix.js';
@@ -122,7 +123,7 @@ async function writeLines(path: string, embedded: AsyncIterable<Embedded>, args:
   async function* chunks() {
     for await (const each of embedded) yield encoder.encode(lineOf(each, args));
   }
-  await streamFileAtomic(path, `${path}.tmp`, chunks());
+  await streamFileAtomic(path, temporaryName(path), chunks());
 }
 
 /** Images, then texts. */

@@ -4,7 +4,13 @@ import { InputError } from '../core/errors.js';
 import { mostRetries } from '../infer/retries.js';
 import { writeFileAtomic } from '../node/atomic.js';
 import { expectOutside, findInputs } from '../node/bulk/inputs.js';
-import { type BulkOptions, type BulkProgress, type BulkReport, stateFolder } from '../node/bulk/job-options.js';
+import {
+  type BulkOptions,
+  type BulkProgress,
+  type BulkReport,
+  type JobReport,
+  stateFolder,
+} from '../node/bulk/job-options.js';
 import { readerInfoOf } from '../node/bulk/reader-info.js';
 import { runBulkRead } from '../node/bulk/run-job.js';
 import type { NodeVaryModel } from '../node/load-model.js';
@@ -81,8 +87,10 @@ export async function readIntoFiles(model: NodeVaryModel, args: Arguments, io: I
   }).finally(() => status(''));
   writeReport(out, shard, report);
   if (args.flag('json')) io.out(`${JSON.stringify(report)}\n`);
-  else io.err(`${reportText(report)}\n`);
-  return report.failures.length > 0 ? 3 : 0;
+  else for (const line of reportLines(report, shard)) io.err(`varyclip: ${line}\n`);
+  // A launcher ends the other processes where one says that something failed: the one that completes the job says it for all.
+  if (shard.size > 1 && report.job.left > 0) return 0;
+  return (shard.size > 1 ? report.job : report).failures.length > 0 ? 3 : 0;
 }
 
 /** Options that are numbers, where they were given. */
@@ -137,13 +145,41 @@ function durationText(seconds: number): string {
   return seconds < 48 * 3600 ? `${(seconds / 3600).toFixed(1)} h` : `${(seconds / 86400).toFixed(1)} days`;
 }
 
-function reportText(report: BulkReport): string {
-  const { finished, unchanged, pages, lines, warned, retried, failedPages, failedDocuments, seconds, pagesPerSecond } =
-    report;
+/** What this run did; of a job with other processes or runs also what all of them did. */
+function reportLines(report: BulkReport, { size }: Shard): string[] {
+  const { job } = report;
+  const own = runText(report);
+  if (size > 1 && job.left > 0) {
+    return [
+      own,
+      `${job.left} documents are left to other processes; the last one, or the next run, reports the whole job`,
+    ];
+  }
+  return size > 1 || job.pages !== report.pages ? [own, jobText(job)] : [own];
+}
+
+function jobText(job: JobReport): string {
+  const { documents, finished, pages, seconds, pagesPerSecond, ranks } = job;
+  const parts = [`the whole job: ${finished} of ${documents} documents written`, `${pages} pages`, ...troubles(job)];
+  const each = ranks.map((own) => `process ${own.rank} ${own.pages} pages, ${own.pagesPerSecond.toFixed(2)} a second`);
+  const rate = `${seconds.toFixed(1)} s, ${pagesPerSecond.toFixed(2)} pages a second`;
+  return `${parts.join(', ')}; ${rate}${ranks.length > 1 ? ` (${each.join('; ')})` : ''}`;
+}
+
+type Troubles = Pick<JobReport, 'warned' | 'failedPages' | 'failedDocuments'>;
+
+function troubles({ warned, failedPages, failedDocuments }: Troubles): string[] {
+  return [
+    ...(warned > 0 ? [`${warned} pages with warnings`] : []),
+    ...(failedPages > 0 ? [`${failedPages} pages failed`] : []),
+    ...(failedDocuments > 0 ? [`${failedDocuments} documents failed`] : []),
+  ];
+}
+
+function runText(report: BulkReport): string {
+  const { finished, unchanged, pages, lines, retried, seconds, pagesPerSecond } = report;
   const parts = [`${finished} documents written, ${unchanged} unchanged`, `${pages} pages and ${lines} lines read`];
   if (retried > 0) parts.push(`${retried} pages tried again`);
-  if (warned > 0) parts.push(`${warned} pages with warnings`);
-  if (failedPages > 0) parts.push(`${failedPages} pages failed`);
-  if (failedDocuments > 0) parts.push(`${failedDocuments} documents failed`);
-  return `varyclip: ${parts.join(', ')}; ${seconds.toFixed(1)} s, ${pagesPerSecond.toFixed(2)} pages a second`;
+  parts.push(...troubles(report));
+  return `${parts.join(', ')}; ${seconds.toFixed(1)} s, ${pagesPerSecond.toFixed(2)} pages a second`;
 }

@@ -1,6 +1,7 @@
 import nodeFs, { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { InputError, messageOf, VaryclipError } from '../core/errors.js';
+import { temporaryName } from './process-identity.js';
 
 /** The calls a safe write makes; tests inject faults into them. */
 export type WriteCalls = Pick<
@@ -19,7 +20,7 @@ export function isNoRoom(error: unknown): boolean {
  * fsync of the directory. Throws InputError; the temporary file is removed.
  */
 export function writeFileAtomic(path: string, chunks: Iterable<Uint8Array>, fs: WriteCalls = nodeFs): void {
-  const temporary = `${path}.${process.pid}.tmp`;
+  const temporary = temporaryName(path);
   let handle: number | undefined;
   const close = () => {
     const open = handle;
@@ -90,7 +91,7 @@ export async function makeDirectoryAtomic(
   fs: WriteCalls = nodeFs,
 ): Promise<void> {
   expectNothingAt(path);
-  const temporary = `${resolve(path)}.${process.pid}.tmp`;
+  const temporary = temporaryName(resolve(path));
   try {
     mkdirSync(temporary, { recursive: true });
     await write(temporary);

@@ -1,15 +1,25 @@
 import { createHash } from 'node:crypto';
 import { closeSync, openSync, readSync } from 'node:fs';
 
-/** A file's SHA-256, read piece by piece: checkpoints are larger than one buffer may be. */
-export function hashFile(path: string): string {
+/** The SHA-256 of a part of an open file, or of all that follows `offset`; read piece by piece: files are larger than one buffer may be. */
+export function hashRange(handle: number, offset = 0, size: number = Number.POSITIVE_INFINITY): string {
   const hash = createHash('sha256');
-  const piece = Buffer.allocUnsafe(1 << 22);
+  const piece = Buffer.allocUnsafe(1 << 20);
+  for (let done = 0; done < size; ) {
+    const got = readSync(handle, piece, 0, Math.min(piece.length, size - done), offset + done);
+    if (got === 0) break;
+    hash.update(piece.subarray(0, got));
+    done += got;
+  }
+  return hash.digest('hex');
+}
+
+/** A file's SHA-256. */
+export function hashFile(path: string): string {
   const handle = openSync(path, 'r');
   try {
-    for (let got = readSync(handle, piece); got > 0; got = readSync(handle, piece)) hash.update(piece.subarray(0, got));
+    return hashRange(handle);
   } finally {
     closeSync(handle);
   }
-  return hash.digest('hex');
 }

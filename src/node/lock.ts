@@ -1,23 +1,30 @@
-import nodeFs, { readFileSync, rmSync, statSync } from 'node:fs';
-import { hostname } from 'node:os';
+import nodeFs, { linkSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { InputError, LockedError, messageOf } from '../core/errors.js';
 import type { WriteCalls } from './atomic.js';
+import { isAlive, isOfThisMachine, ownIdentity, type ProcessIdentity, temporaryName } from './process-identity.js';
 
 /** A lock without an owner in it is one that is being taken, for so many milliseconds. */
 const takingTime = 5000;
 
 /**
- * Takes a lock: a file that holds this process's id and machine. The lock of a process of this machine that is gone is taken over.
- * Returns what gives it back. `busy` makes the message where another process has it: a LockedError.
+ * Takes a lock: a file that says which process of which machine has it. The lock of a process of this machine that is gone is taken
+ * over; one of another machine holds, because nobody here can ask. Returns what gives it back. `busy` makes the message where
+ * another process has it: a LockedError.
  */
 export function takeLock(path: string, busy: (owner: string) => string, fs: WriteCalls = nodeFs): () => void {
   for (let attempt = 0; attempt < 2; attempt++) {
     if (create(path, fs)) return () => rmSync(path, { force: true });
-    const owner = ownerOf(path);
-    if (owner && isHeld(owner)) throw new LockedError(busy(owner.name));
-    rmSync(path, { force: true });
+    const found = lockAt(path);
+    if (found && isHeld(found)) throw new LockedError(messageFor(path, found, busy));
+    if (found) discard(path, found);
   }
   throw new LockedError(busy('another process'));
+}
+
+function messageFor(path: string, { owner }: Lock, busy: (owner: string) => string): string {
+  if (!(owner.pid > 0)) return busy('another process');
+  if (isOfThisMachine(owner)) return busy(`process ${owner.pid}`);
+  return `${busy(`process ${owner.pid} of ${owner.host}`)}. From here nobody can tell whether it still runs: where it does not, remove ${path}`;
 }
 
 function create(path: string, fs: WriteCalls): boolean {
@@ -26,7 +33,8 @@ function create(path: string, fs: WriteCalls): boolean {
     const handle = fs.openSync(path, 'wx');
     made = true;
     try {
-      fs.writeSync(handle, [process.pid, hostname(), startOf(process.pid) ?? ''].join(' ').trimEnd());
+      const { pid, host, start = '' } = ownIdentity();
+      fs.writeSync(handle, `${pid} ${host} ${start}`.trimEnd());
       fs.fsyncSync(handle);
     } finally {
       fs.closeSync(handle);
@@ -40,57 +48,43 @@ function create(path: string, fs: WriteCalls): boolean {
   }
 }
 
-interface Owner {
-  readonly name: string;
-  readonly pid: number;
-  readonly host: string;
-  /** When the process began, where that is known. */
-  readonly start?: string;
+interface Lock {
+  readonly owner: ProcessIdentity;
+  readonly text: string;
   /** When the file was written. */
   readonly since: number;
 }
 
-/** Who holds a lock; undefined where it is gone by now. */
-function ownerOf(path: string): Owner | undefined {
+/** A lock that is there; undefined where it is gone by now. */
+function lockAt(path: string): Lock | undefined {
   try {
-    const [pid = '', host = '', start] = readFileSync(path, 'utf8').split(' ');
-    const since = statSync(path).mtimeMs;
-    return {
-      name: pid === '' ? 'another process' : `process ${pid}`,
-      pid: Number(pid),
-      host,
-      since,
-      ...(start && { start }),
-    };
+    const text = readFileSync(path, 'utf8');
+    const [pid = '', host = '', start] = text.split(' ');
+    return { owner: { pid: Number(pid), host, ...(start && { start }) }, text, since: statSync(path).mtimeMs };
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;
   }
 }
 
-/** A process of another machine cannot be asked: its lock holds. */
-function isHeld({ pid, host, since, start }: Owner): boolean {
-  if (!(pid > 0)) return Date.now() - since < takingTime;
-  if (host !== '' && host !== hostname()) return true;
-  // A container that is started again has the old one's name, and its processes often the old ones' numbers.
-  return isRunning(pid) && (start === undefined || start === startOf(pid));
+function isHeld({ owner, since }: Lock): boolean {
+  // A file server's clock may be before this machine's or behind it.
+  if (!(owner.pid > 0)) return Math.abs(Date.now() - since) < takingTime;
+  return !isOfThisMachine(owner) || isAlive(owner);
 }
 
-/** When a process began, in ticks since the machine did; undefined where nobody says so. */
-function startOf(pid: number): string | undefined {
+/** Takes a lock away that nobody has. Where another process did so and has the lock by now, it keeps it. */
+function discard(path: string, { text }: Lock): void {
+  const taken = temporaryName(path);
   try {
-    // The name of the program stands in parentheses and may have spaces.
-    return readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ')[19];
-  } catch {
-    return undefined;
-  }
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
+    renameSync(path, taken);
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
+    throw error;
+  }
+  try {
+    if (readFileSync(taken, 'utf8') !== text) linkSync(taken, path);
+  } finally {
+    rmSync(taken, { force: true });
   }
 }

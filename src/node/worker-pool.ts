@@ -1,5 +1,5 @@
 import { parentPort, type Transferable, Worker } from 'node:worker_threads';
-import { InputError, messageOf, ThreadEndedError, TimeLimitError, VaryclipError } from '../core/errors.js';
+import { AbortedError, InputError, messageOf, ThreadEndedError, TimeLimitError, VaryclipError } from '../core/errors.js';
 
 /** Threads that do jobs of one kind. */
 export interface WorkerPool<Job, Result> {
@@ -67,7 +67,7 @@ export function createWorkerPool<Job, Result>({
   /** A thread stands here once for every job it could take. */
   let free: Worker[] = [];
   let nextId = 0;
-  let disposed: InputError | undefined;
+  let disposed: AbortedError | undefined;
   const feed = () => {
     while (queue.length > 0) {
       if (free.length === 0 && threads.size < count) start();
@@ -84,8 +84,10 @@ export function createWorkerPool<Job, Result>({
     worker.ref();
     worker.postMessage({ id, job }, transfer);
   };
-  const end = (worker: Worker, error: InputError) => {
+  const end = (worker: Worker, error: VaryclipError) => {
     if (!threads.delete(worker)) return;
+    // An idle thread would not keep the process alive until it has ended.
+    worker.ref();
     const ended = worker.terminate().finally(() => ending.delete(ended));
     ending.add(ended);
     free = free.filter((other) => other !== worker);
@@ -122,7 +124,7 @@ export function createWorkerPool<Job, Result>({
         feed();
       }),
     dispose: async () => {
-      disposed ??= new InputError(`${name}: was disposed`);
+      disposed ??= new AbortedError(`${name}: was disposed`);
       for (const { reject } of queue.splice(0)) reject(disposed);
       for (const worker of [...threads]) end(worker, disposed);
       await Promise.all(ending);

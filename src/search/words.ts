@@ -10,15 +10,34 @@ const wordsOf = (text: string): string[] =>
 /** Okapi BM25's usual constants: how soon more of a word counts no more, and how much length counts. */
 const [k1, b] = [1.2, 0.75];
 
+/** So much of a query a text must have. */
+const leastPart = 1 / 3;
+
+export interface RankedText {
+  readonly id: string;
+  /** 1: the text has all that the query says; above 0: more than a third of it. What counts is how telling words are, not how many. */
+  readonly strength: number;
+}
+
 /** Texts whose words have been found: a query takes time by the texts that have its words. */
 export interface WordIndex {
-  /** Ids of texts that have at least one of the query's words, best first, at most `top`. Equal ones in the order of the texts. */
-  rank(query: string, top: number): string[];
+  /**
+   * Texts that say what a query says, best first, at most `top`. A text must have more than a third of the query by how telling its
+   * words are: a word that no text has weighs most, so of "a banana" the "a" finds nothing. Equal ones in the order of the texts.
+   */
+  rank(query: string, top: number): RankedText[];
 }
 
 interface Posting {
   readonly text: number;
   count: number;
+}
+
+/** What a query has found of one text. */
+interface Match {
+  score: number;
+  /** The summed weights of the words that it has. */
+  weight: number;
 }
 
 /**
@@ -38,22 +57,30 @@ export async function indexWords(
     lengths.push(own.length);
     await pause();
   }
-  const mean = lengths.reduce((sum, length) => sum + length, 0) / Math.max(1, lengths.length);
+  const count = lengths.filter((length) => length > 0).length;
+  const mean = lengths.reduce((sum, length) => sum + length, 0) / Math.max(1, count);
   return {
     rank: (query, top) => {
-      const scores = new Map<number, number>();
+      const found = new Map<number, Match>();
+      let whole = 0;
       for (const word of new Set(wordsOf(query))) {
         const having = postings.get(word) ?? [];
-        const weight = Math.log(1 + (ids.length - having.length + 0.5) / (having.length + 0.5));
-        for (const { text, count } of having) {
-          const saturated = (count * (k1 + 1)) / (count + k1 * (1 - b + (b * lengths[text]) / Math.max(1, mean)));
-          scores.set(text, (scores.get(text) ?? 0) + weight * saturated);
+        const weight = Math.log(1 + (count - having.length + 0.5) / (having.length + 0.5));
+        whole += weight;
+        for (const posting of having) {
+          const match = found.get(posting.text) ?? { score: 0, weight: 0 };
+          found.set(posting.text, match);
+          const length = lengths[posting.text] / Math.max(1, mean);
+          match.score += (weight * posting.count * (k1 + 1)) / (posting.count + k1 * (1 - b + b * length));
+          match.weight += weight;
         }
       }
-      return [...scores]
-        .sort(([x, scoreX], [y, scoreY]) => scoreY - scoreX || x - y)
+      return [...found]
+        .map(([text, match]) => ({ ...match, text, strength: (match.weight / whole - leastPart) / (1 - leastPart) }))
+        .filter(({ strength }) => strength > 0)
+        .sort((x, y) => y.score - x.score || x.text - y.text)
         .slice(0, top)
-        .map(([text]) => ids[text]);
+        .map(({ text, strength }) => ({ id: ids[text], strength }));
     },
   };
 }

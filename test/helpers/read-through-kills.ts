@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -19,25 +20,42 @@ export async function documentFolder(folder: string, pages: number, most: number
   }
 }
 
-/** Runs the program; kills it some milliseconds after a page that chance picks, or lets it end. Returns whether it ended by itself. */
-async function runOnce(input: string, out: string, rng: Rng | undefined): Promise<boolean> {
+/** Runs the program; kills it some milliseconds after `pages` pages of this run, or lets it end. Returns whether it ended by itself. */
+async function runOnce(
+  input: string,
+  out: string,
+  kill?: { readonly pages: number; readonly rng: Rng },
+): Promise<boolean> {
   const child = spawn(process.execPath, [program, input, out], { stdio: ['ignore', 'pipe', 'inherit'] });
   let done = false;
-  let left = rng ? rng.integer(0, 4) : Number.POSITIVE_INFINITY;
-  const kill = () => void setTimeout(rng?.integer(0, 40)).then(() => child.kill('SIGKILL'));
-  // One in four dies while it starts.
-  if (left === 0) kill();
+  let killed = false;
+  const expectKill = (pages: number) => {
+    if (!kill || killed || pages < kill.pages) return;
+    killed = true;
+    // A process takes about a second until its first page.
+    void setTimeout(kill.rng.integer(0, kill.pages === 0 ? 1500 : 40)).then(() => child.kill('SIGKILL'));
+  };
+  // Nothing to wait for: it dies while it starts.
+  expectKill(0);
   child.stdout.on('data', (chunk: Buffer) => {
-    done ||= chunk.toString().includes('"done"');
-    left -= 1;
-    if (left === 0) kill();
+    const lines = chunk.toString().trim().split('\n');
+    done ||= lines.some((line) => line.includes('"done"'));
+    expectKill(Math.max(0, ...lines.map(Number).filter(Number.isInteger)));
   });
   await new Promise((resolve) => child.on('close', resolve));
   return done;
 }
 
+/** Where kills are meant to hit: one in five while it starts again, one in ten when the last page is read, the others anywhere. */
+function killPoint(pages: number, read: number, rng: Rng): number {
+  const left = pages - read;
+  const chance = rng.integer(0, 10);
+  if (chance < 2) return 0;
+  return chance === 2 ? left : Math.min(left, rng.integer(0, Math.max(1, Math.ceil(pages / 12))));
+}
+
 /**
- * Kills a reading `kills` times at random moments, then lets it end. Every page must be in the journal once, the files equal to
+ * Kills a reading `kills` times, from its first page to its last files, then lets it end; where it ends before, another one begins. Every page must be in the journal once, the files equal to
  * those of a reading that was never killed, and nothing else be there.
  */
 export async function readThroughKills(folder: string, pages: number, kills: number, seed: number): Promise<number> {
@@ -46,15 +64,15 @@ export async function readThroughKills(folder: string, pages: number, kills: num
   const rng = createRng(seed);
   let [killed, job] = [0, 0];
   const unbroken = join(folder, 'unbroken');
-  assert.ok(await runOnce(input, unbroken, undefined));
+  assert.ok(await runOnce(input, unbroken));
   const expected = filesIn(unbroken);
   while (killed < kills) {
     const out = join(folder, `killed-${job++}`);
     let ended = false;
     while (!ended) {
-      ended = await runOnce(input, out, killed < kills ? rng : undefined);
+      const read = existsSync(join(out, '.varyclip')) ? pagesRead(out).size : 0;
+      ended = await runOnce(input, out, killed < kills ? { pages: killPoint(pages, read, rng), rng } : undefined);
       if (!ended) killed++;
-      else if (killed < kills) continue;
     }
     assert.deepEqual(filesIn(out), expected);
     const counts = pagesRead(out);

@@ -8,6 +8,7 @@ import { optFamily } from '../../src/models/graphs.js';
 import { opt125m } from '../../src/models/opt.js';
 import type { WriteCalls } from '../../src/node/atomic.js';
 import { createRuntime } from '../../src/node/ort/runtime.js';
+import { ownIdentity } from '../../src/node/process-identity.js';
 import { newestRun, type RunState, removeLeftovers, resumeRun, saveRun } from '../../src/node/training/save.js';
 import { readingTask } from '../../src/train/tasks.js';
 import { createTrainer } from '../../src/train/trainer.js';
@@ -99,9 +100,11 @@ test('whichever call a full disk fails, the checkpoint before is whole and goes 
 
 test('what a killed save left is removed, what a live process writes is not', () => {
   const dir = scratchDir();
-  for (const name of ['checkpoint-3.999999999.tmp', `checkpoint-4.${process.ppid}.tmp`, 'mine.tmp'])
-    fs.mkdirSync(join(dir, name));
+  const { host, pid } = ownIdentity();
+  const [gone, running] = [`checkpoint-3.${host}.999999999.0.tmp`, `checkpoint-4.${host}.${process.ppid}.0.tmp`];
+  const elsewhere = `checkpoint-5.another-machine.${pid}.0.tmp`;
+  for (const name of [gone, running, elsewhere, 'mine.tmp']) fs.mkdirSync(join(dir, name));
   removeLeftovers(dir);
-  assert.deepEqual(readdirSync(dir).sort(), [`checkpoint-4.${process.ppid}.tmp`, 'mine.tmp']);
+  assert.deepEqual(readdirSync(dir).sort(), [elsewhere, running, 'mine.tmp'].sort());
   removeLeftovers(join(dir, 'nowhere'));
 });

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, rmSync, statSync, symlinkSync, utimesSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { test } from 'node:test';
 import sharp from 'sharp';
+import type { JobReport } from '../../src/node/bulk/job-options.js';
 import {
   documentInfo,
   emptyPdf,
@@ -237,9 +238,11 @@ test('an output directory that cannot be written is one error; a file in the way
   const { failures, finished } = await readInto(out, [folder]);
   assert.equal(finished, 1);
   assert.match(failures[0].reason, /0.txt: could not be written/);
+  const inJob = (await readInto(out, [folder])).job;
+  assert.deepEqual([inJob.finished, inJob.failedDocuments, inJob.failures[0].reason], [1, 1, failures[0].reason]);
   rmSync(join(out, '0.txt'), { recursive: true });
   const again = await readInto(out, [folder]);
-  assert.deepEqual([again.pages, again.finished], [0, 1]);
+  assert.deepEqual([again.pages, again.finished, again.job.finished, again.job.failures], [0, 1, 2, []]);
   assert.ok(statSync(join(out, '0.txt')).isFile());
 });
 
@@ -258,4 +261,47 @@ test('two ranks share the documents; what a rank that died had is taken up by an
   assert.deepEqual([rest.documents, rest.pages, rest.unchanged], [6, 3, 3]);
   assert.deepEqual(filesIn(out), filesIn(alone));
   assert.deepEqual([...pagesRead(out).values()], [1, 1, 1, 1, 1, 1]);
+});
+
+test('one report of the whole job, whoever is the last; failures by name and reason, rates by process', async () => {
+  const folder = join(scratch, 'report');
+  for (let i = 0; i < 5; i++) write(join(folder, `${i}.png`), await strip(i));
+  write(join(folder, 'broken.png'), (await strip(5)).subarray(0, 500));
+  const out = join(scratch, 'report-out');
+  const paths = [folder, join(scratch, 'gone.png')];
+  const rank = (n: number) => readInto(out, paths, { shard: { rank: n, size: 2, from: 'test' } });
+  const stored = () => JSON.parse(readFileSync(join(out, '.varyclip/report.json'), 'utf8')) as JobReport;
+  const first = await rank(1);
+  assert.deepEqual([first.job.left, first.job.finished, first.job.pages], [3, 2, 2]);
+  const { job, pages, failures } = await rank(0);
+  assert.deepEqual(stored(), job);
+  assert.deepEqual([pages, failures.length], [3, 1]);
+  assert.deepEqual(
+    [job.documents, job.finished, job.left, job.pages, job.failedPages, job.failedDocuments],
+    [6, 5, 0, 5, 1, 1],
+  );
+  assert.deepEqual(
+    job.ranks.map((own) => [own.rank, own.pages]),
+    [
+      [0, 3],
+      [1, 2],
+    ],
+  );
+  assert.deepEqual(
+    job.failures.map(({ source, page }) => [basename(source), page]),
+    [
+      ['gone.png', undefined],
+      ['broken.png', 1],
+    ],
+  );
+  // Runs after each other: their times add up.
+  const [a, b] = job.ranks;
+  assert.ok(Math.abs(job.seconds - a.seconds - b.seconds) < 1e-6 && a.pagesPerSecond > 0);
+  // A run that has nothing to read reports the same job.
+  write(join(folder, 'broken.png'), await strip(5));
+  const { job: mended } = await readInto(out, [folder]);
+  assert.deepEqual([mended.finished, mended.pages, mended.failures.length], [6, 6, 0]);
+  const again = await readInto(out, [folder]);
+  assert.equal(again.pages, 0);
+  assert.deepEqual(again.job, mended);
 });

@@ -133,7 +133,8 @@ test('PDF: pdfium finds the picture, and every line of text where it stands', as
       writer.page(pages[2], undefined),
       writer.end(),
     ]);
-    const pdf = (await createPdfLibrary()).open(file, 'test.pdf');
+    const range = { size: file.length, read: (at: number, length: number) => file.subarray(at, at + length) };
+    const pdf = (await createPdfLibrary()).open(range, 'test.pdf');
     assert.equal(pdf.pages, 3);
     const drawn = pdf.draw(0, { dpi: 72, maxPixels: 1e6 });
     assert.deepEqual([drawn.width, drawn.height], [595, 842]);

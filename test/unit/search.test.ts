@@ -121,7 +121,7 @@ test('vectors as bytes keep products to within their rounding, for any dimension
   }
 });
 
-test('a lock is held by a running process, and taken over from one that is gone', () => {
+test('a lock is held by a running process or another machine, and taken over from a process that is gone', () => {
   const path = join(scratchDir(), 'lock');
   const busy = (owner: string) => `${owner} has it`;
   const release = takeLock(path, busy);
@@ -133,11 +133,23 @@ test('a lock is held by a running process, and taken over from one that is gone'
   // The number is another process's by now, as it is where a container is started again.
   writeFileSync(path, `${process.ppid} ${hostname()} 1`);
   if (process.platform === 'linux') takeLock(path, busy)();
-  writeFileSync(path, `${process.pid} another-machine`);
-  assert.throws(() => takeLock(path, busy), { name: 'LockedError' }, 'a process elsewhere cannot be asked');
+  writeFileSync(path, `${process.pid} another-machine 1`);
+  assert.throws(
+    () => takeLock(path, busy),
+    (error: Error) => {
+      assert.equal(error.name, 'LockedError');
+      assert.ok(error.message.startsWith(`process ${process.pid} of another-machine has it. `), error.message);
+      assert.ok(error.message.endsWith(`remove ${path}`), error.message);
+      return true;
+    },
+  );
+  assert.match(readFileSync(path, 'utf8'), /another-machine/, 'and it is still there');
   writeFileSync(path, '');
   assert.throws(() => takeLock(path, busy), { message: 'another process has it' }, 'being taken at this moment');
   utimesSync(path, 1, 1);
+  takeLock(path, busy)();
+  writeFileSync(path, '');
+  utimesSync(path, Date.now(), Date.now());
   takeLock(path, busy);
   assert.match(readFileSync(path, 'utf8'), new RegExp(`^${process.pid} `));
 });

@@ -57,6 +57,42 @@ export interface BulkProgress {
   readonly seconds: number;
 }
 
+/** What became of a page or document that could not be read. */
+export interface JobFailure {
+  readonly source: string;
+  /** From 1; of a document that could not be read at all there is none. */
+  readonly page?: number;
+  readonly reason: string;
+}
+
+/** What one process of a job did, in all its runs. */
+export interface RankReport {
+  readonly rank: number;
+  readonly pages: number;
+  /** In which it read. */
+  readonly seconds: number;
+  readonly pagesPerSecond: number;
+}
+
+/** What became of a whole job until now: all processes, all runs. */
+export interface JobReport {
+  readonly documents: number;
+  /** Those whose files are written. */
+  readonly finished: number;
+  /** Those that no process has finished or failed with yet. */
+  readonly left: number;
+  readonly pages: number;
+  /** Pages read with a warning. */
+  readonly warned: number;
+  readonly failedPages: number;
+  readonly failedDocuments: number;
+  /** In which at least one process read. A run that was killed is not in it. */
+  readonly seconds: number;
+  readonly pagesPerSecond: number;
+  readonly ranks: readonly RankReport[];
+  readonly failures: readonly JobFailure[];
+}
+
 /** What became of a job in this run. */
 export interface BulkReport {
   /** Documents of this process's share. */
@@ -76,5 +112,7 @@ export interface BulkReport {
   readonly failedDocuments: number;
   readonly seconds: number;
   readonly pagesPerSecond: number;
-  readonly failures: readonly { readonly source: string; readonly page?: number; readonly reason: string }[];
+  readonly failures: readonly JobFailure[];
+  /** All processes and runs together; also in `report.json` beside the journals. */
+  readonly job: JobReport;
 }

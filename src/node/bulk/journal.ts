@@ -2,7 +2,7 @@
  * The journal of a job: lines of JSON, only ever added, on the disk before anything counts on them. A line that is not whole was
  * being written when its process ended and does not count. Every process of a job (a rank) has a journal of its own and reads all.
  */
-import nodeFs, { closeSync, fstatSync, ftruncateSync, mkdirSync, openSync, readdirSync } from 'node:fs';
+import nodeFs, { closeSync, fstatSync, ftruncateSync, mkdirSync, openSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { InputError, messageOf } from '../../core/errors.js';
 import type { PageOutput } from '../../output/document/page.js';
@@ -20,28 +20,51 @@ export type PageState =
 
 /** What journals say of a document. */
 export interface DocumentState {
+  readonly key: string;
   readonly facts: OpenedDocument;
-  /** What its outputs were called, and which there are. */
-  name?: string;
-  outputs?: readonly string[];
+  /** When it was opened last, in milliseconds since 1970. */
+  readonly at: number;
   /** By page; undefined where nothing was tried yet. */
   readonly pages: (PageState | undefined)[];
-  /** It was finished with what `pages` has. */
-  done: boolean;
+  /** What its files were called, which there are, and how many pages they lack because these failed. */
+  written?: { readonly name: string; readonly outputs: readonly string[]; readonly missing: number };
 }
 
 /** A document that could not be opened. */
 export interface DocumentFailure {
   readonly reason: string;
   readonly attempts: number;
+  readonly at: number;
+}
+
+/** What one run of a process did, from its first page to its last file. */
+export interface RunRecord {
+  /** In milliseconds since 1970. */
+  readonly began: number;
+  readonly seconds: number;
+  readonly pages: number;
+}
+
+interface OpenLine {
+  readonly open: number;
+  readonly key: string;
+  readonly facts: OpenedDocument;
+  readonly at: number;
 }
 
 type Line =
-  | { readonly open: number; readonly key: string; readonly facts: OpenedDocument }
+  | OpenLine
   | { readonly page: readonly [document: number, page: number]; readonly reading: StoredPage }
   | { readonly page: readonly [document: number, page: number]; readonly failure: string; readonly attempts: number }
-  | { readonly done: number; readonly name: string; readonly outputs: readonly string[] }
-  | { readonly failed: string; readonly reason: string; readonly attempts: number };
+  | {
+      readonly done: number;
+      readonly name: string;
+      readonly outputs: readonly string[];
+      readonly missing: number;
+      readonly at: number;
+    }
+  | { readonly failed: string; readonly reason: string; readonly attempts: number; readonly at: number }
+  | { readonly run: RunRecord };
 
 export interface Journal {
   /** By key. */
@@ -55,6 +78,7 @@ export interface Journal {
   failPage(key: string, page: number, failure: string, attempts: number): void;
   fail(key: string, reason: string, attempts: number): void;
   finish(key: string, name: string, outputs: readonly string[]): void;
+  run(record: RunRecord): void;
   /** What was added is on the disk when this returns. Throws InputError where it cannot be written; nothing half-written stays. */
   sync(): void;
   /** A page that was read. */
@@ -87,33 +111,50 @@ function* wholeLines(handle: number): Generator<{ readonly bytes: Uint8Array; re
 }
 
 /** What the journals say, put together. */
+/** The order in which journals are taken does not matter: of what contradicts itself, the later one counts. */
 function createState(wanted: (key: string) => boolean) {
   const documents = new Map<string, DocumentState>();
   const failures = new Map<string, DocumentFailure>();
+  const runs: (RunRecord & { readonly journal: number })[] = [];
+  const settledAt = new Map<string, number>();
+  /** Whatever failed before is void. */
+  const settle = (key: string, at: number) => {
+    settledAt.set(key, Math.max(at, settledAt.get(key) ?? at));
+    if ((failures.get(key)?.at ?? at) <= at) failures.delete(key);
+  };
+  const opened = ({ key, facts, at }: OpenLine): DocumentState => {
+    const known = documents.get(key);
+    settle(key, at);
+    if (known?.facts.sha256 === facts.sha256) {
+      if (at >= known.at) Object.assign(known, { facts, at });
+      return known;
+    }
+    const state: DocumentState = { key, facts, at, pages: Array(facts.pages).fill(undefined) };
+    if (!known || at >= known.at) documents.set(key, state);
+    return state;
+  };
   /** Takes one journal's lines; a document's number is that journal's own. */
   const reader = (journal: number) => {
-    const keys = new Map<number, string>();
-    const stateOf = (number: number) => documents.get(keys.get(number) ?? '');
+    const states = new Map<number, DocumentState>();
     return (line: Line, offset: number, length: number) => {
       if ('open' in line) {
-        keys.set(line.open, line.key);
-        if (!wanted(line.key)) return;
-        const known = documents.get(line.key);
-        failures.delete(line.key);
-        if (known?.facts.sha256 === line.facts.sha256) documents.set(line.key, { ...known, facts: line.facts });
-        else
-          documents.set(line.key, { facts: line.facts, pages: Array(line.facts.pages).fill(undefined), done: false });
+        if (wanted(line.key)) states.set(line.open, opened(line));
+      } else if ('run' in line) {
+        runs.push({ ...line.run, journal });
       } else if ('failed' in line) {
-        if (wanted(line.failed)) failures.set(line.failed, { reason: line.reason, attempts: line.attempts });
+        const { failed: key, reason, attempts, at } = line;
+        if (wanted(key) && at >= (settledAt.get(key) ?? at)) failures.set(key, { reason, attempts, at });
       } else if ('done' in line) {
-        const state = stateOf(line.done);
-        if (state) Object.assign(state, { done: true, name: line.name, outputs: line.outputs });
+        const state = states.get(line.done);
+        if (!state) return;
+        settle(state.key, line.at);
+        // Failed pages only ever become fewer.
+        if (line.missing <= (state.written?.missing ?? line.missing)) state.written = line;
       } else {
-        const state = stateOf(line.page[0]);
+        const state = states.get(line.page[0]);
         const known = state?.pages[line.page[1]];
         // What one process could not read, another may have read since.
         if (!state || ('failure' in line && known && !('failure' in known))) return;
-        state.done = false;
         state.pages[line.page[1]] =
           'failure' in line
             ? { failure: line.failure, attempts: line.attempts }
@@ -121,8 +162,15 @@ function createState(wanted: (key: string) => boolean) {
       }
     };
   };
-  return { documents, failures, reader };
+  return { documents, failures, runs, reader };
 }
+
+export const countFailed = ({ pages }: DocumentState): number =>
+  pages.filter((page) => page && 'failure' in page).length;
+
+/** Its files are written and have every page that could be read. */
+export const isWritten = (state: DocumentState): boolean =>
+  state.written?.missing === countFailed(state) && state.pages.every((page) => page !== undefined);
 
 /** Opens the journals in `dir`, the one of `rank` for writing. `wanted` says whose documents are to be remembered. */
 export function openJournal(
@@ -158,8 +206,8 @@ export function openJournal(
     mkdirSync(dir, { recursive: true });
     closeSync(fs.openSync(own, 'a'));
     // The own one last: what it says is newest.
-    const others = readdirSync(dir).filter((name) => /^journal\.\d+\.jsonl$/.test(name) && join(dir, name) !== own);
-    for (const name of [...others.sort(), journalName(rank)]) load(name);
+    const others = journalNames(dir).filter((name) => join(dir, name) !== own);
+    for (const name of [...others, journalName(rank)]) load(name);
   } catch (cause) {
     for (const handle of handles) closeSync(handle);
     if (cause instanceof InputError) throw cause;
@@ -168,29 +216,50 @@ export function openJournal(
   return createWriter({ state, handles, own, writing, take, size, numbers, fs });
 }
 
-/** What the journals in `dir` have read of every document, by its key; nothing where there are none. Changes nothing. */
-export function* readingsIn(dir: string): Generator<{ readonly key: string; readonly pages: readonly StoredPage[] }> {
-  const state = createState(() => true);
-  const names = readdirSync(dir).filter((name) => /^journal\.\d+\.jsonl$/.test(name));
-  const handles = names.sort().map((name) => openSync(join(dir, name), 'r'));
+/** All journals of a job as they are now, for reading. Changes nothing; nothing where there are none. */
+export interface JournalSurvey {
+  readonly documents: ReadonlyMap<string, DocumentState>;
+  readonly failures: ReadonlyMap<string, DocumentFailure>;
+  readonly runs: readonly (RunRecord & { readonly journal: number })[];
+  /** By the number that pages and runs have: whose journal it is. */
+  readonly ranks: readonly number[];
+  /** Of all journals together. */
+  readonly bytes: number;
+  read(state: PageState): StoredPage;
+}
+
+export function surveyJournals<T>(dir: string, use: (survey: JournalSurvey) => T): T {
+  const { reader, ...state } = createState(() => true);
+  const names = journalNames(dir);
+  const bytes = journalBytes(dir);
+  const handles = names.map((name) => openSync(join(dir, name), 'r'));
   try {
     for (const [i, handle] of handles.entries()) {
-      const accept = state.reader(i);
-      for (const { bytes, offset } of wholeLines(handle)) {
-        accept(parseLine(bytes, `${join(dir, names[i])}: byte ${offset}`), offset, bytes.length);
+      const accept = reader(i);
+      for (const { bytes: line, offset } of wholeLines(handle)) {
+        accept(parseLine(line, `${join(dir, names[i])}: byte ${offset}`), offset, line.length);
       }
     }
-    for (const [key, { pages }] of state.documents) {
-      const read = pages.flatMap((page) => {
-        if (!page || 'failure' in page) return [];
-        const line = parseLine(readRange(handles[page.journal], page.offset, page.length), dir);
-        return [(line as { reading: StoredPage }).reading];
-      });
-      yield { key, pages: read };
-    }
+    const ranks = names.map((name) => Number(name.split('.')[1]));
+    return use({ ...state, ranks, bytes, read: (page) => readStored(page, handles, dir) });
   } finally {
     for (const handle of handles) closeSync(handle);
   }
+}
+
+/** What the journals in `dir` take: it grows with every line. */
+export const journalBytes = (dir: string): number =>
+  journalNames(dir).reduce((sum, name) => sum + statSync(join(dir, name)).size, 0);
+
+const journalNames = (dir: string): string[] =>
+  readdirSync(dir)
+    .filter((name) => /^journal\.\d+\.jsonl$/.test(name))
+    .sort();
+
+function readStored(page: PageState, handles: readonly number[], where: string): StoredPage {
+  if (!('offset' in page)) throw new InputError(`${where}: that page was not read: ${page.failure}`);
+  const bytes = readRange(handles[page.journal], page.offset, page.length);
+  return (parseLine(bytes, `${where}: byte ${page.offset}`) as { reading: StoredPage }).reading;
 }
 
 function parseLine(bytes: Uint8Array, where: string): Line {
@@ -224,7 +293,7 @@ function createWriter({ state, handles, own, writing, take, size: whole, numbers
   const open = (key: string, facts: OpenedDocument): number => {
     const number = nextNumber++;
     numberOf.set(key, number);
-    put({ open: number, key, facts });
+    put({ open: number, key, facts, at: Date.now() });
     return number;
   };
   /** A document of a journal that is not this process's is opened here before more is said of it. */
@@ -265,15 +334,14 @@ function createWriter({ state, handles, own, writing, take, size: whole, numbers
     touch: (key, facts) => void open(key, facts),
     page: (key, page, reading) => put({ page: [number(key), page], reading }),
     failPage: (key, page, failure, attempts) => put({ page: [number(key), page], failure, attempts }),
-    fail: (key, reason, attempts) => put({ failed: key, reason, attempts }),
-    finish: (key, name, outputs) => put({ done: number(key), name, outputs }),
-    sync,
-    read: (place) => {
-      if (!('offset' in place)) throw new InputError(`${own}: that page was not read: ${place.failure}`);
-      const bytes = readRange(handles[place.journal], place.offset, place.length);
-      const line = parseLine(bytes, `${own}: byte ${place.offset}`);
-      return (line as { reading: StoredPage }).reading;
+    fail: (key, reason, attempts) => put({ failed: key, reason, attempts, at: Date.now() }),
+    finish: (key, name, outputs) => {
+      const missing = countFailed(state.documents.get(key) as DocumentState);
+      put({ done: number(key), name, outputs, missing, at: Date.now() });
     },
+    run: (record) => put({ run: record }),
+    sync,
+    read: (place) => readStored(place, handles, own),
     dispose: () => {
       for (const handle of handles) closeSync(handle);
     },

@@ -1,5 +1,4 @@
 /** The body of a worker thread: opens documents, draws and decodes their pages and finds the lines on them. */
-import { createHash } from 'node:crypto';
 import { closeSync, fstatSync, openSync } from 'node:fs';
 import { parentPort, type Transferable, workerData } from 'node:worker_threads';
 import { InputError, messageOf } from '../../core/errors.js';
@@ -9,10 +8,12 @@ import type { ReadLine } from '../../image/read-line.js';
 import { memoryOf, type PreparedImage, type PrepareSettings, prepareImage } from '../../infer/prepare.js';
 import type { PagePicture } from '../../output/document/pdf.js';
 import { readRange } from '../files.js';
+import { hashRange } from '../hash-file.js';
 import { decodeImage, type ImageLimits } from '../images.js';
 import { serveJobs } from '../worker-pool.js';
 import type { InputDocument } from './inputs.js';
 import { createPdfLibrary, type PdfDocument, type PdfLibrary } from './pdfium.js';
+import type { FileRange } from './pdfium-files.js';
 
 /** How pages are prepared. */
 export interface PagePlan {
@@ -49,32 +50,53 @@ export type PageJob = { readonly document: InputDocument } & (
 );
 export type PageResult = OpenedDocument | PreparedPage | PagePicture;
 
-/** A document whose bytes are in memory: the last one a thread worked on. */
-interface Held {
-  readonly key: string;
-  readonly facts: OpenedDocument;
-  readonly bytes: Uint8Array;
-  readonly pdf?: PdfDocument;
+/** An open document: the last one a thread worked on. Of a picture the bytes are in memory, a PDF is read as it is needed. */
+type Held = { readonly key: string; readonly file: OpenFile; readonly pages: number } & (
+  | { readonly bytes: Uint8Array }
+  | { readonly pdf: PdfDocument }
+);
+
+/** A document's file, or its place in an archive. */
+interface OpenFile extends FileRange {
+  readonly modified: number;
+  sha256(): string;
+  close(): void;
 }
 
-const isPdf = (bytes: Uint8Array) =>
-  Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(1024, bytes.length)).includes('%PDF-');
+/** A PDF begins within so many bytes. */
+const signatureRange = 1024;
+const isPdf = (file: FileRange) => Buffer.from(file.read(0, Math.min(signatureRange, file.size))).includes('%PDF-');
 
-function readDocument({ file, range, source }: InputDocument, maxBytes: number) {
+const cannotBeRead = (source: string, cause: unknown) =>
+  new InputError(`${source}: cannot be read: ${messageOf(cause)}`, { cause });
+
+function openFile({ file, range, source }: InputDocument, maxBytes: number): OpenFile {
+  let handle: number;
   try {
-    const handle = openSync(file, 'r');
-    try {
-      const facts = fstatSync(handle);
-      const { offset, size } = range ?? { offset: 0, size: facts.size };
-      if (size > maxBytes) throw new InputError(`${source}: has ${size} bytes, at most ${maxBytes} are allowed`);
-      return { bytes: readRange(handle, offset, size), modified: Math.trunc(facts.mtimeMs) };
-    } finally {
-      closeSync(handle);
-    }
+    handle = openSync(file, 'r');
   } catch (cause) {
-    if (cause instanceof InputError) throw cause;
-    throw new InputError(`${source}: cannot be read: ${messageOf(cause)}`, { cause });
+    throw cannotBeRead(source, cause);
   }
+  const facts = fstatSync(handle);
+  const { offset, size } = range ?? { offset: 0, size: facts.size };
+  if (size > maxBytes) {
+    closeSync(handle);
+    throw new InputError(`${source}: has ${size} bytes, at most ${maxBytes} are allowed`);
+  }
+  const reading = <T>(task: () => T): T => {
+    try {
+      return task();
+    } catch (cause) {
+      throw cannotBeRead(source, cause);
+    }
+  };
+  return {
+    size,
+    modified: Math.trunc(facts.mtimeMs),
+    read: (at, length) => reading(() => readRange(handle, offset + at, Math.max(0, Math.min(length, size - at)))),
+    sha256: () => reading(() => hashRange(handle, offset, size)),
+    close: () => closeSync(handle),
+  };
 }
 
 /** Pages and facts of documents, one document at a time. */
@@ -82,32 +104,44 @@ export function createPageReader(plan: PagePlan) {
   let library: Promise<PdfLibrary> | undefined;
   let held: Held | undefined;
   const { limits } = plan;
-  const openPdf = async (bytes: Uint8Array, source: string) => {
+  const openPdf = async (file: FileRange, source: string) => {
     library ??= createPdfLibrary();
-    return (await library).open(bytes, source);
+    return (await library).open(file, source);
+  };
+  const contentsOf = async (file: OpenFile, source: string) => {
+    if (isPdf(file)) {
+      const pdf = await openPdf(file, source);
+      return { pdf, pages: pdf.pages };
+    }
+    const bytes = file.read(0, file.size);
+    return { bytes, pages: pagesOf(bytes, source) };
   };
   const hold = async (document: InputDocument): Promise<Held> => {
     if (held?.key === document.key) return held;
-    held?.pdf?.dispose();
+    if (held && 'pdf' in held) held.pdf.dispose();
+    held?.file.close();
     held = undefined;
-    const { bytes, modified } = readDocument(document, limits.maxBytes);
     const { source, key } = document;
-    const pdf = isPdf(bytes) ? await openPdf(bytes, source) : undefined;
-    const pages = pdf?.pages ?? pagesOf(bytes, source);
-    if (pages < 1 || pages > limits.maxPages) {
-      pdf?.dispose();
-      throw new InputError(`${source}: has ${pages} pages, at most ${limits.maxPages} are allowed (--max-pages)`);
+    const file = openFile(document, limits.maxBytes);
+    try {
+      const contents = await contentsOf(file, source);
+      const { pages } = contents;
+      if (pages < 1 || pages > limits.maxPages) {
+        if (contents.pdf) contents.pdf.dispose();
+        throw new InputError(`${source}: has ${pages} pages, at most ${limits.maxPages} are allowed (--max-pages)`);
+      }
+      held = { key, file, ...contents };
+      return held;
+    } catch (error) {
+      file.close();
+      throw error;
     }
-    const sha256 = createHash('sha256').update(bytes).digest('hex');
-    const facts = { pages, size: bytes.length, modified, sha256 };
-    // pdfium has a copy of its own.
-    held = pdf ? { key, facts, bytes: new Uint8Array(0), pdf } : { key, facts, bytes };
-    return held;
   };
   const pixelsOf = async (document: InputDocument, page: number): Promise<{ pixels: Pixels; dpi: number }> => {
-    const { bytes, pdf } = await hold(document);
+    const open = await hold(document);
     const { maxPixels, maxBytes } = limits;
-    if (pdf) return { pixels: pdf.draw(page, { dpi: plan.dpi, maxPixels }), dpi: plan.dpi };
+    if ('pdf' in open) return { pixels: open.pdf.draw(page, { dpi: plan.dpi, maxPixels }), dpi: plan.dpi };
+    const { bytes } = open;
     const allowed: ImageLimits = { maxPixels, maxBytes, maxFrames: limits.maxPages };
     const pixels = await decodeImage(bytes, allowed, page).catch((cause: unknown) => {
       if (!(cause instanceof InputError)) throw cause;
@@ -116,11 +150,15 @@ export function createPageReader(plan: PagePlan) {
     return { pixels, dpi: (await statedDpi(bytes)) ?? plan.dpi };
   };
   const run = async (job: PageJob): Promise<PageResult> => {
-    if (job.kind === 'open') return (await hold(job.document)).facts;
+    if (job.kind === 'open') {
+      const { pages, file } = await hold(job.document);
+      return { pages, size: file.size, modified: file.modified, sha256: file.sha256() };
+    }
     if (job.kind === 'picture') return pictureOf((await pixelsOf(job.document, job.page)).pixels);
     const started = performance.now();
     const done = () => (performance.now() - started) / 1000;
-    const text = plan.textLayer ? (await hold(job.document)).pdf?.textLayer(job.page, plan.dpi) : undefined;
+    const open = await hold(job.document);
+    const text = plan.textLayer && 'pdf' in open ? open.pdf.textLayer(job.page, plan.dpi) : undefined;
     if (text) return { ...text.size, textLayer: text.lines, seconds: done() };
     const { pixels, dpi } = await pixelsOf(job.document, job.page);
     const { width, height } = pixels;
@@ -132,6 +170,7 @@ export function createPageReader(plan: PagePlan) {
     } catch (error) {
       if (error instanceof InputError) throw error;
       // What failed inside of pdfium or a decoder says nothing about this program; what pdfium holds may be broken now.
+      held?.file.close();
       held = undefined;
       library = undefined;
       throw new InputError(`${job.document.source}: could not be worked on: ${messageOf(error)}`, { cause: error });

@@ -4,15 +4,14 @@ import { InputError } from '../../core/errors.js';
 import type { Box, Pixels } from '../../image/pixels.js';
 import { pixelsFrom } from '../../image/pixels.js';
 import type { ReadLine } from '../../image/read-line.js';
+import { createFileAccesses, type FileAccess, type FileRange, type PdfiumMemory } from './pdfium-files.js';
 
 type Pointer = number;
 
 /** The functions that are used, as the library exports them. */
-interface Pdfium {
-  readonly HEAPU8: Uint8Array;
-  readonly wasmExports: { malloc(size: number): Pointer; free(pointer: Pointer): void };
+interface Pdfium extends PdfiumMemory {
   _FPDF_InitLibraryWithConfig(config: object): void;
-  _FPDF_LoadMemDocument(bytes: Pointer, size: number, password: Pointer): Pointer;
+  _FPDF_LoadCustomDocument(access: Pointer, password: Pointer): Pointer;
   _FPDF_GetLastError(): number;
   _FPDF_CloseDocument(document: Pointer): void;
   _FPDF_GetPageCount(document: Pointer): number;
@@ -67,13 +66,19 @@ export interface PdfDocument {
 /** A library of its own: after a failure within it another one is made. */
 export interface PdfLibrary {
   /** Throws InputError for what is no PDF, damaged or encrypted. */
-  open(bytes: Uint8Array, where: string): PdfDocument;
+  open(file: FileRange, where: string): PdfDocument;
 }
 
 export async function createPdfLibrary(): Promise<PdfLibrary> {
   const pdfium = (await PDFiumModule({})) as unknown as Pdfium;
   pdfium._FPDF_InitLibraryWithConfig({ version: 2, m_pIsolate: null, m_pUserFontPaths: null, m_v8EmbedderSlot: 0 });
-  return { open: (bytes, where) => openDocument(pdfium, bytes, where) };
+  const accessTo = createFileAccesses(pdfium);
+  return {
+    open: (file, where) => {
+      if (file.size >= 2 ** 32) throw new InputError(`${where}: has ${file.size} bytes, pdfium reads less than 4 GiB`);
+      return openDocument(pdfium, accessTo(file), where);
+    },
+  };
 }
 
 function allocate(pdfium: Pdfium, size: number, where: string): Pointer {
@@ -82,17 +87,31 @@ function allocate(pdfium: Pdfium, size: number, where: string): Pointer {
   throw new InputError(`${where}: needs ${size} bytes more than there are`);
 }
 
-function openDocument(pdfium: Pdfium, bytes: Uint8Array, where: string): PdfDocument {
-  const memory = allocate(pdfium, bytes.length, where);
-  pdfium.HEAPU8.set(bytes, memory);
-  const document = pdfium._FPDF_LoadMemDocument(memory, bytes.length, 0);
-  if (document === 0) {
-    const code = pdfium._FPDF_GetLastError();
-    pdfium.wasmExports.free(memory);
-    throw new InputError(`${where}: ${reasonOf(code)}`);
-  }
+/** pdfium keeps what it has read of a document. After so many bytes, or as many as opening took, it is opened anew without. */
+const keptBytes = 1 << 25;
+
+function openDocument(pdfium: Pdfium, access: FileAccess, where: string): PdfDocument {
+  let document: Pointer = 0;
+  let enough = 0;
+  const close = () => {
+    if (document !== 0) pdfium._FPDF_CloseDocument(document);
+    document = 0;
+  };
+  const open = () => {
+    close();
+    const before = access.bytesRead();
+    document = pdfium._FPDF_LoadCustomDocument(access.pointer, 0);
+    if (document === 0) throw new InputError(`${where}: ${reasonOf(pdfium._FPDF_GetLastError())}`);
+    const after = access.bytesRead();
+    enough = after + Math.max(keptBytes, after - before);
+  };
+  const dispose = () => {
+    close();
+    access.dispose();
+  };
   const withPage = <T>(index: number, use: (page: Pointer, place: string) => T): T => {
     const place = `${where}: page ${index + 1}`;
+    if (document === 0 || access.bytesRead() > enough) open();
     const page = pdfium._FPDF_LoadPage(document, index);
     if (page === 0) throw new InputError(`${place}: is damaged: it cannot be opened`);
     try {
@@ -101,6 +120,12 @@ function openDocument(pdfium: Pdfium, bytes: Uint8Array, where: string): PdfDocu
       pdfium._FPDF_ClosePage(page);
     }
   };
+  try {
+    open();
+  } catch (error) {
+    dispose();
+    throw error;
+  }
   return {
     pages: pdfium._FPDF_GetPageCount(document),
     draw: (index, { dpi, maxPixels }) =>
@@ -119,10 +144,7 @@ function openDocument(pdfium: Pdfium, bytes: Uint8Array, where: string): PdfDocu
         const lines = textLines(pdfium, page, size, place);
         return lines.length === 0 ? undefined : { size, lines };
       }),
-    dispose: () => {
-      pdfium._FPDF_CloseDocument(document);
-      pdfium.wasmExports.free(memory);
-    },
+    dispose,
   };
 }
 

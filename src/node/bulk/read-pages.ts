@@ -27,6 +27,7 @@ const rowsAhead = 3;
 export function createPageReader(model: NodeVaryModel, options: PageReadOptions): PageReader {
   const running = new Set<Promise<void>>();
   let rows = 0;
+  let pages = 0;
   let failure: { readonly error: unknown } | undefined;
   const expectNoFailure = () => {
     if (failure) throw failure.error;
@@ -34,7 +35,10 @@ export function createPageReader(model: NodeVaryModel, options: PageReadOptions)
   const start = ({ prepared, done }: PageTask) => {
     const own = rowsOf(prepared.image);
     rows += own;
-    const reading = readOne(model, prepared, options).then(done);
+    const reading = readOne(model, prepared, options).then((page) => {
+      pages++;
+      done(page);
+    });
     const settled = reading
       .catch((error: unknown) => {
         failure ??= { error };
@@ -48,7 +52,8 @@ export function createPageReader(model: NodeVaryModel, options: PageReadOptions)
   return {
     add: async (task) => {
       expectNoFailure();
-      const enough = rowsAhead * model.load().slots;
+      // The first page is read alone: whoever waits for it sees it in half the time, and only one batch is not full.
+      const enough = pages === 0 ? 1 : rowsAhead * model.load().slots;
       while (running.size > 0 && rows >= enough) await Promise.race(running);
       expectNoFailure();
       start(task);

@@ -14,8 +14,9 @@ import { isNoRoom, writeFileAtomic } from '../atomic.js';
 import { readJson } from '../files.js';
 import { takeLock } from '../lock.js';
 import type { InputDocument } from './inputs.js';
-import { type BulkOptions, type BulkReport, stateFolder } from './job-options.js';
-import { type DocumentState, type Journal, openJournal } from './journal.js';
+import { type BulkOptions, type BulkReport, type JobFailure, stateFolder } from './job-options.js';
+import { lockName, reportJob } from './job-report.js';
+import { type DocumentState, isWritten, type Journal, openJournal, type RunRecord } from './journal.js';
 import { createPagePool, type PagePool } from './page-pool.js';
 import type { OpenedDocument, PagePlan, PreparedPage } from './page-worker.js';
 import { createPageReader } from './read-pages.js';
@@ -41,7 +42,7 @@ interface Work {
 
 /** What is counted as the job goes on. */
 type Counts = {
-  -readonly [K in Exclude<keyof BulkReport, 'seconds' | 'pagesPerSecond' | 'documents' | 'failures'>]: number;
+  -readonly [K in Exclude<keyof BulkReport, 'seconds' | 'pagesPerSecond' | 'documents' | 'failures' | 'job'>]: number;
 };
 
 interface Context {
@@ -51,7 +52,7 @@ interface Context {
   readonly journal: Journal;
   readonly pool: PagePool;
   readonly counts: Counts;
-  readonly failures: { source: string; page?: number; reason: string }[];
+  readonly failures: JobFailure[];
   report(source: string, reason: string, page?: number): void;
 }
 
@@ -72,7 +73,7 @@ function expectSameJob(state: string, { reader, dpi, textLayer = false, read = {
   const job = JSON.parse(
     JSON.stringify({
       format: 'varyclip job',
-      version: 1,
+      version: 2,
       reader: { ...reader, name: undefined },
       settings: { dpi, textLayer, ...read },
     }),
@@ -128,23 +129,25 @@ async function runInto(options: BulkOptions): Promise<BulkReport> {
     throw new InputError(`${out}: cannot be written to: ${messageOf(cause)}`, { cause });
   }
   const unlock = takeLock(
-    join(state, `lock.${shard.rank}`),
+    join(state, lockName(shard.rank)),
     (owner) => `${out}: ${owner} is reading into it; wait for it, or name another directory`,
     options.fs,
   );
+  let report: Omit<BulkReport, 'job'>;
   try {
     expectSameJob(state, settled);
     const own = options.inputs.documents.filter((_, i) => i % shard.size === shard.rank);
     const keys = new Set(own.map(({ key }) => key));
     const journal = openJournal(state, shard.rank, (key) => keys.has(key), options.fs);
     try {
-      return await runShare(settled, state, journal, own);
+      report = await runShare(settled, state, journal, own);
     } finally {
       journal.dispose();
     }
   } finally {
     unlock();
   }
+  return { ...report, job: reportJob(state, options.inputs) };
 }
 
 async function runShare(
@@ -152,7 +155,7 @@ async function runShare(
   state: string,
   journal: Journal,
   own: readonly InputDocument[],
-): Promise<BulkReport> {
+): Promise<Omit<BulkReport, 'job'>> {
   const plan = planOf(options);
   const { timeLimit = 60 } = options;
   const pool = createPagePool({ plan, threads: options.jobs, timeLimit });
@@ -180,15 +183,28 @@ async function runShare(
     }
   };
   const context: Context = { options, plan, state, journal, pool, counts, failures, report };
-  const started = performance.now();
+  const [began, started] = [Date.now(), performance.now()];
+  const secondsSince = () => (performance.now() - started) / 1000;
   try {
     if (options.shard.rank === 0) for (const { source, reason } of options.inputs.problems) report(source, reason);
     await readAll(context, own, started);
   } finally {
     await pool.dispose();
+    recordRun(journal, { began, seconds: secondsSince(), pages: counts.pages });
   }
-  const seconds = (performance.now() - started) / 1000;
+  const seconds = secondsSince();
   return { documents: own.length, ...counts, seconds, pagesPerSecond: counts.pages / seconds, failures };
+}
+
+/** A run counts however it ended; where that cannot be written any more, what ended it is the failure to report. */
+function recordRun(journal: Journal, record: RunRecord): void {
+  if (record.pages === 0) return;
+  try {
+    journal.run(record);
+    journal.sync();
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+  }
 }
 
 async function readAll(context: Context, own: readonly InputDocument[], started: number): Promise<void> {
@@ -269,8 +285,10 @@ async function* pagesAhead(
   own: readonly InputDocument[],
   opened: (work: Work | undefined) => void,
 ): AsyncGenerator<Ahead> {
-  const { options, plan, pool } = context;
-  const window = plan.settings.input === 'line' ? 2 * options.jobs + 6 : options.jobs + 1;
+  const { options, plan, pool, counts } = context;
+  const full = plan.settings.input === 'line' ? 2 * options.jobs + 6 : options.jobs + 1;
+  // Until the first page is read, cores are for it.
+  const window = () => (counts.pages === 0 ? 1 : full);
   const running: Promise<Ahead>[] = [];
   const opening: Promise<Work | undefined>[] = [];
   let next = 0;
@@ -284,7 +302,7 @@ async function* pagesAhead(
     if (work.todo.length === 0) running.push(Promise.resolve({ work }));
     for (const page of work.todo) {
       running.push(quiet(prepare(pool, work, page, options.retries)));
-      while (running.length >= window) yield await (running.shift() as Promise<Ahead>);
+      while (running.length >= window()) yield await (running.shift() as Promise<Ahead>);
     }
   }
   for (const each of running) yield await each;
@@ -343,12 +361,13 @@ async function begin(
       report(source, messageOf(error));
       return undefined;
     }
-  }
-  const { pages, done, name: before, outputs = [] } = journal.documents.get(key) as DocumentState;
+  } else if (journal.failures.has(key)) journal.touch(key, known.facts);
+  const state = journal.documents.get(key) as DocumentState;
+  const { pages, written } = state;
   const todo = pages.flatMap((page, i) => (page === undefined || 'failure' in page ? [i] : []));
   const wanted = outputNames(name, options.formats);
-  if (done && before !== name) removeOutputs(options.out, outputs);
-  if (todo.length === 0 && done && before === name && outputsExist(options.out, wanted)) {
+  if (written && written.name !== name) removeOutputs(options.out, written.outputs);
+  if (todo.length === 0 && written?.name === name && isWritten(state) && outputsExist(options.out, wanted)) {
     counts.unchanged++;
     return undefined;
   }
@@ -389,6 +408,8 @@ function createFinisher(context: Context) {
     } catch (error) {
       // Where there is no room for one document, there is none for the others.
       if (!(error instanceof InputError) || isNoRoom(error)) throw error;
+      journal.fail(key, messageOf(error), (journal.failures.get(key)?.attempts ?? 0) + 1);
+      journal.sync();
       report(source, messageOf(error));
     } finally {
       waiting--;

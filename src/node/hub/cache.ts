@@ -3,6 +3,7 @@ import { dirname, join, relative } from 'node:path';
 import { InputError } from '../../core/errors.js';
 import { writeFileAtomic } from '../atomic.js';
 import { fileExists } from '../files.js';
+import { temporaryName } from '../process-identity.js';
 
 /** The hub's default branch. */
 export const defaultRevision = 'main';
@@ -76,7 +77,7 @@ export function linkBlob(blob: string, path: string): void {
   const target = relative(dirname(path), blob);
   const found = lstatSync(path, { throwIfNoEntry: false });
   if (found?.isSymbolicLink() && readlinkSync(path) === target) return;
-  const temporary = `${path}.${process.pid}.tmp`;
+  const temporary = temporaryName(path);
   rmSync(temporary, { force: true });
   try {
     symlinkSync(target, temporary);

@@ -5,10 +5,7 @@ import { takeLock } from '../lock.js';
  * gone is taken over. Throws InputError where another process has it.
  */
 export async function withLock(path: string, what: string, task: () => Promise<void>): Promise<void> {
-  const release = takeLock(
-    path,
-    (owner) => `${what}: ${owner} is downloading it; wait for it, or remove ${path} if it is not`,
-  );
+  const release = takeLock(path, (owner) => `${what}: ${owner} is downloading it; wait for it`);
   try {
     await task();
   } finally {

@@ -8,6 +8,7 @@ import type { ProductKernel } from '../../search/kernel.js';
 import { createAssign, dot, findCentres, listCount, quantizeVector, scoreCodes } from '../../search/lists.js';
 import type { TopScores } from '../../search/top.js';
 import { readRange } from '../files.js';
+import { temporaryName } from '../process-identity.js';
 
 /** Rows of a store, by number. */
 export interface VectorRows {
@@ -47,7 +48,7 @@ export async function writeLists(path: string, rows: VectorRows, kernel: Product
   const starts = new Uint32Array(lists + 1);
   for (const list of assigned) if (list < lists) starts[list + 1]++;
   for (let list = 0; list < lists; list++) starts[list + 1] += starts[list];
-  const temporary = `${path}.${process.pid}.tmp`;
+  const temporary = temporaryName(path);
   try {
     writeParts(temporary, (write) => {
       const header = JSON.stringify({ magic, dimension, lists, live, covered: rows.count }).padEnd(headerBytes);

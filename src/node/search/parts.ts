@@ -90,10 +90,7 @@ export async function updateShare(
     await makeDirectoryAtomic(own, (made) => storeIn(made, place.kernel, true).dispose());
   }
   const lock = join(own, lockFile);
-  const unlock = takeLock(
-    lock,
-    (owner) => `${own}: ${owner} works on this share; wait for it, or remove ${lock} if it does not`,
-  );
+  const unlock = takeLock(lock, (owner) => `${own}: ${owner} works on this share; wait for it`);
   try {
     return await withParts(place, async (parts) => {
       const others = parts.filter(({ path }) => path !== own);

@@ -9,7 +9,7 @@ import { createProductKernel } from '../../search/kernel.js';
 import type { PictureInfo } from '../../search/picture.js';
 import { combineQuery, expectWords, type QueryPart } from '../../search/query.js';
 import type { Hit, VectorStore } from '../../search/store.js';
-import type { WordIndex } from '../../search/words.js';
+import type { RankedText, WordIndex } from '../../search/words.js';
 import { makeDirectoryAtomic } from '../atomic.js';
 import type { ImageInput } from '../images.js';
 import type { NodeClipModel } from '../load-clip.js';
@@ -219,11 +219,11 @@ async function findDuplicates(
 /** So many of either ranking are fused. */
 const fusedDepth = 100;
 
-/** Paths of pictures whose text has the query's words, best first; undefined where the index has no texts or the query no words. */
+/** Pictures whose text says what the query says, best first; undefined where the index has no texts or the query no words. */
 async function pathsThatSay(
   texts: () => Promise<WordIndex | undefined>,
   query: string | SearchQuery,
-): Promise<string[] | undefined> {
+): Promise<RankedText[] | undefined> {
   const words = typeof query === 'string' ? query : listOf(query.text).join(' ');
   return words === '' ? undefined : (await texts())?.rank(words, fusedDepth);
 }
@@ -232,15 +232,16 @@ async function pathsThatSay(
 async function fuseHits(
   store: VectorStore,
   hits: readonly Hit[],
-  said: readonly string[],
+  said: readonly RankedText[],
   where: readonly Condition[],
 ): Promise<Hit[]> {
   const matches = matcherOf(where);
-  const wanted = new Set([...said, ...hits.map(({ info }) => info.path)]);
+  const wanted = new Set([...said.map(({ id }) => id), ...hits.map(({ info }) => info.path)]);
   const found = (await store.list()).filter((info) => wanted.has(info.path) && matches(info));
   const infos = new Map(found.map((info) => [info.path, info]));
-  const known = said.filter((path) => infos.has(path));
-  const fused = fuseRankings([hits.map(({ info }) => info.path), known]);
+  const known = said.filter(({ id }) => infos.has(id));
+  const rankings = [hits.map(({ info }) => info.path), known.map(({ id }) => id)];
+  const fused = fuseRankings(rankings, { weights: [1, known.map(({ strength }) => strength)] });
   return fused.map(({ id, score }) => ({ score, info: infos.get(id) as PictureInfo }));
 }
 
@@ -363,10 +364,7 @@ function createHolder(reading: VectorStore, openForWriting: () => Promise<Vector
       withStore(async (open) => {
         if (release) return;
         const path = join(dir, lockFile);
-        const unlock = takeLock(
-          path,
-          (owner) => `${dir}: ${owner} is changing this index; wait for it, or remove ${path} if it is not`,
-        );
+        const unlock = takeLock(path, (owner) => `${dir}: ${owner} is changing this index; wait for it`);
         try {
           current = await openForWriting();
           await open.dispose();

@@ -6,7 +6,7 @@ import { asObject } from '../../core/json.js';
 import { indexWords, type WordIndex } from '../../search/words.js';
 import { writeFileAtomic } from '../atomic.js';
 import { stateFolder } from '../bulk/job-options.js';
-import { readingsIn } from '../bulk/journal.js';
+import { surveyJournals } from '../bulk/journal.js';
 import { directoryExists, fileExists } from '../files.js';
 import { createPauses } from '../pauses.js';
 
@@ -21,11 +21,13 @@ export function takeTexts(dir: string, root: string, job: string): number {
   if (!directoryExists(state))
     throw new InputError(`${job}: there is no reading; make one: varyclip read ${root} --out ${job}`);
   const texts: Record<string, string> = {};
-  for (const { key, pages } of readingsIn(state)) {
-    const path = relative(resolve(root), key).split(sep).join('/');
-    const text = pages.map((page) => page.text).join('\n');
-    if (!path.startsWith('../') && text.trim() !== '') texts[path] = text;
-  }
+  surveyJournals(state, ({ documents, read }) => {
+    for (const [key, { pages }] of documents) {
+      const path = relative(resolve(root), key).split(sep).join('/');
+      const text = pages.map((page) => (page && 'offset' in page ? read(page).text : '')).join('\n');
+      if (!path.startsWith('../') && text.trim() !== '') texts[path] = text.trim();
+    }
+  });
   writeFileAtomic(join(dir, textsFile), [new TextEncoder().encode(`${JSON.stringify(texts)}\n`)]);
   return Object.keys(texts).length;
 }

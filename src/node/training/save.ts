@@ -13,6 +13,7 @@ import { makeDirectoryAtomic, type WriteCalls, writeFileAtomic } from '../atomic
 import { copySideFiles, tokenizerFiles } from '../checkpoint-files.js';
 import { fileSource, readJson } from '../files.js';
 import { hashFile } from '../hash-file.js';
+import { isAlive, isOfThisMachine, ownerOfTemporary } from '../process-identity.js';
 
 const stateFile = 'trainer.safetensors';
 const progressFile = 'trainer.json';
@@ -145,18 +146,9 @@ export function newestRun(dir: string): { readonly path: string | undefined; rea
 export function removeLeftovers(dir: string): void {
   if (!existsSync(dir)) return;
   for (const name of readdirSync(dir)) {
-    const owner = /^checkpoint-\d+\.(\d+)\.tmp$/.exec(name)?.[1];
-    if (owner === undefined || (Number(owner) !== process.pid && isAlive(Number(owner)))) continue;
+    const owner = /^checkpoint-\d+\./.test(name) ? ownerOfTemporary(name) : undefined;
+    if (!owner || !isOfThisMachine(owner) || (owner.pid !== process.pid && isAlive(owner))) continue;
     rmSync(join(dir, name), { recursive: true, force: true });
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
 }
 
