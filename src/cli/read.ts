@@ -28,7 +28,11 @@ export const readCommand: Command = {
     threads: { type: 'string', short: 't', value: 'N', help: 'threads (all cores)' },
     device: { type: 'string', value: 'cpu|cuda|webgpu', help: 'where to run (cpu)' },
     prompt: { type: 'string', short: 'p', value: 'TEXT', help: 'an instruction beside the picture' },
-    'max-new-tokens': { type: 'string', value: 'N', help: 'most tokens per image (512)' },
+    'max-new-tokens': {
+      type: 'string',
+      value: 'N',
+      help: 'most tokens per image, or per line with a line reader (512)',
+    },
     temperature: { type: 'string', value: 'X', help: 'sample; 0 takes the likeliest token (0)' },
     'top-k': { type: 'string', value: 'N', help: 'sample among the N likeliest' },
     'top-p': { type: 'string', value: 'X', help: 'sample among the likeliest that add up to X' },
