@@ -1,9 +1,11 @@
-// The built-in reader on held-out lines and pages: node dist/bench/reading.js FOLDER [MODEL]
+// The built-in reader on held-out lines and pages: node dist/bench/reading.js FOLDER [MODEL] [--seed N] [--lines]
+// --lines leaves the pages out. What is chosen by one seed is to be reported of another.
 // Writes the pages as FOLDER/pages/*.png with their texts, so that other readers can be measured on the same pages:
 //   for p in FOLDER/pages/*.png; do tesseract "$p" "FOLDER/tesseract/$(basename "$p" .png)"; done
 //   npx varyclip evaluate FOLDER/pages --readings FOLDER/tesseract
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { parseArgs } from 'node:util';
 import sharp from 'sharp';
 import { InputError } from '../src/core/errors.js';
 import { unknownMark } from '../src/data/rendered/unknown.js';
@@ -16,10 +18,14 @@ import { imageTokensOf } from '../src/text/image-tokens.js';
 import { editDistance } from '../src/text/metrics.js';
 import { readPrompt } from '../src/text/prompt.js';
 
-const [folder, dir = 'vary-nano'] = process.argv.slice(2);
-if (folder === undefined) throw new InputError('usage: node dist/bench/reading.js FOLDER [MODEL]');
+const { values, positionals } = parseArgs({
+  options: { seed: { type: 'string', default: '20260' }, lines: { type: 'boolean', default: false } },
+  allowPositionals: true,
+});
+const [folder, dir = 'vary-nano'] = positionals;
+if (folder === undefined) throw new InputError('usage: node dist/bench/reading.js FOLDER [MODEL] [--seed N] [--lines]');
 /** Fonts and words that training never has; no seed of a run file. */
-const seed = 20_260;
+const seed = Number(values.seed);
 const split = 'heldOut';
 const renderer = await createTextRenderer();
 const model = await loadModel(dir);
@@ -138,5 +144,5 @@ async function readHeldOutPages(): Promise<string> {
 console.log(`500 held-out lines as training has them: ${await readHeldOutLines({ clean: false })}`);
 console.log(`500 held-out lines, clean:               ${await readHeldOutLines({ clean: true })}`);
 console.log(`500 with glyphs outside the alphabet:    ${await readHeldOutLines({ clean: true, unknown: 0.12 })}`);
-console.log(`20 held-out pages:                       ${await readHeldOutPages()}`);
+if (!values.lines) console.log(`20 held-out pages:                       ${await readHeldOutPages()}`);
 await model.dispose();

@@ -3,7 +3,7 @@
  * more strided convolutions (Vary, vary/model/vision_encoder/sam.py). Activations are [B, H, W, C] until the neck.
  *
  * Relative positions are folded into the query: softmax(q·k·s + rel_h + rel_w) is plain attention over [q·s, rel_h, rel_w]
- * and [k, onehot(row), onehot(column)], so that no bias of [heads, HW, HW] is built.
+ * and [k, onehot(row), onehot(column)], so that no bias of [heads, HW, HW] is built, unless that is the smaller one.
  */
 
 import { InputError } from '../core/errors.js';
@@ -229,16 +229,42 @@ function gridAttention(s: Scope, qkv: Value, config: SamConfig, shared: SharedCo
   const qw = reshape(s, transpose(s, reshape(s, q, [N, h, w, heads, D]), [0, 2, 1, 3, 4]), [N, w, h * heads, D]);
   const byColumn = reshape(s, matMul(s, qw, transpose(s, rw, [0, 2, 1])), [N, w, h, heads, w]);
   const relW = reshape(s, transpose(s, byColumn, [0, 2, 1, 3, 4]), [N, h * w, heads, w]);
+  const mixed =
+    h * w > 2 * (h + w)
+      ? foldedAttention(s, [q, k, v], [relH, relW], config, shared)
+      : attention(s, q, k, v, { heads, scale: factor, bias: gridBias(s, relH, relW) });
+  return reshape(s, mixed, [N, h, w, width]);
+}
 
+/** What two positions of a grid add to the score of query and key: rel_h [N, hw, heads, h] and rel_w [N, hw, heads, w] as [N, heads, hw, hw]. */
+function gridBias(s: Scope, relH: Value, relW: Value): Value {
+  const [N, places, heads, h] = relH.shape;
+  const w = fixedDimAt(relW.shape, 3);
+  const [byRow, byColumn] = [relH, relW].map((x) => transpose(s, x, [0, 2, 1, 3])); // [N, heads, hw, h] and w
+  const rows = reshape(s, byRow, [N, Number(heads) * Number(places), Number(h), 1]);
+  const columns = reshape(s, byColumn, [N, Number(heads) * Number(places), 1, w]);
+  return reshape(s, add(s, rows, columns), [N, heads, places, places]);
+}
+
+/** The positions as more dimensions of queries and keys: where they are fewer numbers than a bias of every pair of places. */
+function foldedAttention(
+  s: Scope,
+  [q, k, v]: readonly Value[],
+  [relH, relW]: readonly Value[],
+  { heads, width }: SamConfig,
+  shared: SharedConstants,
+): Value {
+  const [N, places] = q.shape;
+  const [h, w, D] = [fixedDimAt(relH.shape, 3), fixedDimAt(relW.shape, 3), width / heads];
   const key = `${h}×${w}`;
   const oneHot = shared.get(key) ?? gridOneHot(s, h, w, heads);
   shared.set(key, oneHot);
   const folded = D + h + w;
-  const perHead = (x: Value) => reshape(s, x, [N, h * w, heads, D]);
-  const Q = concat(s, [perHead(scale(s, q, factor)), relH, relW], 3); // [N, hw, heads, D + h + w]
+  const perHead = (x: Value) => reshape(s, x, [N, places, heads, D]);
+  const Q = concat(s, [perHead(scale(s, q, D ** -0.5)), relH, relW], 3); // [N, hw, heads, D + h + w]
   const K = concat(s, [perHead(k), broadcastBatch(s, oneHot, perHead(k))], 3);
-  const flat = (x: Value) => reshape(s, x, [N, h * w, heads * folded]);
-  return reshape(s, attention(s, flat(Q), flat(K), v, { heads, scale: 1 }), [N, h, w, width]);
+  const flat = (x: Value) => reshape(s, x, [N, places, heads * folded]);
+  return attention(s, flat(Q), flat(K), v, { heads, scale: 1 });
 }
 
 /** The sides that a block's position tables were made for: its window's, or the configured grid's. */
