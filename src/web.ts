@@ -8,7 +8,7 @@ export {
 } from './core/errors.js';
 export type { Tensor } from './core/tensor.js';
 export { blipTransform, processHigh, testTransform } from './image/high-processor.js';
-export type { Pixels } from './image/pixels.js';
+export type { Look, Pixels } from './image/pixels.js';
 export type { VaryModel } from './infer/model.js';
 export type { ReadOptions, ReadResult } from './infer/reading.js';
 export { createTokenizer, type Tokenizer } from './text/tokenizer.js';

@@ -40,6 +40,7 @@ export const benchCommand: Command = {
     profile: { type: 'string', value: 'PREFIX', help: "write ONNX Runtime's profile to PREFIX*.json" },
     json: { type: 'boolean', help: 'one JSON document' },
   },
+  mostArguments: 1,
   run: async (args, io) => {
     const threads = args.count('threads') ?? availableParallelism();
     const settings: Settings = {

@@ -14,6 +14,8 @@ export interface Command {
   readonly summary: string;
   readonly usage: string;
   readonly options: OptionSpecs;
+  /** Arguments that are no options, at most; left out where the command itself looks at all of them. */
+  readonly mostArguments?: number;
   /** Returns the exit code: 0 ok, 1 failure, 3 some items failed, 130 interrupted (the program makes it 143 after SIGTERM). */
   run(args: Arguments, io: Io): Promise<number>;
 }

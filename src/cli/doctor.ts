@@ -22,6 +22,7 @@ export const doctorCommand: Command = {
   summary: 'say what works on this machine, and how to get what does not',
   usage: 'varyclip doctor [--json]',
   options: { json: { type: 'boolean', help: 'one JSON document' } },
+  mostArguments: 0,
   run: async (args, io) => {
     const findings = [machine(), runtime(), await images(), device('cuda'), device('webgpu')];
     if (args.flag('json')) io.out(`${JSON.stringify(findings)}\n`);

@@ -26,6 +26,7 @@ export const initCommand: Command = {
     out: { type: 'string', short: 'o', value: 'DIR', help: 'directory to make (vary-tiny)' },
     seed: { type: 'string', value: 'N', help: 'of the random weights (0)' },
   },
+  mostArguments: 1,
   run: async (args, io) => {
     const [what] = args.positionals;
     const write = writers.get(what);

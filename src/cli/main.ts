@@ -1,4 +1,5 @@
-import { InputError } from '../core/errors.js';
+import { writeSync } from 'node:fs';
+import { InputError, messageOf } from '../core/errors.js';
 import { exitInterrupted, type Io, inertText } from './command.js';
 import { runCommandLine } from './run.js';
 
@@ -30,8 +31,12 @@ function heedSignals(): void {
 }
 let heeded = false;
 
-// A reader that went away (head, less) is no error of ours.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  // A reader that went away (head, less) is no error of ours.
+  if (error.code === 'EPIPE') process.exit(0);
+  writeSync(process.stderr.fd, `varyclip: standard output cannot be written: ${messageOf(error)}\n`);
+  process.exit(1);
+});
 // Messages that nobody hears do not end the work.
 process.stderr.on('error', () => {});
 

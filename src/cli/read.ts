@@ -1,4 +1,6 @@
 import { InputError, messageOf } from '../core/errors.js';
+import type { Look } from '../image/pixels.js';
+import { lookOf } from '../infer/prepare.js';
 import type { ReadOptions, ReadResult } from '../infer/reading.js';
 import { writeFileAtomic } from '../node/atomic.js';
 import { defaultReader } from '../node/builtin-models.js';
@@ -26,7 +28,11 @@ export const readCommand: Command = {
     threads: { type: 'string', short: 't', value: 'N', help: 'threads (all cores)' },
     device: { type: 'string', value: 'cpu|cuda|webgpu', help: 'where to run (cpu)' },
     prompt: { type: 'string', short: 'p', value: 'TEXT', help: 'an instruction beside the picture' },
-    'max-new-tokens': { type: 'string', value: 'N', help: 'most tokens per image (512)' },
+    'max-new-tokens': {
+      type: 'string',
+      value: 'N',
+      help: 'most tokens per image, or per line with a line reader (512)',
+    },
     temperature: { type: 'string', value: 'X', help: 'sample; 0 takes the likeliest token (0)' },
     'top-k': { type: 'string', value: 'N', help: 'sample among the N likeliest' },
     'top-p': { type: 'string', value: 'X', help: 'sample among the likeliest that add up to X' },
@@ -75,9 +81,14 @@ function expectJobOptions(args: Arguments, isJob: boolean): void {
   if (misplaced !== undefined) throw new InputError(`read: --${misplaced} goes with --out DIR`);
 }
 
-async function sheetReadingOf(image: string, input: string | Uint8Array, result: ReadResult): Promise<SheetReading> {
+async function sheetReadingOf(
+  image: string,
+  input: string | Uint8Array,
+  result: ReadResult,
+  look: Look,
+): Promise<SheetReading> {
   const { text, lines, warnings } = result;
-  const shown = await previewOf(input);
+  const shown = await previewOf(input, look);
   return { name: image === '-' ? 'standard input' : image, ...shown, text, ...(lines && { lines }), warnings };
 }
 
@@ -101,7 +112,7 @@ async function readInOrder(model: NodeVaryModel, args: Arguments, io: Io): Promi
         const { input, result } = await reading.show(() => status(''));
         if (result.finishReason === 'aborted') return exitInterrupted;
         writeReading(image, result, args, io, status);
-        if (html !== undefined) sheet.push(await sheetReadingOf(image, input, result));
+        if (html !== undefined) sheet.push(await sheetReadingOf(image, input, result, lookOf(model.config)));
       } catch (error) {
         if (!(error instanceof InputError) || images.length === 1) throw error;
         failed++;

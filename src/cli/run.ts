@@ -71,6 +71,11 @@ async function run(args: readonly string[], io: Io): Promise<number> {
     io.out(`${command.usage}\n\n${command.summary}\n\n${describeOptions(options)}\n`);
     return 0;
   }
+  const { mostArguments = Number.POSITIVE_INFINITY } = command;
+  if (parsed.positionals.length > mostArguments)
+    throw new InputError(
+      `${name}: ${parsed.positionals[mostArguments]} is one argument too many; see varyclip ${name} --help`,
+    );
   return command.run(parsed, io);
 }
 

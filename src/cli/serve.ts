@@ -42,6 +42,7 @@ export const serveCommand: Command = {
     'tower-segments': { type: 'string', value: 'N', help: 'parts of the tower, between which others decode (12)' },
     ...limitOptions,
   },
+  mostArguments: 0,
   run: serve,
 };
 

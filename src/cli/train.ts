@@ -19,6 +19,7 @@ export const trainCommand: Command = {
     'dry-run': { type: 'boolean', help: 'check the run file, make one batch and one step, save nothing' },
     threads: { type: 'string', short: 't', value: 'N', help: 'threads (all cores)' },
   },
+  mostArguments: 1,
   run: train,
 };
 

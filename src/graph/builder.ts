@@ -113,7 +113,7 @@ export interface GraphBuilder {
 }
 
 /** The output name of carried state `name`. */
-export const carriedName = (name: string): string => `${name}.next`;
+const carriedName = (name: string): string => `${name}.next`;
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] extends readonly (infer E)[] ? E[] : T[K] };
 

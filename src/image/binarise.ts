@@ -24,7 +24,7 @@ function percentile(histogram: Uint32Array, share: number): number {
 }
 
 /** The level that best parts a histogram in two (Otsu 1979). */
-export function otsuLevel(histogram: Uint32Array): number {
+function otsuLevel(histogram: Uint32Array): number {
   let total = 0;
   let sum = 0;
   for (let level = 0; level < 256; level++) {

@@ -12,8 +12,8 @@ export interface HighProcessor {
   readonly std: Channels;
 }
 
-export const imageNetMean: Channels = [0.485, 0.456, 0.406];
-export const imageNetStd: Channels = [0.229, 0.224, 0.225];
+const imageNetMean: Channels = [0.485, 0.456, 0.406];
+const imageNetStd: Channels = [0.229, 0.224, 0.225];
 
 /** Vary's `test_transform` (vary/model/plug/transforms.py): cv2 bilinear, ImageNet statistics; aspect not kept. */
 export const testTransform = (size: Size): HighProcessor => ({

@@ -4,7 +4,7 @@ import { readTiffHeader } from './header-tiff.js';
 import type { Size } from './pixels.js';
 
 /** The formats that are read. */
-export const imageFormats = ['png', 'jpeg', 'webp', 'gif', 'tiff'] as const;
+const imageFormats = ['png', 'jpeg', 'webp', 'gif', 'tiff'] as const;
 export type ImageFormat = (typeof imageFormats)[number];
 
 /** What the first bytes of an image file say, before anything is decoded. */
@@ -48,7 +48,7 @@ const others: readonly (readonly [name: string, at: number, start: string])[] = 
 ];
 
 /** The format by the first bytes. Throws InputError, naming `where`, for anything that is not read. */
-export function imageFormatOf(bytes: Uint8Array, where: string): ImageFormat {
+function imageFormatOf(bytes: Uint8Array, where: string): ImageFormat {
   if (bytes.length === 0) throw new InputError(`${where}: expected an image, got an empty file`);
   const format = imageFormats.find((name) => signatures[name](bytes));
   if (format) return format;
@@ -112,7 +112,7 @@ const isFrameHeader = (marker: number) => marker >= 0xc0 && marker <= 0xcf && ![
 const isBare = (marker: number) => (marker >= 0xd0 && marker <= 0xd8) || marker === 0x01;
 
 /** The frame header of a JPEG. Throws RangeError where the file has none before its pixels. */
-export function readJpegFrame(view: DataView): JpegFrame {
+function readJpegFrame(view: DataView): JpegFrame {
   let isAdobe = false;
   for (let at = 2; ; ) {
     if (view.getUint8(at) !== 0xff) throw new RangeError('no marker');

@@ -8,6 +8,12 @@ export interface Pixels {
   readonly data: Uint8Array;
 }
 
+/**
+ * How a file becomes pixels: 'stored', as PIL's `Image.open(..).convert('RGB')` gives it to the models that learned from that; or
+ * 'seen', as people see it: turned as EXIF says, on white where it is transparent, 16 bits scaled to 8.
+ */
+export type Look = 'stored' | 'seen';
+
 /** Width and height in pixels. */
 export interface Size {
   readonly width: number;

@@ -84,7 +84,7 @@ export function invert([a, b, c, d, e, f]: Affine): Affine {
 }
 
 /** An image of the same size with every pixel moved (cv2.warpAffine, constant border). */
-export function warpAffine(image: Pixels, transform: Affine, options: WarpOptions = {}): Pixels {
+function warpAffine(image: Pixels, transform: Affine, options: WarpOptions = {}): Pixels {
   const { width, height } = image;
   const [a, b, c, d, e, f] = invert(transform);
   const out = new Uint8Array(width * height * 3);
@@ -162,7 +162,7 @@ export function gridDistortion(image: Pixels, columns: readonly number[], rows: 
 }
 
 /** A field [H, W] smoothed by a Gaussian cut at 4 sigma, mirrored at the borders (scipy.ndimage.gaussian_filter). */
-export function gaussianFilter(field: Float32Array, width: number, height: number, sigma: number): Float32Array {
+function gaussianFilter(field: Float32Array, width: number, height: number, sigma: number): Float32Array {
   const radius = Math.floor(4 * sigma + 0.5);
   const weights = Float64Array.from({ length: radius + 1 }, (_, i) => Math.exp((-0.5 * i * i) / (sigma * sigma)));
   const total = weights.reduce((sum, weight) => sum + weight, 0) * 2 - weights[0];
@@ -232,7 +232,7 @@ export function elasticTransform(image: Pixels, { noiseX, noiseY, alpha, sigma, 
 }
 
 /** The transform that takes three points to three others: x and y of each (cv2.getAffineTransform). */
-export function affineThrough(from: readonly number[], to: readonly number[]): Affine {
+function affineThrough(from: readonly number[], to: readonly number[]): Affine {
   const [ax, ay, bx, by, cx, cy] = from;
   const basis: Affine = [bx - ax, cx - ax, ax, by - ay, cy - ay, ay];
   const target: Affine = [to[2] - to[0], to[4] - to[0], to[0], to[3] - to[1], to[5] - to[1], to[1]];

@@ -8,8 +8,11 @@ export interface BeamOptions {
   readonly count: number;
   /** Scores are divided by (generated tokens, end token included) to this power. Default 1. */
   readonly lengthPenalty?: number;
-  /** Stop as soon as `count` hypotheses have ended. Default false: when no running beam can still win. */
-  readonly earlyStopping?: boolean;
+  /**
+   * Stop as soon as `count` hypotheses have ended. Default false: when no running beam would win if it ended here; 'never': when
+   * none can win at any length (which differs for a `lengthPenalty` above 0).
+   */
+  readonly earlyStopping?: boolean | 'never';
   /** Hypotheses returned per prompt. Default 1. */
   readonly returned?: number;
   readonly signal?: AbortSignal;
@@ -48,6 +51,10 @@ export async function beamSearch(
 ): Promise<BeamResult[]> {
   if (!Number.isInteger(count) || count < 1)
     throw new InputError(`beams.count: expected a whole number above 0, got ${count}`);
+  if (!Number.isFinite(lengthPenalty))
+    throw new InputError(`beams.lengthPenalty: expected a number, got ${lengthPenalty}`);
+  if (!Number.isInteger(returned) || returned < 1)
+    throw new InputError(`beams.returned: expected a whole number above 0, got ${returned}`);
   if (returned > count) throw new InputError(`beams.returned: at most ${count} beams can be returned, got ${returned}`);
   const { batch, logits: first } = await decoder.start([prompt], Array(count).fill(0), signal);
   // All beams begin equal: only the first may grow at the first step.
@@ -59,7 +66,7 @@ export async function beamSearch(
       const best = bestCandidates(logits, running, history, process, 2 * count);
       const last = length >= maxNewTokens;
       const ends = ({ token }: Candidate) => last || token === eos;
-      const full = finished.length >= count && earlyStopping;
+      const full = finished.length >= count && earlyStopping === true;
       const arrived = best
         .slice(0, count)
         .filter((candidate) => ends(candidate) && !full)
@@ -70,8 +77,9 @@ export async function beamSearch(
       const parents = Array.from({ length: count }, (_, i) => going[Math.min(i, going.length - 1)]);
       running = parents.map((candidate) => extend(running, candidate));
       const worst = finished.length < count ? -1e9 : finished[finished.length - 1].score;
-      const possible = running[0].logProbability / length ** lengthPenalty;
-      if (!(possible > worst) || (finished.length >= count && earlyStopping)) break;
+      const end = earlyStopping === 'never' && lengthPenalty > 0 ? maxNewTokens : length;
+      const possible = running[0].logProbability / end ** lengthPenalty;
+      if (!(possible > worst) || (finished.length >= count && earlyStopping === true)) break;
       batch.reorder(parents.map(({ beam }) => beam));
       logits = await batch.step(
         parents.map(({ token }) => token),

@@ -1,7 +1,7 @@
 import { AbortedError, InputError } from '../core/errors.js';
 import { logSoftmax } from '../core/logits.js';
 import { createRng } from '../core/rng.js';
-import { beamSearch } from './beam.js';
+import { type BeamOptions, beamSearch } from './beam.js';
 import type { CachedDecoder, Prompt } from './decoder.js';
 import { loopAtEnd } from './loops.js';
 import { checkSampling, createProcessors, type PenaltyOptions, pickToken, type Sampling } from './processors.js';
@@ -14,12 +14,7 @@ export interface GenerateOptions extends PenaltyOptions {
   readonly maxNewTokens?: number;
   /** Greedy when left out. */
   readonly sampling?: Sampling & { readonly seed?: number };
-  readonly beams?: {
-    readonly count: number;
-    readonly lengthPenalty?: number;
-    readonly earlyStopping?: boolean;
-    readonly returned?: number;
-  };
+  readonly beams?: Omit<BeamOptions, 'signal'>;
   /** The id that ends a row; null: none does. Default: the model's. */
   readonly eosId?: number | null;
   /** End a row that has fallen into a loop, with finishReason 'repetition'. */

@@ -4,7 +4,7 @@ import type { Tensor } from '../core/tensor.js';
 import { grayOfPixels } from '../image/gray.js';
 import { blipTransform, processHigh, testTransform } from '../image/high-processor.js';
 import { findLines } from '../image/lines.js';
-import type { Pixels } from '../image/pixels.js';
+import type { Look, Pixels } from '../image/pixels.js';
 import type { VaryConfig } from '../models/vary.js';
 import { type LinePlan, planLines } from './read-lines.js';
 import type { ReadOptions } from './reading.js';
@@ -20,6 +20,9 @@ export interface PrepareSettings {
 export type PreparedImage =
   | { readonly kind: 'page'; readonly pixels: Tensor<'float32'>; readonly lineAspects: readonly number[] }
   | { readonly kind: 'lines'; readonly plan: LinePlan };
+
+/** How a model's pictures are decoded: pages as the reference does it, lines, which have none, as people see them. */
+export const lookOf = ({ input }: Pick<VaryConfig, 'input'>): Look => (input === 'line' ? 'seen' : 'stored');
 
 /** The memory of a prepared image, for handing it to another thread. */
 export const memoryOf = (image: PreparedImage): readonly (Float32Array | Uint8Array)[] =>

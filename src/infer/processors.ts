@@ -17,7 +17,7 @@ export interface PenaltyOptions {
   readonly noRepeatNgramSize?: number;
 }
 
-/** Divides positive and multiplies negative logits of every id in the history, padding included (transformers). */
+/** Divides positive and multiplies negative logits of every id in the history, padding included (transformers up to 5.23). */
 function repetitionPenalty(penalty: number): LogitsProcessor {
   return (logits, history) => {
     for (const id of new Set(history)) logits[id] = logits[id] < 0 ? logits[id] * penalty : logits[id] / penalty;

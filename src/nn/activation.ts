@@ -29,9 +29,11 @@ const relu6: Activation = (s, x) => clipped(s, x, 0, 6);
 const names = [
   'gelu',
   'gelu_10',
+  'gelu_accurate',
   'gelu_fast',
   'gelu_new',
   'gelu_python',
+  'gelu_python_tanh',
   'gelu_pytorch_tanh',
   'leaky_relu',
   'linear',
@@ -48,13 +50,15 @@ const names = [
 
 export type ActivationName = (typeof names)[number];
 
-/** The element-wise functions of transformers' ACT2FN, by its names. */
+/** The element-wise functions of transformers' ACT2FN, by its names; not those that have parameters, and no laplace. */
 const activations: Readonly<Record<ActivationName, Activation>> = {
   gelu,
   gelu_10: gelu10,
+  gelu_accurate: geluTanh,
   gelu_fast: geluTanh,
   gelu_new: geluTanh,
   gelu_python: gelu,
+  gelu_python_tanh: geluTanh,
   gelu_pytorch_tanh: geluTanh,
   leaky_relu: leakyRelu,
   linear,
@@ -69,7 +73,7 @@ const activations: Readonly<Record<ActivationName, Activation>> = {
   tanh,
 };
 
-/** The activation a checkpoint's config names. Throws InputError for one that transformers does not have either. */
+/** The activation a checkpoint's config names. Throws InputError with the names there are. */
 export function activationName(name: unknown, where: string): ActivationName {
   if (typeof name === 'string' && Object.hasOwn(activations, name)) return name as ActivationName;
   throw new InputError(`${where}: expected one of ${Object.keys(activations).join(', ')}, got ${JSON.stringify(name)}`);

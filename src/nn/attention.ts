@@ -23,13 +23,13 @@ export function attention(s: Scope, q: Value, k: Value, v: Value, options: Atten
 }
 
 /** [B, T, H·D] to [B, H, T, D]. */
-export function splitHeads(s: Scope, x: Value, heads: number): Value {
+function splitHeads(s: Scope, x: Value, heads: number): Value {
   const [B, T] = x.shape;
   return transpose(s, reshape(s, x, [B, T, heads, fixedDimAt(x.shape, 2) / heads]), [0, 2, 1, 3]);
 }
 
 /** [B, H, T, D] to [B, T, H·D]. */
-export function joinHeads(s: Scope, x: Value): Value {
+function joinHeads(s: Scope, x: Value): Value {
   const [B, H, T, D] = x.shape;
   return reshape(s, transpose(s, x, [0, 2, 1, 3]), [B, T, Number(H) * Number(D)]);
 }

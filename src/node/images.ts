@@ -4,7 +4,7 @@ import { InputError, messageOf } from '../core/errors.js';
 import { readGifHeader } from '../image/header-gif.js';
 import { readImageHeader } from '../image/image-header.js';
 import type { Picture } from '../image/picture.js';
-import { type Pixels, pixelsFrom } from '../image/pixels.js';
+import { type Look, type Pixels, pixelsFrom } from '../image/pixels.js';
 
 /** A path, the bytes of an image file, or pixels. */
 export type ImageInput = string | Uint8Array | Pixels;
@@ -25,18 +25,23 @@ function withDefaults({ maxPixels = 200e6, maxBytes = 1 << 30, maxFrames = 10_00
 }
 
 /**
- * An image as PIL's `Image.open(..).convert('RGB')` gives it: the first frame, alpha dropped, 16-bit gray clipped, no colour
- * management, EXIF orientation not applied. JPEG is within the decoder's tolerance, the rest exact. What the header says is
- * checked before anything is decoded. `page` counts from 0 and is for TIFF. Throws InputError naming the image.
+ * An image's first frame. 'stored' is what PIL gives: alpha dropped, 16-bit gray clipped, no colour management, EXIF orientation
+ * not applied; JPEG is within the decoder's tolerance, the rest exact. What the header says is checked before anything is
+ * decoded. `page` counts from 0 and is for TIFF. Throws InputError naming the image.
  */
-export async function decodeImage(image: ImageInput, limits: ImageLimits = {}, page = 0): Promise<Pixels> {
+export async function decodeImage(
+  image: ImageInput,
+  limits: ImageLimits = {},
+  page = 0,
+  look: Look = 'stored',
+): Promise<Pixels> {
   if (typeof image === 'object' && 'channels' in image) return pixelsFrom(image.width, image.height, image.data);
   const where = typeof image === 'string' ? image : 'image';
   const applied = withDefaults(limits);
   const bytes = typeof image === 'string' ? await readImageFile(image, applied.maxBytes) : image;
   checkHeader(bytes, where, applied);
   try {
-    return await decode(bytes, applied, page);
+    return await decode(bytes, applied, page, look);
   } catch (cause) {
     if (cause instanceof InputError) throw cause;
     throw new InputError(`${where}: cannot be decoded: ${messageOf(cause)}`, { cause });
@@ -68,11 +73,12 @@ function checkHeader(
   if (frames > maxFrames) throw new InputError(`${where}: has ${frames} frames, at most ${maxFrames} are allowed`);
 }
 
-async function decode(bytes: Uint8Array, limits: Required<ImageLimits>, page: number): Promise<Pixels> {
+async function decode(bytes: Uint8Array, limits: Required<ImageLimits>, page: number, look: Look): Promise<Pixels> {
   const { default: sharp } = await import('sharp');
   sharp.cache(false);
   const open = (content: Uint8Array) =>
     sharp(content, { limitInputPixels: limits.maxPixels, failOn: 'error', page }).timeout({ seconds: limits.timeout });
+  if (look === 'seen') return decodeSeen(open(bytes));
   const meta = await open(bytes).metadata();
   if (meta.format === 'gif') return decodeGif(bytes, open);
   // Pillow turns a TIFF as its tag says while it reads it; other formats it leaves alone.
@@ -81,6 +87,16 @@ async function decode(bytes: Uint8Array, limits: Required<ImageLimits>, page: nu
     .raw({ depth: meta.depth === 'ushort' ? 'ushort' : 'uchar' })
     .toBuffer({ resolveWithObject: true });
   return pixelsFrom(info.width, info.height, toRgb(data, info.channels, meta, bytes));
+}
+
+async function decodeSeen(image: Sharp): Promise<Pixels> {
+  const { data, info } = await image
+    .autoOrient()
+    .flatten({ background: '#fff' })
+    .toColourspace('srgb')
+    .raw({ depth: 'uchar' })
+    .toBuffer({ resolveWithObject: true });
+  return pixelsFrom(info.width, info.height, new Uint8Array(data.buffer, data.byteOffset, data.length));
 }
 
 /** The first frame with its colours, transparent or not, and one colour where it does not cover the canvas. */

@@ -2,6 +2,7 @@ import { InputError } from '../core/errors.js';
 import { asObject } from '../core/json.js';
 import type { EngineOptions } from '../infer/engine.js';
 import { createOptModel, createVaryModel, type ModelParts, type OptModel, type VaryModel } from '../infer/model.js';
+import { lookOf } from '../infer/prepare.js';
 import {
   modelGraphs,
   type Precision,
@@ -133,13 +134,15 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
 }
 
 function withImages(model: VaryModel, directory: string): Omit<NodeVaryModel, 'precision' | 'hashWeights'> {
+  const decode = (image: ImageInput, limits: ImageLimits | undefined) =>
+    decodeImage(image, limits, 0, lookOf(model.config));
   return {
     ...model,
     directory,
-    read: async (image, { limits, ...options } = {}) => model.read(await decodeImage(image, limits), options),
+    read: async (image, { limits, ...options } = {}) => model.read(await decode(image, limits), options),
     readAll: async (images, { limits, ...options } = {}) => {
       const pixels = [];
-      for (const image of images) pixels.push(await decodeImage(image, limits));
+      for (const image of images) pixels.push(await decode(image, limits));
       return model.readAll(pixels, options);
     },
   };

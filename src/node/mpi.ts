@@ -53,7 +53,7 @@ const mpich: Flavour = {
 };
 
 /** How many processes the launcher says there are, and whose launcher it is; undefined where this process was not launched so. */
-export function launchedBy(environment: Readonly<Record<string, string | undefined>>): Flavour | undefined {
+function launchedBy(environment: Readonly<Record<string, string | undefined>>): Flavour | undefined {
   if (environment['OMPI_COMM_WORLD_SIZE'] !== undefined) return openMpi;
   if (environment['PMI_SIZE'] !== undefined || environment['MPI_LOCALNRANKS'] !== undefined) return mpich;
   return undefined;

@@ -2,7 +2,7 @@
 import { parentPort } from 'node:worker_threads';
 import type { Tensor } from '../core/tensor.js';
 import { type ClipProcessor, processClip } from '../image/clip-processor.js';
-import { memoryOf, type PreparedImage, type PrepareSettings, prepareImage } from '../infer/prepare.js';
+import { lookOf, memoryOf, type PreparedImage, type PrepareSettings, prepareImage } from '../infer/prepare.js';
 import { decodeImage, type ImageLimits } from './images.js';
 import { ownMemory, serveJobs } from './worker-pool.js';
 
@@ -15,9 +15,9 @@ export type PrepareJob = { readonly bytes: Uint8Array; readonly limits: ImageLim
 export type Prepared = PreparedImage | { readonly kind: 'picture'; readonly pixels: Tensor<'float32'> };
 
 async function prepare(job: PrepareJob): Promise<Prepared> {
-  const image = await decodeImage(job.bytes, job.limits);
-  if ('reader' in job) return prepareImage(image, job.reader);
-  return { kind: 'picture', pixels: processClip(image, job.processor) };
+  const { bytes, limits } = job;
+  if ('reader' in job) return prepareImage(await decodeImage(bytes, limits, 0, lookOf(job.reader)), job.reader);
+  return { kind: 'picture', pixels: processClip(await decodeImage(bytes, limits), job.processor) };
 }
 
 if (parentPort) {

@@ -1,18 +1,19 @@
 import { InputError, messageOf } from '../core/errors.js';
-import type { Pixels } from '../image/pixels.js';
+import type { Look, Pixels } from '../image/pixels.js';
 import { decodeImage, type ImageInput } from './images.js';
 
 /** A picture within `side` × `side` pixels as a data URI of a JPEG. Throws InputError where it cannot be read. */
 export async function thumbnailUri(file: string, side = 240): Promise<string> {
-  return jpegUri(await decodeImage(file), side, file);
+  return jpegUri(await decodeImage(file, {}, 0, 'seen'), side, file);
 }
 
-/** A picture large enough to read on a screen, as a data URI, and the size it has itself. */
+/** A picture large enough to read on a screen, as a data URI, and the size it has itself; `look` as it was read. */
 export async function previewOf(
   image: ImageInput,
+  look: Look,
   side = 1400,
 ): Promise<{ readonly picture: string; readonly width: number; readonly height: number }> {
-  const pixels = await decodeImage(image);
+  const pixels = await decodeImage(image, {}, 0, look);
   const where = typeof image === 'string' ? image : 'image';
   return { picture: await jpegUri(pixels, side, where), width: pixels.width, height: pixels.height };
 }

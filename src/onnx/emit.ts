@@ -13,7 +13,7 @@ import {
 } from './onnx_pb.js';
 
 /** The file name that external initializers claim to live in; the runtime gives the bytes, no file is opened. */
-export const weightsFile = 'weights';
+const weightsFile = 'weights';
 
 /** AttributeProto.AttributeType */
 const attributeTypes = { float: 1, int: 2, string: 3, ints: 7 } as const;

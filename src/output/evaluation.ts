@@ -107,7 +107,7 @@ function marked(text: string, other: string): string {
 
 const style = `body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem;color:#222;background:#fff}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}th,td{padding:.2rem .6rem;text-align:right}
-th:first-child,td:first-child{text-align:left;overflow-wrap:anywhere}tr:nth-child(even){background:#f4f4f4}
+th:first-child,td:first-child{text-align:left;overflow-wrap:anywhere;min-width:8rem}.wide{overflow-x:auto}tr:nth-child(even){background:#f4f4f4}
 tbody tr:last-child{font-weight:600}article{border-top:1px solid #ccc;padding:1rem 0}img{max-width:100%;border:1px solid #ccc}
 dt{font-weight:600}dd{margin:0 0 .6rem;white-space:pre-wrap}mark{background:#ffd7d2}
 @media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}tr:nth-child(even){background:#222}mark{background:#7a2a22;color:#fff}}`;
@@ -138,9 +138,9 @@ export function evaluationHtml(
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>${escapeHtml(title)}</title>
 <style>${style}</style></head><body><h1>${escapeHtml(title)}</h1>
-<table><thead><tr><th>sample</th>${head}</tr></thead><tbody>
+<div class="wide"><table><thead><tr><th>sample</th>${head}</tr></thead><tbody>
 ${body.join('\n')}
-</tbody></table>
+</tbody></table></div>
 <h2>Worst cases</h2>
 ${cases.join('\n') || '<p>None: every sample was read without an error.</p>'}
 </body></html>

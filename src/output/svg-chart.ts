@@ -42,13 +42,16 @@ export function ticks(low: number, high: number, count: number): number[] {
   return Array.from({ length: last - first + 1 }, (_, i) => (first + i) * step);
 }
 
-/** 1, 2 and 5 times the powers of ten between low and high, as logarithms; only the powers where those are many. */
+/**
+ * 1, 2 and 5 times the powers of ten between low and high, as logarithms; only the powers where those are many, any round numbers
+ * where they are few.
+ */
 export function logarithmicTicks(low: number, high: number): number[] {
   const powers = Array.from({ length: Math.ceil(high) - Math.floor(low) + 1 }, (_, i) => Math.floor(low) + i);
   const within = (factors: readonly number[]) =>
     powers.flatMap((power) => factors.map((factor) => power + Math.log10(factor))).filter((y) => y >= low && y <= high);
   const [all, whole] = [within([1, 2, 5]), within([1])];
-  if (all.length < 2) return ticks(low, high, 3);
+  if (all.length < 3) return ticks(10 ** low, 10 ** high, 4).map(Math.log10);
   return all.length <= 7 ? all : whole;
 }
 

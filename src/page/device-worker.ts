@@ -1,6 +1,7 @@
 /** Reads pictures in a worker: the page stays free while the model runs. */
 import { messageOf } from '../core/errors.js';
 import type { VaryModel } from '../infer/model.js';
+import { lookOf } from '../infer/prepare.js';
 import { decodeImage } from '../web/images.js';
 import { loadModel } from '../web/load-model.js';
 import type { PageReading } from './reading.js';
@@ -45,7 +46,7 @@ async function read({ id, file }: WorkerRequest): Promise<void> {
       finishReason,
       warnings,
       lines = [],
-    } = await reader.read(await decodeImage(file), {
+    } = await reader.read(await decodeImage(file, lookOf(reader.config)), {
       onText: (more) => scope.postMessage({ id, kind: 'text', text: more }),
     });
     scope.postMessage({ id, kind: 'reading', reading: { text, finishReason, warnings, lines } });

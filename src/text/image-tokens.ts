@@ -70,7 +70,7 @@ function checkedId(
 }
 
 /** The block as text. */
-export function imageBlockText({ length, useStartEnd }: Pick<ImageTokens, 'length' | 'useStartEnd'>): string {
+function imageBlockText({ length, useStartEnd }: Pick<ImageTokens, 'length' | 'useStartEnd'>): string {
   const pads = padToken.repeat(length);
   return useStartEnd ? startToken + pads + endToken : pads;
 }

@@ -20,7 +20,7 @@ const chunkLength = 1 << 19;
  * p ← p·keep − stepSize · m / (√v · correction + ε), with m ← β₁m + (1−β₁)cg and v ← β₂v + (1−β₂)(cg)²; c scales gradients to
  * their clipped norm.
  */
-export function adamWGraph({ beta1, beta2, epsilon }: AdamWOptions): Graph {
+function adamWGraph({ beta1, beta2, epsilon }: AdamWOptions): Graph {
   const builder = createGraphBuilder('adamw');
   const s = builder.root;
   const flat = (name: string) => builder.input(name, 'float32', ['n']);

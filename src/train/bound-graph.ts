@@ -37,7 +37,7 @@ export function bindParameters(graph: Graph, { arenas, gradients, trained }: Bin
 }
 
 /** Weights come with every run: they change between runs. */
-export function parametersAsInputs(graph: Graph): Graph {
+function parametersAsInputs(graph: Graph): Graph {
   return { ...graph, inputs: [...graph.inputs, ...graph.parameters], parameters: [] };
 }
 

@@ -79,7 +79,7 @@ export function contrastiveTask(
 }
 
 /** Everything of both towers and of the similarities. */
-export function contrastiveParameters(config: TwoTowerConfig): readonly ParameterSpec[] {
+function contrastiveParameters(config: TwoTowerConfig): readonly ParameterSpec[] {
   const graphs = [
     imageGraph(config, nativeSize(config), { training: [1] }),
     textGraph(config, { training: [1, config.text.maxPositions] }),

@@ -62,7 +62,7 @@ export async function readShardIndex(source: ByteSource): Promise<ReadonlyMap<st
 }
 
 /** Throws WeightsError unless `value` names a file in the same directory and could name nothing else on any system. */
-export function expectPlainFileName(value: JsonValue, where: string): string {
+function expectPlainFileName(value: JsonValue, where: string): string {
   const plain = typeof value === 'string' && /^[A-Za-z0-9_][A-Za-z0-9._ +=@-]*$/.test(value) && value.length <= 255;
   if (plain) return value;
   const got = typeof value === 'string' ? shown(value) : typeof value;

@@ -24,11 +24,12 @@ export async function runCli(args: readonly string[], changes: Partial<Io> = {})
   return { code, out: out.join(''), err: err.join('') };
 }
 
-const bin = fileURLToPath(new URL('../../../bin/varyclip.js', import.meta.url));
+/** The program. */
+export const binPath = fileURLToPath(new URL('../../../bin/varyclip.js', import.meta.url));
 
 /** The program itself, in a process of its own. */
 export function startCli(args: readonly string[], environment: Readonly<Record<string, string>> = {}) {
-  const child = spawn(process.execPath, [bin, ...args], { env: { ...process.env, ...environment } });
+  const child = spawn(process.execPath, [binPath, ...args], { env: { ...process.env, ...environment } });
   const [out, err] = [[] as Buffer[], [] as Buffer[]];
   child.stdout.on('data', (chunk: Buffer) => void out.push(chunk));
   child.stderr.on('data', (chunk: Buffer) => void err.push(chunk));

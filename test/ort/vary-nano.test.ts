@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, test } from 'node:test';
+import sharp from 'sharp';
 import { unknownMark } from '../../src/data/rendered/unknown.js';
 import { loadModel, type NodeVaryModel } from '../../src/node/load-model.js';
 import { createTextRenderer } from '../../src/node/rendered/renderer.js';
@@ -39,6 +40,21 @@ test('the example page is read, line by line, with places and confidences', asyn
     below = box.top;
     assert.ok(confidence > 0.5 && confidence <= 1, `confidence ${confidence}`);
   }
+});
+
+test('a page is read as people see it: turned by EXIF, on transparent paper', async () => {
+  const top = await sharp(page).extract({ left: 0, top: 0, width: 1240, height: 330 }).removeAlpha().toBuffer();
+  const { text } = await model.read(top);
+  assert.ok(text.startsWith('Reading, line by line'), text);
+  const lying = await sharp(top).rotate(-90).withMetadata({ orientation: 6 }).png().toBuffer();
+  assert.equal((await model.read(lying)).text, text);
+  const ink = await sharp(top).toColourspace('b-w').negate().raw().toBuffer({ resolveWithObject: true });
+  const { width, height } = ink.info;
+  const glass = await sharp({ create: { width, height, channels: 3, background: '#000' } })
+    .joinChannel(ink.data, { raw: { width, height, channels: 1 } })
+    .png()
+    .toBuffer();
+  assert.ok((await model.read(glass)).text.startsWith('Reading, line by line'));
 });
 
 test('glyphs outside the alphabet are marked about every other time, and others are not', async () => {

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { closeSync, mkdirSync, openSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { inertText } from '../../src/cli/command.js';
 import { scratchDir } from '../helpers/checkpoints.js';
-import { examplePath, runCli } from '../helpers/cli.js';
+import { binPath, examplePath, runCli } from '../helpers/cli.js';
 
 const scratch = scratchDir();
 const tiny = examplePath('tiny-vary');
@@ -143,4 +144,27 @@ test('quantize: what was done, a status line on terminals only', async () => {
 
 test('text for a terminal: lines and tabs stay, control characters do not', () => {
   assert.equal(inertText('a\tb\nc\u001b[2Jd\r\u0007\u009be é'), 'a\tb\nc\ufffd[2Jd\ufffd\ufffd\ufffde é');
+});
+
+test('an argument too many is refused by name', async () => {
+  for (const [args, extra] of [
+    [['doctor', 'x'], 'x'],
+    [['train', 'a.json', 'b.json'], 'b.json'],
+    [['init', 'vary-nano', 'dir'], 'dir'],
+    [['bench', 'tower', 'page'], 'page'],
+    [['serve', 'model'], 'model'],
+  ] as const) {
+    await assertRefused(args, new RegExp(`${args[0]}: ${extra} is one argument too many`));
+  }
+});
+
+test('a standard output that cannot be written is a failure that is said', () => {
+  const out = openSync(examplePath('page.txt'), 'r');
+  try {
+    const { status, stderr } = spawnSync(process.execPath, [binPath, '--help'], { stdio: ['ignore', out, 'pipe'] });
+    assert.equal(status, 1);
+    assert.match(String(stderr), /^varyclip: standard output cannot be written: .*EBADF/);
+  } finally {
+    closeSync(out);
+  }
 });

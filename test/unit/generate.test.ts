@@ -157,7 +157,34 @@ test('options out of range are refused', async () => {
     { sampling: { topK: 1.5 } },
     { repetitionPenalty: 0 },
     { beams: { count: 0 } },
+    { beams: { count: 2, returned: 0 } },
+    { beams: { count: 2, lengthPenalty: Number.NaN } },
   ]) {
     await assert.rejects(generate(counting, [{ ids: [1] }], 9, options), InputError, JSON.stringify(options));
   }
+});
+
+test("beams stop when none would win by ending now, with 'never' only when none can win at any length", async () => {
+  // The end at once has two thirds; the other way goes on surely, and length is worth a lot.
+  const [go, end] = [1, 2];
+  const logitsAfter = (token: number) => Float32Array.from([-99, token === go ? 99 : 0, token === go ? 0 : Math.LN2]);
+  const decoder: CachedDecoder = {
+    maxPositions: 32,
+    start: async (_, rows) => ({
+      logits: rows.map(() => logitsAfter(0)),
+      batch: {
+        step: async (tokens) => tokens.map((token) => logitsAfter(token ?? 0)),
+        reorder: () => undefined,
+        dispose: () => undefined,
+      },
+    }),
+  };
+  const search = async (earlyStopping: boolean | 'never') => {
+    const beams = { count: 1, lengthPenalty: 2, earlyStopping };
+    const [{ tokens }] = await generate(decoder, [{ ids: [0] }], end, { beams, maxNewTokens: 4 });
+    return tokens;
+  };
+  assert.deepEqual(await search(false), [end]);
+  assert.deepEqual(await search(true), [end]);
+  assert.deepEqual(await search('never'), [go, go, go, go]);
 });

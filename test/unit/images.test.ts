@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { deflateSync } from 'node:zlib';
+import sharp from 'sharp';
 import { InputError } from '../../src/core/errors.js';
 import { createRng } from '../../src/core/rng.js';
 import { readImageHeader } from '../../src/image/image-header.js';
@@ -235,4 +236,31 @@ test('headers of random bytes end', () => {
       assert.ok(error instanceof InputError, String((error as Error).stack));
     }
   }
+});
+
+const raw = (width: number, height: number, channels: 3 | 4, data: readonly number[]) =>
+  sharp(Uint8Array.from(data), { raw: { width, height, channels } });
+
+test('as people see it: turned as EXIF says', async () => {
+  const pixels = [255, 0, 0, 0, 255, 0];
+  const turned = await raw(2, 1, 3, pixels).withMetadata({ orientation: 6 }).png().toBuffer();
+  assert.deepEqual(await decodeImage(turned), { width: 2, height: 1, channels: 3, data: Uint8Array.from(pixels) });
+  const seen = await decodeImage(turned, {}, 0, 'seen');
+  assert.deepEqual(seen, { width: 1, height: 2, channels: 3, data: Uint8Array.from(pixels) });
+});
+
+test('as people see it: what is transparent stands on white, a half of it half', async () => {
+  const image = await raw(3, 1, 4, [0, 0, 0, 0, 0, 0, 0, 255, 0, 0, 0, 127]).png().toBuffer();
+  assert.deepEqual([...(await decodeImage(image)).data], Array(9).fill(0));
+  const seen = await decodeImage(image, {}, 0, 'seen');
+  assert.deepEqual([...seen.data], [255, 255, 255, 0, 0, 0, 128, 128, 128]);
+});
+
+test('as people see it: 16 bits are scaled, not clipped', async () => {
+  const row = Uint8Array.from([0, 0, 0, 0x40, 0x40, 0x80, 0x80, 0xff, 0xff]);
+  const header = chunk('IHDR', bytesOf(4, 1, '\x10\x00\x00\x00\x00'));
+  const image = bytesOf(pngSignature, header, chunk('IDAT', deflateSync(row)), chunk('IEND', new Uint8Array()));
+  const first = (data: Uint8Array) => [...data].filter((_, i) => i % 3 === 0);
+  assert.deepEqual(first((await decodeImage(image)).data), [0, 255, 255, 255]);
+  assert.deepEqual(first((await decodeImage(image, {}, 0, 'seen')).data), [0, 0x40, 0x80, 255]);
 });

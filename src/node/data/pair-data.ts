@@ -216,7 +216,7 @@ async function encodeRows<Image>(
 const lengthStep = 8;
 
 /** Ids of texts, cut to the model's positions and padded. */
-export function encodeTextRows(
+function encodeTextRows(
   texts: readonly string[],
   config: TwoTowerConfig,
   tokenizer: Tokenizer,

@@ -17,7 +17,7 @@ const commitPattern = /^[0-9a-f]{40}$/;
 export const isModelId = (name: string): boolean => idPattern.test(name) && !/--|\.\./.test(name);
 
 /** Throws InputError unless `id` is `org/name`. */
-export function expectModelId(id: string): void {
+function expectModelId(id: string): void {
   if (!isModelId(id)) throw new InputError(`${id}: expected a model's name on the hub, org/name`);
 }
 

@@ -21,7 +21,7 @@ export interface Files {
 }
 
 const stateFile = 'flat.json';
-export const vectorsName = ({ generation }: Files) => `vectors.${generation}.f32`;
+const vectorsName = ({ generation }: Files) => `vectors.${generation}.f32`;
 const logName = ({ generation }: Files) => `pictures.${generation}.jsonl`;
 export const listsName = ({ generation, covered }: Files) => `lists.${generation}.${covered}.bin`;
 

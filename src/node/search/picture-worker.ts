@@ -29,7 +29,7 @@ export interface PreparedPicture {
 }
 
 /** One picture: its file's facts, and pixels [3, H, W] for the tower. Throws InputError where it cannot be read. */
-export async function preparePicture({ file, known }: PictureJob, plan: PicturePlan): Promise<PreparedPicture> {
+async function preparePicture({ file, known }: PictureJob, plan: PicturePlan): Promise<PreparedPicture> {
   const { maxBytes = 1 << 30 } = plan.limits;
   const facts = await stat(file).catch((cause: unknown) => {
     throw new InputError(`${file}: cannot be read: ${messageOf(cause)}`, { cause });
