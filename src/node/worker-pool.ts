@@ -1,5 +1,12 @@
 import { parentPort, type Transferable, Worker } from 'node:worker_threads';
-import { AbortedError, InputError, messageOf, ThreadEndedError, TimeLimitError, VaryclipError } from '../core/errors.js';
+import {
+  AbortedError,
+  InputError,
+  messageOf,
+  ThreadEndedError,
+  TimeLimitError,
+  VaryclipError,
+} from '../core/errors.js';
 
 /** Threads that do jobs of one kind. */
 export interface WorkerPool<Job, Result> {

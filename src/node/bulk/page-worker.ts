@@ -5,7 +5,7 @@ import { InputError, messageOf } from '../../core/errors.js';
 import { readImageHeader } from '../../image/image-header.js';
 import type { Pixels, Size } from '../../image/pixels.js';
 import type { ReadLine } from '../../image/read-line.js';
-import { memoryOf, type PreparedImage, type PrepareSettings, prepareImage } from '../../infer/prepare.js';
+import { lookOf, memoryOf, type PreparedImage, type PrepareSettings, prepareImage } from '../../infer/prepare.js';
 import type { PagePicture } from '../../output/document/pdf.js';
 import { readRange } from '../files.js';
 import { hashRange } from '../hash-file.js';
@@ -143,7 +143,7 @@ export function createPageReader(plan: PagePlan) {
     if ('pdf' in open) return { pixels: open.pdf.draw(page, { dpi: plan.dpi, maxPixels }), dpi: plan.dpi };
     const { bytes } = open;
     const allowed: ImageLimits = { maxPixels, maxBytes, maxFrames: limits.maxPages };
-    const pixels = await decodeImage(bytes, allowed, page).catch((cause: unknown) => {
+    const pixels = await decodeImage(bytes, allowed, page, lookOf(plan.settings)).catch((cause: unknown) => {
       if (!(cause instanceof InputError)) throw cause;
       throw new InputError(`${document.source}: ${cause.message.replace(/^image: /, '')}`, { cause });
     });
