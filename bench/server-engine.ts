@@ -61,12 +61,14 @@ export async function openBenchEngine(
   });
   const { imageTokens, tower: sam } = config;
   const engine = createEngine(
-    {
-      decoder: { maxPositions, openSlots: (count) => timedSlots(decoder.openSlots(count)) },
-      tower: tower.map((part) => (x: Tensor) => timed('tower', async () => (await part.run({ x }))['x.out'])),
-      towerImages: 1,
-      promptOf: (ids, features) => ({ ids, images: { features, source: spliceSources([ids], imageTokens, 1)[0] } }),
-    },
+    [
+      {
+        decoder: { maxPositions, openSlots: (count) => timedSlots(decoder.openSlots(count)) },
+        tower: tower.map((part) => (x: Tensor) => timed('tower', async () => (await part.run({ x }))['x.out'])),
+        towerImages: 1,
+        promptOf: (ids, features) => ({ ids, images: { features, source: spliceSources([ids], imageTokens, 1)[0] } }),
+      },
+    ],
     { slots },
   );
   const ids = (index: number, count: number) => {

@@ -1,6 +1,7 @@
 /**
  * One scheduler per model. Requests join and leave the running batch at any step: between two decoding steps at most one segment of
- * the tower runs, for one group of images, and one prefill.
+ * the tower runs, for one group of images, and one prefill. A small model has several lanes, each with a batch of its own: they take
+ * rows from one queue and run beside each other.
  */
 import { AbortedError, DeadlineError, InputError, OverloadedError } from '../core/errors.js';
 import { floatView, type Tensor } from '../core/tensor.js';
@@ -8,7 +9,7 @@ import { type Prompt, prefillTokens, type SlotBatch, type SlotDecoder } from './
 import { type GeneratedRow, type GrowingRow, type RowOptions, rowsWith } from './generate.js';
 import type { PenaltyOptions } from './processors.js';
 
-/** What the scheduler needs of a model; tests script it. */
+/** What a lane of the scheduler needs of a model; tests script it. */
 export interface EngineModel {
   readonly decoder: SlotDecoder;
   /** Parts of the tower in order: the first takes pixels [images, 3, H, W], the last gives features [images, T, C]. */
@@ -54,7 +55,7 @@ export interface EngineResult {
 }
 
 export interface EngineOptions {
-  /** Rows that are decoded together, at most. Default 8. */
+  /** Rows that are decoded at a time, at most: as many in each lane, or one less. Default 8. */
   readonly slots?: number;
   /** Requests that wait for their first row to begin, at most. Default 64. */
   readonly maxWaiting?: number;
@@ -115,34 +116,44 @@ interface Group {
 
 /** Everything the scheduler keeps. */
 interface Schedule {
+  readonly tasks: Set<Task>;
   /** Tasks with rows in their queue; the next row is the first one's, which then goes to the end. */
   readonly waiting: Task[];
+  readonly lanes: readonly Lane[];
+}
+
+/** What runs one after another. Only its own loop touches it. */
+interface Lane {
+  readonly model: EngineModel;
   group: Group | undefined;
   readonly ready: Ready[];
   readonly slots: (Ready | undefined)[];
   batch: SlotBatch | undefined;
+  /** Its loop, while there is something to do. */
+  loop: Promise<void> | undefined;
 }
 
-/** A scheduler over `model`, which it does not own. */
-export function createEngine(model: EngineModel, { slots: count = 8, maxWaiting = 64 }: EngineOptions = {}): Engine {
+/**
+ * A scheduler over a model, which it does not own: one lane for each of `models`, whose runs may overlap. There are never more lanes
+ * than slots.
+ */
+export function createEngine(
+  models: readonly EngineModel[],
+  { slots: count = 8, maxWaiting = 64 }: EngineOptions = {},
+): Engine {
+  const used = models.slice(0, count);
   const schedule: Schedule = {
+    tasks: new Set(),
     waiting: [],
-    group: undefined,
-    ready: [],
-    slots: Array<Ready | undefined>(count).fill(undefined),
-    batch: undefined,
+    lanes: used.map((model, i) => createLane(model, Math.ceil((count - i) / used.length))),
   };
-  const tasks = new Set<Task>();
-  let loop: Promise<void> | undefined;
+  const { tasks, lanes } = schedule;
+  const [model] = models;
   let closed = false;
 
-  const drive = async () => {
-    while (tasks.size > 0) await runAll(model, schedule, tasks);
-    loop = undefined;
-  };
   const submit: Engine['submit'] = async (request) => {
     if (closed) throw new OverloadedError('this engine is closing: it takes no more requests');
-    const { waiting } = loadOf(schedule, tasks);
+    const { waiting } = loadOf(schedule);
     if (waiting >= maxWaiting) throw new OverloadedError(`${waiting} requests wait already, which is as many as may`);
     checkRows(model, request);
     return new Promise((resolve, reject) => {
@@ -160,17 +171,31 @@ export function createEngine(model: EngineModel, { slots: count = 8, maxWaiting 
       schedule.waiting.push(task);
       request.signal?.addEventListener('abort', abort, { once: true });
       if (request.signal?.aborted) return endTask(schedule, task);
-      loop ??= drive();
+      wake(schedule);
     });
   };
   return {
     submit,
-    load: () => loadOf(schedule, tasks),
+    load: () => loadOf(schedule),
     close: async () => {
       closed = true;
-      await loop;
+      await Promise.all(lanes.map(({ loop }) => loop));
     },
   };
+}
+
+const createLane = (model: EngineModel, slots: number): Lane => ({
+  model,
+  group: undefined,
+  ready: [],
+  slots: Array<Ready | undefined>(slots).fill(undefined),
+  batch: undefined,
+  loop: undefined,
+});
+
+/** Lanes that have nothing to do look for something. */
+function wake(schedule: Schedule): void {
+  for (const lane of schedule.lanes) lane.loop ??= runLane(schedule, lane);
 }
 
 function checkRows({ decoder: { maxPositions } }: EngineModel, { rows }: EngineRequest): void {
@@ -205,11 +230,12 @@ function createTask(model: EngineModel, request: EngineRequest, settle: (error?:
   return task;
 }
 
-const loadOf = ({ slots }: Schedule, tasks: ReadonlySet<Task>): EngineLoad => {
+const loadOf = ({ lanes, tasks }: Schedule): EngineLoad => {
+  const slots = lanes.flatMap((lane) => lane.slots);
   const waiting = [...tasks].filter((task) => !task.begun).length;
   return {
     slots: slots.length,
-    usedSlots: slots.filter((place) => place !== undefined).length,
+    usedSlots: slots.filter((place) => place && !place.task.settled).length,
     running: tasks.size - waiting,
     waiting,
   };
@@ -221,49 +247,48 @@ const resultOf = ({ rows, submitted, firstToken, towerSeconds }: Task): EngineRe
   tower: towerSeconds,
 });
 
-/** Takes a task out of everything it is in, and settles it: with its rows as they are, or with an error. */
-function endTask(schedule: Schedule, task: Task, error?: unknown): void {
-  const { waiting, ready, slots, batch } = schedule;
-  const others = <T extends { readonly task: Task }>(places: readonly T[]) =>
-    places.filter((place) => place.task !== task);
+/** Settles a task: with its rows as they are, or with an error. Its places are free before each lane's next run. */
+function endTask({ waiting }: Schedule, task: Task, error?: unknown): void {
   waiting.splice(0, waiting.length, ...waiting.filter((other) => other !== task));
-  ready.splice(0, ready.length, ...others(ready));
-  slots.forEach((place, slot) => {
-    if (place?.task === task) emptySlot(slots, batch, slot);
-  });
   for (const row of task.rows) row.finish('aborted');
   task.settle(error);
 }
 
-function emptySlot(slots: Schedule['slots'], batch: SlotBatch | undefined, slot: number): void {
+function emptySlot({ slots, batch }: Lane, slot: number): void {
   slots[slot] = undefined;
   batch?.clear(slot);
 }
 
 /** Works until there is nothing left to do. */
-async function runAll(model: EngineModel, schedule: Schedule, tasks: ReadonlySet<Task>): Promise<void> {
-  while (tasks.size > 0) {
-    sweep(schedule, tasks);
-    await attempt(schedule, placesOf(schedule.slots), () => stepAll(model, schedule));
-    sweep(schedule, tasks);
-    const joining = nextToJoin(schedule);
-    if (joining) await attempt(schedule, joining.rows, () => join(model, schedule, joining));
-    sweep(schedule, tasks);
-    const group = schedule.group ?? beginGroup(model, schedule);
-    schedule.group = undefined;
-    if (group) await attempt(schedule, group.places, () => runSegment(model, schedule, group));
+async function runLane(schedule: Schedule, lane: Lane): Promise<void> {
+  // What is submitted together is seen together.
+  await undefined;
+  while (schedule.waiting.length > 0 || isBusy(lane)) {
+    sweep(schedule, lane);
+    await attempt(schedule, placesOf(lane.slots), () => stepAll(schedule, lane));
+    sweep(schedule, lane);
+    const joining = nextToJoin(lane);
+    if (joining) await attempt(schedule, joining.rows, () => join(schedule, lane, joining));
+    sweep(schedule, lane);
+    const group = lane.group ?? beginGroup(schedule, lane);
+    lane.group = undefined;
+    if (group) await attempt(schedule, group.places, () => runSegment(schedule, lane, group));
   }
-  // An idle engine holds no cache.
-  schedule.batch?.dispose();
-  schedule.batch = undefined;
+  // An idle lane holds no cache.
+  lane.batch?.dispose();
+  lane.batch = undefined;
+  lane.loop = undefined;
 }
 
-const placesOf = (slots: Schedule['slots']): Ready[] => slots.filter((place) => place !== undefined);
+const isBusy = ({ group, ready, slots }: Lane): boolean =>
+  group !== undefined || ready.length > 0 || slots.some((place) => place !== undefined);
 
-/** Ends what was aborted, and what has no time left. */
-function sweep(schedule: Schedule, tasks: ReadonlySet<Task>): void {
+const placesOf = (slots: Lane['slots']): Ready[] => slots.filter((place) => place !== undefined);
+
+/** Ends what was aborted, and what has no time left; the lane lets go of what has ended. */
+function sweep(schedule: Schedule, lane: Lane): void {
   const now = performance.now();
-  for (const task of [...tasks]) {
+  for (const task of [...schedule.tasks]) {
     const { signal, deadline = Number.POSITIVE_INFINITY } = task.request;
     if (signal?.aborted) endTask(schedule, task);
     else if (now > deadline) {
@@ -271,6 +296,11 @@ function sweep(schedule: Schedule, tasks: ReadonlySet<Task>): void {
       endTask(schedule, task, new DeadlineError(`the request was not done within its time: ${seconds} s have passed`));
     }
   }
+  const { ready, slots } = lane;
+  ready.splice(0, ready.length, ...ready.filter(({ task }) => !task.settled));
+  slots.forEach((place, slot) => {
+    if (place?.task.settled) emptySlot(lane, slot);
+  });
 }
 
 /** A run that fails takes the tasks with it that were in it, and no others. */
@@ -285,35 +315,35 @@ async function attempt(schedule: Schedule, places: readonly Place[], run: () => 
   }
 }
 
-async function stepAll(model: EngineModel, schedule: Schedule): Promise<void> {
-  const { slots } = schedule;
+async function stepAll(schedule: Schedule, lane: Lane): Promise<void> {
+  const { slots } = lane;
   const used = slots.findLastIndex((place) => place !== undefined) + 1;
   if (used === 0) return;
   const rowOf = ({ task, index }: Place) => task.rows[index];
   const tokens = slots.slice(0, used).map((place) => place && (rowOf(place).tokens.at(-1) as number));
-  const batch = batchOf(model, schedule);
+  const batch = batchOf(lane);
   const logits = await batch.step(tokens.map((token) => token ?? null));
   slots.slice(0, used).forEach((place, slot) => {
-    if (place && !place.task.settled) takeToken(model, schedule, slot, place, logits[slot]);
+    if (place && !place.task.settled) takeToken(schedule, lane, slot, place, logits[slot]);
   });
 }
 
-const batchOf = ({ decoder }: EngineModel, schedule: Schedule): SlotBatch => {
-  schedule.batch ??= decoder.openSlots(schedule.slots.length);
-  return schedule.batch;
+const batchOf = (lane: Lane): SlotBatch => {
+  lane.batch ??= lane.model.decoder.openSlots(lane.slots.length);
+  return lane.batch;
 };
 
 /** Gives a row its next token; a row that has ended leaves its slot. */
-function takeToken(model: EngineModel, schedule: Schedule, slot: number, place: Ready, logits: Float32Array): void {
+function takeToken(schedule: Schedule, lane: Lane, slot: number, place: Ready, logits: Float32Array): void {
   const { task, index } = place;
   const row = task.rows[index];
   try {
     row.take(logits);
     if (!row.finishReason()) return;
-    emptySlot(schedule.slots, schedule.batch, slot);
+    emptySlot(lane, slot);
     const next = task.request.onRow?.(index, { ...row.result(), prompt: index });
     if (next === 'enough') endTask(schedule, task);
-    else if (next) tryAgain(model, schedule, place, next);
+    else if (next) tryAgain(schedule, lane, place, next);
     else task.ended++;
   } catch (error) {
     // A callback of the caller's.
@@ -323,18 +353,24 @@ function takeToken(model: EngineModel, schedule: Schedule, slot: number, place: 
 }
 
 /** A row begins anew; it waits for the tower only where it has another picture. */
-function tryAgain(model: EngineModel, schedule: Schedule, { task, index, prompt }: Ready, attempt: RowAttempt): void {
+function tryAgain(
+  schedule: Schedule,
+  { model, ready }: Lane,
+  { task, index, prompt }: Ready,
+  attempt: RowAttempt,
+): void {
   const { ids, pixels, history = ids, maxNewTokens = task.request.maxNewTokens, ...penalties } = attempt;
   const options = { ...task.request, ...penalties, ...(maxNewTokens !== undefined && { maxNewTokens }) };
   task.rows[index] = rowsWith(options)(index, history, model.decoder.maxPositions - ids.length);
   task.inputs[index] = attempt;
   if (!pixels) {
     const { images } = prompt;
-    schedule.ready.push({ task, index, prompt: images ? model.promptOf(ids, images.features) : { ids } });
+    ready.push({ task, index, prompt: images ? model.promptOf(ids, images.features) : { ids } });
     return;
   }
   if (task.queue.length === 0) schedule.waiting.push(task);
   task.queue.push(index);
+  wake(schedule);
 }
 
 interface Joining {
@@ -343,7 +379,7 @@ interface Joining {
 }
 
 /** Rows that are ready, in their order, for the first free slots beside each other: of one length, so many as one run takes. */
-function nextToJoin({ ready, slots }: Schedule): Joining | undefined {
+function nextToJoin({ ready, slots }: Lane): Joining | undefined {
   const first = slots.indexOf(undefined);
   if (first < 0 || ready.length === 0) return undefined;
   const length = ready[0].prompt.ids.length;
@@ -360,22 +396,22 @@ function nextToJoin({ ready, slots }: Schedule): Joining | undefined {
   return { first, rows: ready.slice(0, count) };
 }
 
-async function join(model: EngineModel, schedule: Schedule, { first, rows }: Joining): Promise<void> {
-  schedule.ready.splice(0, rows.length);
-  const { maxPositions } = model.decoder;
+async function join(schedule: Schedule, lane: Lane, { first, rows }: Joining): Promise<void> {
+  lane.ready.splice(0, rows.length);
+  const { maxPositions } = lane.model.decoder;
   const room = ({ task, prompt }: Ready) => prompt.ids.length + (task.request.maxNewTokens ?? 512);
   const longest = Math.min(maxPositions, Math.max(...rows.map(room)));
   const prompts = rows.map(({ prompt }) => prompt);
-  const logits = await batchOf(model, schedule).fill(first, prompts, longest, soleSignal(rows));
+  const logits = await batchOf(lane).fill(first, prompts, longest, soleSignal(rows));
   rows.forEach((place, i) => {
     const { task } = place;
     if (task.settled) {
-      schedule.batch?.clear(first + i);
+      lane.batch?.clear(first + i);
       return;
     }
     task.firstToken ??= performance.now();
-    schedule.slots[first + i] = place;
-    takeToken(model, schedule, first + i, place, logits[i]);
+    lane.slots[first + i] = place;
+    takeToken(schedule, lane, first + i, place, logits[i]);
   });
 }
 
@@ -385,13 +421,15 @@ function soleSignal(places: readonly Place[]): AbortSignal | undefined {
   return tasks.size === 1 ? places[0].task.request.signal : undefined;
 }
 
-/** The next rows, one of each task in turn; rows without a picture are ready at once. */
-function beginGroup({ towerImages }: EngineModel, schedule: Schedule): Group | undefined {
-  const { waiting, ready, slots } = schedule;
+/** The lane's part of the next rows, one of each task in turn; rows without a picture are ready at once. */
+function beginGroup(schedule: Schedule, { model: { towerImages }, ready, slots }: Lane): Group | undefined {
+  const { waiting, lanes } = schedule;
   const free = slots.filter((place) => place === undefined).length;
+  const queued = waiting.reduce((sum, { queue }) => sum + queue.length, 0);
+  const most = Math.min(towerImages, Math.ceil(queued / lanes.length));
   const places: Place[] = [];
   const pixels: Tensor<'float32'>[] = [];
-  while (waiting.length > 0 && places.length < towerImages && ready.length + places.length < Math.max(1, free)) {
+  while (waiting.length > 0 && places.length < most && ready.length + places.length < Math.max(1, free)) {
     const task = waiting.shift() as Task;
     const index = task.queue.shift() as number;
     task.begun = true;
@@ -420,7 +458,8 @@ function stack(parts: readonly Tensor<'float32'>[]): Tensor<'float32'> {
   return floatView(shape, data);
 }
 
-async function runSegment(model: EngineModel, schedule: Schedule, { places, x, segment }: Group): Promise<void> {
+async function runSegment(schedule: Schedule, lane: Lane, { places, x, segment }: Group): Promise<void> {
+  const { model } = lane;
   const left = new Set(places.map(({ task }) => task).filter((task) => !task.settled));
   if (left.size === 0) return;
   const started = performance.now();
@@ -428,7 +467,7 @@ async function runSegment(model: EngineModel, schedule: Schedule, { places, x, s
   const seconds = (performance.now() - started) / 1000;
   for (const task of left) task.towerSeconds += seconds;
   if (segment + 1 < model.tower.length) {
-    schedule.group = { places, x: next, segment: segment + 1 };
+    lane.group = { places, x: next, segment: segment + 1 };
     return;
   }
   const [, rows, width] = next.shape;
@@ -437,7 +476,7 @@ async function runSegment(model: EngineModel, schedule: Schedule, { places, x, s
     const own = (next.data as Float32Array).subarray(i * rows * width, (i + 1) * rows * width);
     try {
       const prompt = model.promptOf(task.inputs[index].ids, floatView([rows, width], own));
-      schedule.ready.push({ task, index, prompt });
+      lane.ready.push({ task, index, prompt });
     } catch (error) {
       endTask(schedule, task, error);
     }

@@ -31,7 +31,7 @@ export interface ModelParts {
   readonly imageTokens?: ImageTokens;
   /** How the checkpoint was trained to be asked; default: plainly. */
   readonly promptStyle?: PromptStyle;
-  /** How reads share the model. Default: 8 pages or 32 lines together, any number waiting. */
+  /** How reads share the model. Default: 8 pages or 64 lines together, any number waiting. */
   readonly engine?: EngineOptions;
   /** Called once when the model is disposed. */
   readonly close: () => void;
@@ -74,14 +74,15 @@ export interface VaryModel extends Omit<OptModel, 'kind' | 'config'> {
   load(): EngineLoad;
 }
 
-/** Sessions are compiled when first needed. */
-function createSessions({ family, runtime, weights, precision, towerSegments }: ModelParts) {
+/** Sessions are compiled when first needed. `threads` as in CompileOptions. */
+function createSessions({ family, runtime, weights, precision, towerSegments }: ModelParts, threads?: number) {
   let tower: Promise<Session[]> | undefined;
   let decoder: Promise<Session> | undefined;
+  const shared = { weights, ...(threads !== undefined && { threads }) };
   const compileTower = async (config: VaryConfig) => {
     const sessions: Session[] = [];
     // A page takes a gigabyte beside the weights, for seconds; lines take little, and often.
-    const options = { weights, releaseAfterRun: config.input === 'page' };
+    const options = { ...shared, releaseAfterRun: config.input === 'page' };
     for (const graph of towerGraphs(config, towerSegments)) sessions.push(await runtime.compile(graph, options));
     return sessions;
   };
@@ -92,7 +93,7 @@ function createSessions({ family, runtime, weights, precision, towerSegments }: 
       return tower;
     },
     decoder: () => {
-      decoder ??= runtime.compile(cachedDecoderGraph(family, weightBits[precision]), { weights });
+      decoder ??= runtime.compile(cachedDecoderGraph(family, weightBits[precision]), shared);
       return decoder;
     },
     dispose: async () => {
@@ -101,6 +102,9 @@ function createSessions({ family, runtime, weights, precision, towerSegments }: 
     },
   };
 }
+
+const decoderOver = (session: Session, { kind, decoder: { width, maxPositions } }: DecoderFamily) =>
+  createSessionDecoder(session, { width, maxPositions, withImages: kind === 'vary' });
 
 /** What all models have in common. */
 function createBase(parts: ModelParts) {
@@ -112,11 +116,7 @@ function createBase(parts: ModelParts) {
   };
   const decoder = async (): Promise<CachedDecoder & SlotDecoder> => {
     expectAlive();
-    return createSessionDecoder(await sessions.decoder(), {
-      width: family.decoder.width,
-      maxPositions: family.decoder.maxPositions,
-      withImages: family.kind === 'vary',
-    });
+    return decoderOver(await sessions.decoder(), family);
   };
   /** Tower features of images [N, 3, H, W]: float32 [N·T, C]. */
   const features = async (pixels: Tensor, signal?: AbortSignal): Promise<Tensor<'float32'>> => {
@@ -161,7 +161,7 @@ function createBase(parts: ModelParts) {
   return {
     tokenizer: parts.tokenizer,
     decoder,
-    tower: sessions.tower,
+    sessions,
     expectAlive,
     generateRows,
     generate: generateIds,
@@ -216,23 +216,44 @@ export function createOptModel(parts: ModelParts): OptModel {
   return { kind: 'opt', config: parts.family.decoder, tokenizer, forward: run, generate: ids, generateRows, dispose };
 }
 
-/** The scheduler's view of a model. */
-async function engineModel(
-  parts: ModelParts,
-  config: VaryConfig,
-  base: ReturnType<typeof createBase>,
-): Promise<EngineModel> {
-  const sessions = await base.tower();
-  return {
-    decoder: await base.decoder(),
-    tower: sessions.map(
-      (session): EngineModel['tower'][number] =>
-        async (x, signal) =>
-          (await session.run({ x }, signal && { signal }))['x.out'],
-    ),
-    towerImages: imagesTogether(sizeOf([3, ...config.tower.imageSize])),
-    promptOf: (ids, features) => promptsOf(parts, [ids], features)[0],
+/** Lanes of a model that reads lines, at most: each has a run under way, and they share the threads that wait for runs. */
+const mostLanes = 4;
+
+/**
+ * A model as the lanes of a scheduler see it. One that reads lines is small: runs beside each other, of one thread each, are quicker
+ * than one after another on all threads.
+ */
+async function openLanes(parts: ModelParts, config: VaryConfig, whole: ReturnType<typeof createSessions>) {
+  const { threads } = parts.runtime;
+  const count = config.input === 'line' && parts.runtime.device === 'cpu' ? Math.min(threads, mostLanes) : 1;
+  // Of a pool, the threads that run for a lane are itself and those which no lane is.
+  const sessions = count === 1 ? whole : createSessions(parts, threads - count + 1);
+  const tower = await sessions.tower();
+  const decoder = await sessions.decoder();
+  const forks: Session[] = [];
+  const fork = (session: Session): Session => {
+    const own = session.fork();
+    forks.push(own);
+    return own;
   };
+  const lanes = Array.from(
+    { length: count },
+    (): EngineModel => ({
+      decoder: decoderOver(fork(decoder), parts.family),
+      tower: tower.map(fork).map(
+        (session): EngineModel['tower'][number] =>
+          async (x, signal) =>
+            (await session.run({ x }, signal && { signal }))['x.out'],
+      ),
+      towerImages: imagesTogether(sizeOf([3, ...config.tower.imageSize])),
+      promptOf: (ids, features) => promptsOf(parts, [ids], features)[0],
+    }),
+  );
+  const dispose = async () => {
+    for (const session of forks) await session.dispose();
+    if (count > 1) await sessions.dispose();
+  };
+  return { lanes, dispose };
 }
 
 /** A Vary model; throws InputError for an OPT family. */
@@ -241,11 +262,14 @@ export function createVaryModel(parts: ModelParts): VaryModel {
   if (family.kind !== 'vary') throw new InputError('not a vary checkpoint');
   const { vary } = family;
   const base = createBase(parts);
-  const { slots = vary.input === 'line' ? 32 : 8, maxWaiting = Number.POSITIVE_INFINITY } = parts.engine ?? {};
+  const { slots = vary.input === 'line' ? 64 : 8, maxWaiting = Number.POSITIVE_INFINITY } = parts.engine ?? {};
   let engine: Promise<Engine> | undefined;
   let running: Engine | undefined;
+  let disposeLanes: (() => Promise<void>) | undefined;
   const openEngine = async (): Promise<Engine> => {
-    running = createEngine(await engineModel(parts, vary, base), { slots, maxWaiting });
+    const { lanes, dispose } = await openLanes(parts, vary, base.sessions);
+    disposeLanes = dispose;
+    running = createEngine(lanes, { slots, maxWaiting });
     return running;
   };
   const theEngine = (): Promise<Engine> => {
@@ -278,6 +302,7 @@ export function createVaryModel(parts: ModelParts): VaryModel {
     load: () => running?.load() ?? { slots, usedSlots: 0, running: 0, waiting: 0 },
     dispose: async () => {
       await running?.close();
+      await disposeLanes?.();
       await base.dispose();
     },
   };

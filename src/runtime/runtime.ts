@@ -14,6 +14,8 @@ export interface CompileOptions {
   readonly profilePath?: string;
   /** Gives what a run took beside the weights back to the system after it: for runs that are large and few. */
   readonly releaseAfterRun?: boolean;
+  /** Threads of a run where not all of the runtime's, which then do not wait for runs of other sessions. */
+  readonly threads?: number;
   /** Graph optimizers to switch off, by the runtime's names. */
   readonly disabledOptimizers?: readonly string[];
 }
@@ -52,7 +54,12 @@ export interface Session {
   /** Feeds by input name. Throws ShapeError for a missing input, another dtype or another shape. */
   run(feeds: Readonly<Record<string, Tensor>>, options?: RunOptions): Promise<Record<string, Tensor>>;
   createState(extents: Extents): CarriedTensors;
-  /** Waits for the run in flight, then frees everything. A second call does nothing. */
+  /**
+   * The same compiled graph and weights for another caller, who disposes it: its runs are queued by themselves, and overlap with those
+   * of this session where the runtime can. States are of the session that made them.
+   */
+  fork(): Session;
+  /** Waits for the run in flight, then frees everything that no fork needs. A second call does nothing. */
   dispose(): Promise<void>;
 }
 

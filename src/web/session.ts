@@ -16,7 +16,7 @@ export function wrapSession(graph: Graph, native: InferenceSession): Session {
     tail = result.catch(() => undefined);
     return result;
   };
-  return {
+  const session: Session = {
     graph,
     run: (feeds, options = {}) =>
       queue(async () => {
@@ -24,6 +24,8 @@ export function wrapSession(graph: Graph, native: InferenceSession): Session {
         return run(graph, native, feeds, options);
       }),
     createState: (extents) => createState(graph, extents),
+    // Nothing overlaps here.
+    fork: () => ({ ...session, dispose: async () => undefined }),
     dispose: () =>
       queue(async () => {
         if (disposed) return;
@@ -31,6 +33,7 @@ export function wrapSession(graph: Graph, native: InferenceSession): Session {
         await native.release();
       }),
   };
+  return session;
 }
 
 async function run(

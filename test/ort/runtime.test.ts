@@ -137,6 +137,25 @@ test('an aborted run stops, and the next one is whole', async () => {
   await session.dispose();
 });
 
+test('a fork runs beside its session with the same weights, and lives as long as it is used', async () => {
+  const builder = createGraphBuilder('g');
+  builder.output('y', linear(builder.root, builder.input('x', 'float32', ['batch', 64]), 64, { bias: false }));
+  const weights = weightsFrom(new Map([['weight', randomTensor([64, 64], 11)]]));
+  const session = await createRuntime().compile(builder.finish(), { weights, threads: 1 });
+  const fork = session.fork();
+  const feeds = Array.from({ length: 12 }, (_, i) => ({ x: randomTensor([4, 64], i) }));
+  const alone = [];
+  for (const feed of feeds) alone.push((await session.run(feed))['y']);
+  const beside = await Promise.all(feeds.map((feed, i) => (i % 2 === 0 ? session : fork).run(feed)));
+  for (const [i, { y }] of beside.entries()) assert.deepEqual(y, alone[i]);
+  await session.dispose();
+  await assert.rejects(session.run(feeds[0]), /disposed/);
+  assert.throws(() => session.fork(), /disposed/);
+  assert.deepEqual((await fork.run(feeds[0]))['y'], alone[0]);
+  await fork.dispose();
+  await assert.rejects(fork.run(feeds[0]), /disposed/);
+});
+
 test('sessions opened and closed leave no memory behind', async () => {
   const weight = randomTensor([256, 256], 10);
   const builder = createGraphBuilder('g');

@@ -72,7 +72,7 @@ const tokensOf = async (result: ReturnType<ReturnType<typeof createEngine>['subm
 
 test('requests that join and leave at different steps get what each gets alone', async () => {
   const { model } = scripted();
-  const engine = createEngine(model, { slots: 3 });
+  const engine = createEngine([model], { slots: 3 });
   const lengths = [9, 2, 5, 1, 7, 3, 4, 8];
   const wanted = lengths.map((maxNewTokens, i) =>
     Array.from({ length: maxNewTokens }, (_, t) => (i + t + 1) % vocabulary),
@@ -89,7 +89,7 @@ test('requests that join and leave at different steps get what each gets alone',
 
 test('pictures go to their own rows', async () => {
   const { model } = scripted({ towerImages: 4 });
-  const engine = createEngine(model, { slots: 4 });
+  const engine = createEngine([model], { slots: 4 });
   const rows = [3, 0, 7].map((shift) => ({ ids: [10], pixels: picture(shift) }));
   const result = await engine.submit({ rows, eos: null, maxNewTokens: 2 });
   assert.deepEqual(
@@ -104,7 +104,7 @@ test('pictures go to their own rows', async () => {
 
 test('between two steps at most one segment and one prefill run', async () => {
   const { model, events } = scripted({ segments: 3 });
-  const engine = createEngine(model, { slots: 4 });
+  const engine = createEngine([model], { slots: 4 });
   const long = engine.submit(request(0, { maxNewTokens: 30 }));
   const others = [1, 2].map((start) => engine.submit(request(start)));
   await Promise.all([long, ...others]);
@@ -122,7 +122,7 @@ test('between two steps at most one segment and one prefill run', async () => {
 
 test('a page of many lines lets a single line in before its own are done', async () => {
   const { model } = scripted({ segments: 1 });
-  const engine = createEngine(model, { slots: 2 });
+  const engine = createEngine([model], { slots: 2 });
   const order: string[] = [];
   const page = engine.submit({
     rows: Array.from({ length: 40 }, (_, i) => ({ ids: [i], pixels: picture(0) })),
@@ -138,7 +138,7 @@ test('a page of many lines lets a single line in before its own are done', async
 
 test('lines of different pages go through tower and prefill together', async () => {
   const { model, events } = scripted({ segments: 1, towerImages: 8 });
-  const engine = createEngine(model, { slots: 8 });
+  const engine = createEngine([model], { slots: 8 });
   const pages = [0, 1].map((page) =>
     engine.submit({
       rows: Array.from({ length: 4 }, (_, i) => ({ ids: [10 * page + i], pixels: picture(0) })),
@@ -153,7 +153,7 @@ test('lines of different pages go through tower and prefill together', async () 
 for (const stage of ['tower.0', 'tower.1', 'fill', 'step'] as const) {
   test(`an abort in ${stage} frees the place within one step; the others go on as before`, async () => {
     const { model, events } = scripted();
-    const engine = createEngine(model, { slots: 2 });
+    const engine = createEngine([model], { slots: 2 });
     const controller = new AbortController();
     const other = engine.submit(request(20, { maxNewTokens: 12 }));
     let seen = 0;
@@ -175,7 +175,7 @@ for (const stage of ['tower.0', 'tower.1', 'fill', 'step'] as const) {
 
 test('a hundred aborts in each stage, all mixed: nothing is left behind, and nobody else notices', async () => {
   const { model, events } = scripted({ segments: 3 });
-  const engine = createEngine(model, { slots: 4, maxWaiting: 1000 });
+  const engine = createEngine([model], { slots: 4, maxWaiting: 1000 });
   const rng = createRng(7, 7);
   const running = new Set<AbortController>();
   const aborted = new Map<string, number>();
@@ -211,7 +211,7 @@ test('a hundred aborts in each stage, all mixed: nothing is left behind, and nob
 
 test('what waits is gone at once when it is aborted', async () => {
   const { model } = scripted();
-  const engine = createEngine(model, { slots: 1, maxWaiting: 3 });
+  const engine = createEngine([model], { slots: 1, maxWaiting: 3 });
   const first = engine.submit(request(0, { maxNewTokens: 20 }));
   const controller = new AbortController();
   const waiting = engine.submit(request(1, { signal: controller.signal }));
@@ -226,7 +226,7 @@ test('what waits is gone at once when it is aborted', async () => {
 
 test('more than may wait is refused, the rest is not touched', async () => {
   const { model } = scripted();
-  const engine = createEngine(model, { slots: 1, maxWaiting: 2 });
+  const engine = createEngine([model], { slots: 1, maxWaiting: 2 });
   const taken = [0, 1].map((start) => engine.submit(request(start)));
   await assert.rejects(engine.submit(request(2)), OverloadedError);
   assert.equal((await Promise.all(taken)).length, 2);
@@ -235,7 +235,7 @@ test('more than may wait is refused, the rest is not touched', async () => {
 
 test('a request whose time is over ends with an error, wherever it is', async () => {
   const { model } = scripted();
-  const engine = createEngine(model, { slots: 1 });
+  const engine = createEngine([model], { slots: 1 });
   const running = engine.submit(request(0, { maxNewTokens: 40 }));
   await assert.rejects(engine.submit(request(1, { deadline: performance.now() - 1 })), DeadlineError);
   assert.equal((await running).rows[0].tokens.length, 40);
@@ -243,7 +243,7 @@ test('a request whose time is over ends with an error, wherever it is', async ()
 
 test('a run that fails takes only its own request with it', async () => {
   const { model, events } = scripted();
-  const engine = createEngine(model, { slots: 2 });
+  const engine = createEngine([model], { slots: 2 });
   let towers = 0;
   events.before = (event) => {
     if (event === 'tower.1 1' && ++towers === 1) throw new Error('no memory');
@@ -256,7 +256,7 @@ test('a run that fails takes only its own request with it', async () => {
 
 test('a callback that throws, and pixels that cannot be had, end their own request', async () => {
   const { model } = scripted({ towerImages: 2 });
-  const engine = createEngine(model, { slots: 2 });
+  const engine = createEngine([model], { slots: 2 });
   const fail = () => {
     throw new InputError('not today');
   };
@@ -272,10 +272,81 @@ test('a callback that throws, and pixels that cannot be had, end their own reque
 
 test('a closing engine ends what it has and takes no more', async () => {
   const { model } = scripted();
-  const engine = createEngine(model, { slots: 1 });
+  const engine = createEngine([model], { slots: 1 });
   const last = engine.submit(request(0));
   const closed = engine.close();
   await assert.rejects(engine.submit(request(1)), OverloadedError);
   await closed;
   assert.deepEqual(await tokensOf(last), [[1, 2, 3, 4]]);
+});
+
+test('lanes share the work, run beside each other, and give each row what it gets alone', async () => {
+  const running = new Set<string>();
+  let together = 0;
+  const lanes = ['a', 'b', 'c'].map((lane) => {
+    const { model, events } = scripted({ towerImages: 4 });
+    events.before = async () => {
+      running.add(lane);
+      together = Math.max(together, running.size);
+      await new Promise((done) => setTimeout(done, 1));
+      running.delete(lane);
+    };
+    return { model, events };
+  });
+  const engine = createEngine(
+    lanes.map(({ model }) => model),
+    { slots: 7 },
+  );
+  assert.equal(engine.load().slots, 7);
+  const rows = Array.from({ length: 20 }, (_, i) => ({ ids: [i], pixels: picture(i % 3) }));
+  const [page, line] = await Promise.all([
+    engine.submit({ rows, eos: null, maxNewTokens: 5 }),
+    tokensOf(engine.submit(request(0))),
+  ]);
+  for (const [i, { tokens }] of page.rows.entries()) {
+    const step = 1 + (i % 3);
+    assert.deepEqual(
+      tokens,
+      Array.from({ length: 5 }, (_, t) => (i + (t + 1) * step) % vocabulary),
+    );
+  }
+  assert.deepEqual(line, [[1, 2, 3, 4]]);
+  assert.equal(together, 3);
+  for (const { events } of lanes) assert.equal(events.log.at(-1), 'dispose');
+  assert.deepEqual(engine.load(), { slots: 7, usedSlots: 0, running: 0, waiting: 0 });
+});
+
+test('a request that ends in one lane leaves all of them', async () => {
+  const lanes = [scripted(), scripted()];
+  const engine = createEngine(
+    lanes.map(({ model }) => model),
+    { slots: 2 },
+  );
+  const controller = new AbortController();
+  const rows = [0, 1].map((start) => ({ ids: [start], pixels: picture(0) }));
+  const stopped = engine.submit({ rows, eos: null, maxNewTokens: 40, signal: controller.signal });
+  lanes[0].events.before = (event) => {
+    if (event.startsWith('step')) controller.abort();
+  };
+  const result = await stopped;
+  assert.deepEqual(
+    result.rows.map(({ finishReason }) => finishReason),
+    ['aborted', 'aborted'],
+  );
+  assert.deepEqual(await tokensOf(engine.submit(request(3))), [[4, 5, 6, 7]]);
+  assert.deepEqual(await tokensOf(engine.submit({ ...request(0), rows })), [
+    [1, 2, 3, 4],
+    [2, 3, 4, 5],
+  ]);
+  for (const { events } of lanes) assert.ok(events.log.some((event) => event.startsWith('step')));
+});
+
+test('there are no more lanes than slots', async () => {
+  const lanes = [scripted(), scripted()];
+  const engine = createEngine(
+    lanes.map(({ model }) => model),
+    { slots: 1 },
+  );
+  await Promise.all([1, 2].map((start) => engine.submit(request(start))));
+  assert.deepEqual(lanes[1].events.log, []);
 });

@@ -81,7 +81,7 @@ function scripted(script: Script) {
 
 function open(script: Script, input: VaryConfig['input']) {
   const { model, runs } = scripted(script);
-  const engine = createEngine(model, { slots: 4 });
+  const engine = createEngine([model], { slots: 4 });
   const decoder = { ...varyNano.decoder, eosId: eos, maxPositions: 400 };
   const reader: Reader = {
     config: { ...varyNano, decoder, input },

@@ -8,7 +8,7 @@ import { concreteShape } from '../../runtime/bind-shapes.js';
 import type { CompileOptions, Device, Runtime, Session } from '../../runtime/runtime.js';
 import { loadOrt, type Pointer } from './library.js';
 import { allocateOutside, type BoundTensor, nativeTensor, returnFreedMemory } from './memory.js';
-import { createQueue, type Queue, wrapSession } from './session.js';
+import { createQueue, type NativeSession, openSession, type Queue } from './session.js';
 
 export interface RuntimeOptions {
   readonly device?: Device;
@@ -113,7 +113,9 @@ async function compile(graph: Graph, options: CompileOptions, device: Device, th
   const sessionOptions = ort.create('CreateSessionOptions');
   const weights: BoundTensor[] = [];
   try {
-    configure(sessionOptions, options, device, env.threads === threads ? undefined : threads);
+    const own = options.threads ?? threads;
+    const pooled = options.threads === undefined && env.threads === threads;
+    configure(sessionOptions, options, device, pooled ? undefined : own);
     for (const parameter of graph.parameters) weights.push(await loadWeight(parameter, options));
     if (weights.length > 0) {
       const names = graph.parameters.map(({ name }) => name);
@@ -126,13 +128,18 @@ async function compile(graph: Graph, options: CompileOptions, device: Device, th
     }
     const model = emitModel(graph);
     const native = await ort.createAsync('CreateSessionFromArray', env.handle, model, model.length, sessionOptions);
-    return wrapSession(graph, native, {
-      queue: env.queue,
+    const shared: NativeSession = {
+      graph,
+      native,
       releaseAfterRun: options.releaseAfterRun ?? false,
-      beforeRelease: () => {
+      queue: () => (options.threads === undefined ? env.queue : createQueue()),
+      release: () => {
         if (options.profilePath !== undefined) endProfiling(native);
+        ort.call.ReleaseSession(native);
       },
-    });
+      users: 0,
+    };
+    return openSession(shared);
   } finally {
     ort.call.ReleaseSessionOptions(sessionOptions);
     for (const weight of weights) weight.release();

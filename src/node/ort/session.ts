@@ -31,20 +31,24 @@ export function createQueue(): Queue {
   };
 }
 
-export interface SessionOptions {
-  /** Shared by sessions whose runs must not overlap. */
-  readonly queue: Queue;
+/** A compiled graph, which goes with the last session over it. */
+export interface NativeSession {
+  readonly graph: Graph;
+  readonly native: Pointer;
   readonly releaseAfterRun: boolean;
-  readonly beforeRelease: () => void;
+  /** What the runs of one session over it wait in: their own, or one with those of others that must not overlap. */
+  readonly queue: () => Queue;
+  /** Called by the last session over it. */
+  readonly release: () => void;
+  /** How many sessions are over it. */
+  users: number;
 }
 
-/** A Session over a native one, which it owns. */
-export function wrapSession(
-  graph: Graph,
-  native: Pointer,
-  { queue, releaseAfterRun, beforeRelease }: SessionOptions,
-): Session {
-  const ort = loadOrt();
+/** Another session over a native one. */
+export function openSession(shared: NativeSession): Session {
+  const { graph, native, releaseAfterRun } = shared;
+  const queue = shared.queue();
+  shared.users++;
   const ownPlans = new Map<string, Plan>();
   const statePlans = new WeakMap<BoundState, Map<string, Plan>>();
   const states = new Set<BoundState>();
@@ -100,6 +104,10 @@ export function wrapSession(
       state.onDispose(() => states.delete(state));
       return state;
     },
+    fork: () => {
+      if (disposed) throw new InputError(`${graph.name}: this session was disposed`);
+      return openSession(shared);
+    },
     dispose: () =>
       queue(async () => {
         if (disposed) return;
@@ -109,8 +117,7 @@ export function wrapSession(
           for (const plan of plans.values()) plan.release();
           plans.clear();
         }
-        beforeRelease();
-        ort.call.ReleaseSession(native);
+        if (--shared.users === 0) shared.release();
       }),
   };
 }
