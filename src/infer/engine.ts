@@ -188,7 +188,7 @@ function createTask(model: EngineModel, request: EngineRequest, settle: (error?:
   const task: Task = {
     request,
     inputs: [...request.rows],
-    rows: request.rows.map(({ ids }, i) => createRow(i, ids, model.decoder.maxPositions - ids.length)),
+    rows: request.rows.map(({ ids }, i) => createRow(i, { ids, padding: 0 }, model.decoder.maxPositions - ids.length)),
     submitted: performance.now(),
     queue: [...request.rows.keys()],
     begun: false,
@@ -326,7 +326,7 @@ function takeToken(model: EngineModel, schedule: Schedule, slot: number, place: 
 function tryAgain(model: EngineModel, schedule: Schedule, { task, index, prompt }: Ready, attempt: RowAttempt): void {
   const { ids, pixels, history = ids, maxNewTokens = task.request.maxNewTokens, ...penalties } = attempt;
   const options = { ...task.request, ...penalties, ...(maxNewTokens !== undefined && { maxNewTokens }) };
-  task.rows[index] = rowsWith(options)(index, history, model.decoder.maxPositions - ids.length);
+  task.rows[index] = rowsWith(options)(index, { ids: history, padding: 0 }, model.decoder.maxPositions - ids.length);
   task.inputs[index] = attempt;
   if (!pixels) {
     const { images } = prompt;
