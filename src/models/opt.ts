@@ -4,7 +4,7 @@
  */
 import { InputError } from '../core/errors.js';
 import { asObject, booleanField, countField, indexField, type JsonObject, numberField } from '../core/json.js';
-import { floats } from '../core/tensor.js';
+import { floats, ints } from '../core/tensor.js';
 import { type GraphBuilder, type Init, normalInit, type Scope, type Value } from '../graph/builder.js';
 import { multiplyDims } from '../graph/dims.js';
 import { add, gather, reshape } from '../graph/functions.js';
@@ -87,8 +87,7 @@ export function optConfigFrom(value: unknown, where: string): OptConfig {
     initStd: numberField(json, 'init_std', where, 0.02),
     bosId: json['bos_token_id'] === null ? null : indexField(json, 'bos_token_id', where, 2),
     eosIds,
-    // Rows that have ended are filled with the end where there is no padding, as transformers does.
-    padId: json['pad_token_id'] === null ? (eosIds[0] ?? 0) : indexField(json, 'pad_token_id', where, 1),
+    padId: indexField(json, 'pad_token_id', where, 1),
   };
   if (config.width % config.heads !== 0) {
     throw new InputError(`${where}: hidden_size ${width} is not a multiple of num_attention_heads ${config.heads}`);
@@ -126,6 +125,13 @@ export function causalBias(s: Scope, queryIndex: Value, keyIndex: Value): Value 
   const seen = s.op('LessOrEqual', [keys, queries], {}); // [B, T, T]
   const masked = s.op('Where', [seen, s.constant(floats([], [0])), s.constant(floats([], [-3.4028235e38]))], {});
   return s.op('Reshape', [masked], { shape: [B, 1, T, T] });
+}
+
+/** Embeddings [B, T, E] of ids [B, T] that teach the pad id's row nothing, as torch's `padding_idx`; as a tied head it still learns. */
+export function unlearnedPadding(s: Scope, embeds: Value, ids: Value, { padId }: OptConfig): Value {
+  const [B, T] = ids.shape;
+  const isPad = s.op('Equal', [ids, s.constant(ints([1, 1], [padId]))], {});
+  return s.op('Where', [reshape(s, isPad, [B, T, 1]), s.op('Identity', [embeds], {}), embeds], {});
 }
 
 /** Token embeddings of ids [B, T]: [B, T, embedWidth]. */
