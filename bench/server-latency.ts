@@ -28,7 +28,7 @@ export async function benchReaders(
   { readers, tokens, rounds }: ReadersSettings,
 ): Promise<Row[]> {
   const read = async (index: number) => {
-    const { rows } = await engine.submit({ rows: [textRow(index)], eos: null, maxNewTokens: tokens });
+    const { rows } = await engine.submit({ rows: [textRow(index)], eosId: null, maxNewTokens: tokens });
     return rows[0].tokens;
   };
   const solo: (readonly number[])[] = [];
@@ -76,7 +76,7 @@ export async function benchFirstToken(
   { readers, rounds }: Pick<ReadersSettings, 'readers' | 'rounds'>,
 ): Promise<Row[]> {
   const firstToken = async (index: number) => {
-    const { firstToken: seconds } = await engine.submit({ rows: [pageRow(index)], eos: null, maxNewTokens: 1 });
+    const { firstToken: seconds } = await engine.submit({ rows: [pageRow(index)], eosId: null, maxNewTokens: 1 });
     return 1000 * seconds;
   };
   await firstToken(0);
@@ -130,7 +130,7 @@ function decodeUntil(
   };
   const run = async () => {
     while (!signal.aborted) {
-      await engine.submit({ rows: [row], eos: null, maxNewTokens: 4000, signal, onToken });
+      await engine.submit({ rows: [row], eosId: null, maxNewTokens: 4000, signal, onToken });
     }
   };
   return {

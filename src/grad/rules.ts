@@ -246,6 +246,7 @@ export const rules: { readonly [K in OpName]: GradRule<K> | 'none' } = {
   Gemm: gemm,
   // Inference kernels: the plain lowering has gradients.
   GroupQueryAttention: 'none',
+  Identity: () => [undefined],
   LayerNormalization: layerNormalization,
   LessOrEqual: 'none',
   Log: unary((s, g, x) => div(s, g, x)),

@@ -50,6 +50,8 @@ export interface OpAttributes {
   Gelu: { readonly approximate?: 'none' | 'tanh' };
   Gemm: { readonly transA?: 0 | 1; readonly transB?: 0 | 1; readonly alpha?: number; readonly beta?: number };
   GroupQueryAttention: { readonly numHeads: number; readonly kvNumHeads: number; readonly scale: number };
+  /** The same value; ours stops the gradient. */
+  Identity: None;
   LayerNormalization: { readonly axis: number; readonly epsilon: number };
   LessOrEqual: None;
   Log: None;
@@ -333,6 +335,7 @@ export const ops: { readonly [K in OpName]: OpSpec<K> } = {
     },
   },
   GroupQueryAttention: { domain: 'com.microsoft', arity: [7, 7], infer: inferGroupQueryAttention },
+  Identity: unary,
   LayerNormalization: {
     arity: [2, 3],
     infer: (inputs, { axis }) => {

@@ -105,8 +105,8 @@ function targetSize({ width, height }: Pixels, resize: ClipProcessor['resize']):
 }
 
 /**
- * The middle of an image (transformers center_crop). Where the image is smaller it stands on zeros at ceil(half the difference)
- * while the crop begins at half the difference rounded to zero: an odd difference gives one row or column less.
+ * The middle of an image, as transformers 4.32 (Vary's version) has it. Where the image is smaller it stands on zeros and the crop
+ * begins at half the difference rounded to zero: an odd difference gives one row or column less. Transformers 5 gives all of them.
  */
 function centerCrop(image: Pixels, size: Size): Pixels {
   const canvas = { width: Math.max(image.width, size.width), height: Math.max(image.height, size.height) };

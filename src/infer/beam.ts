@@ -2,7 +2,7 @@
 import { InputError } from '../core/errors.js';
 import { logSoftmax } from '../core/logits.js';
 import type { CachedDecoder, Prompt } from './decoder.js';
-import type { LogitsProcessor } from './processors.js';
+import type { LogitsProcessor, PromptHistory } from './processors.js';
 
 export interface BeamOptions {
   readonly count: number;
@@ -43,8 +43,8 @@ export interface BeamResult {
 export async function beamSearch(
   decoder: CachedDecoder,
   prompt: Prompt,
-  history: readonly number[],
-  eos: number | null,
+  history: PromptHistory,
+  eos: readonly number[],
   maxNewTokens: number,
   process: LogitsProcessor,
   { count, lengthPenalty = 1, earlyStopping = false, returned = 1, signal }: BeamOptions,
@@ -61,16 +61,18 @@ export async function beamSearch(
   let running: Beam[] = Array.from({ length: count }, (_, i) => ({ tokens: [], logProbability: i === 0 ? 0 : -1e9 }));
   let finished: Hypothesis[] = [];
   let logits = first;
+  // So many that `count` are left to go on with, even if every beam's best are ends.
+  const wanted = Math.max(2, 1 + eos.length) * count;
   try {
     for (let length = 1; ; length++) {
-      const best = bestCandidates(logits, running, history, process, 2 * count);
+      const best = bestCandidates(logits, running, history, process, wanted);
       const last = length >= maxNewTokens;
-      const ends = ({ token }: Candidate) => last || token === eos;
+      const ends = ({ token }: Candidate) => last || eos.includes(token);
       const full = finished.length >= count && earlyStopping === true;
       const arrived = best
         .slice(0, count)
         .filter((candidate) => ends(candidate) && !full)
-        .map((candidate) => hypothesis(running, candidate, length, lengthPenalty, candidate.token === eos));
+        .map((candidate) => hypothesis(running, candidate, length, lengthPenalty, eos.includes(candidate.token)));
       finished = [...finished, ...arrived].sort((a, b) => b.score - a.score).slice(0, count);
       const going = best.filter((candidate) => !ends(candidate)).slice(0, count);
       if (going.length === 0) break;
@@ -113,14 +115,14 @@ function hypothesis(
 function bestCandidates(
   logits: readonly Float32Array[],
   running: readonly Beam[],
-  history: readonly number[],
+  history: PromptHistory,
   process: LogitsProcessor,
   wanted: number,
 ): Candidate[] {
   const best: Candidate[] = [];
   running.forEach(({ tokens, logProbability }, beam) => {
     const scores = Float32Array.from(logSoftmax(logits[beam]));
-    process(scores, [...history, ...tokens]);
+    process(scores, { ...history, ids: [...history.ids, ...tokens], generated: tokens.length });
     for (let token = 0; token < scores.length; token++) {
       const total = logProbability + scores[token];
       if (best.length === wanted && total <= best[wanted - 1].logProbability) continue;

@@ -213,7 +213,7 @@ function createTask(model: EngineModel, request: EngineRequest, settle: (error?:
   const task: Task = {
     request,
     inputs: [...request.rows],
-    rows: request.rows.map(({ ids }, i) => createRow(i, ids, model.decoder.maxPositions - ids.length)),
+    rows: request.rows.map(({ ids }, i) => createRow(i, { ids, padding: 0 }, model.decoder.maxPositions - ids.length)),
     submitted: performance.now(),
     queue: [...request.rows.keys()],
     begun: false,
@@ -361,7 +361,7 @@ function tryAgain(
 ): void {
   const { ids, pixels, history = ids, maxNewTokens = task.request.maxNewTokens, ...penalties } = attempt;
   const options = { ...task.request, ...penalties, ...(maxNewTokens !== undefined && { maxNewTokens }) };
-  task.rows[index] = rowsWith(options)(index, history, model.decoder.maxPositions - ids.length);
+  task.rows[index] = rowsWith(options)(index, { ids: history, padding: 0 }, model.decoder.maxPositions - ids.length);
   task.inputs[index] = attempt;
   if (!pixels) {
     const { images } = prompt;

@@ -4,10 +4,20 @@ import { createRng } from '../core/rng.js';
 import { type BeamOptions, beamSearch } from './beam.js';
 import type { CachedDecoder, Prompt } from './decoder.js';
 import { loopAtEnd } from './loops.js';
-import { checkSampling, createProcessors, type PenaltyOptions, pickToken, type Sampling } from './processors.js';
+import {
+  checkSampling,
+  createProcessors,
+  type PenaltyOptions,
+  type PromptHistory,
+  pickToken,
+  type Sampling,
+} from './processors.js';
 
 /** 'blank': there was nothing to read, and no model was asked. */
 export type FinishReason = 'stop' | 'length' | 'repetition' | 'blank' | 'aborted';
+
+/** Ids each of which ends a row. */
+export type EndIds = number | readonly number[] | null;
 
 export interface GenerateOptions extends PenaltyOptions {
   /** Default: 512, or what the positions leave. */
@@ -15,8 +25,8 @@ export interface GenerateOptions extends PenaltyOptions {
   /** Greedy when left out. */
   readonly sampling?: Sampling & { readonly seed?: number };
   readonly beams?: Omit<BeamOptions, 'signal'>;
-  /** The id that ends a row; null: none does. Default: the model's. */
-  readonly eosId?: number | null;
+  /** The id or ids that end a row; null: none does. Default: the model's. */
+  readonly eosId?: EndIds;
   /** End a row that has fallen into a loop, with finishReason 'repetition'. */
   readonly stopLoops?: boolean;
   /** Keep the log probability of each token that is taken, before penalties and sampling. Not with beams. */
@@ -40,7 +50,8 @@ export interface GeneratedRow {
 
 /** What decides how one row goes on. */
 export interface RowOptions extends PenaltyOptions {
-  readonly eos: number | null;
+  /** Default: nothing ends a row. */
+  readonly eosId?: EndIds;
   readonly maxNewTokens?: number;
   readonly sampling?: Sampling & { readonly seed?: number };
   readonly stopLoops?: boolean;
@@ -59,20 +70,23 @@ export interface GrowingRow {
   result(): Omit<GeneratedRow, 'prompt'>;
 }
 
+const listEnds = (ends: EndIds): readonly number[] => (typeof ends === 'number' ? [ends] : (ends ?? []));
+
 /** Checks `options`; returns what makes rows of them. Throws InputError. */
 export function rowsWith({
-  eos,
+  eosId = null,
   maxNewTokens = 512,
   sampling = {},
   ...options
-}: RowOptions): (index: number, history: readonly number[], room: number) => GrowingRow {
+}: RowOptions): (index: number, prompt: PromptHistory, room: number) => GrowingRow {
   if (!Number.isInteger(maxNewTokens) || maxNewTokens < 1) {
     throw new InputError(`maxNewTokens: expected a whole number above 0, got ${maxNewTokens}`);
   }
   checkSampling(sampling);
-  const process = createProcessors(options);
-  return (index, prompt, room) => {
-    const history = [...prompt];
+  const ends = listEnds(eosId);
+  const process = createProcessors(options, ends);
+  return (index, { ids, padding }, room) => {
+    const history = [...ids];
     const tokens: number[] = [];
     const logs: number[] | undefined = options.keepLogProbabilities ? [] : undefined;
     const rng = createRng(sampling.seed ?? 0, index);
@@ -88,13 +102,13 @@ export function rowsWith({
         if (reason) return;
         // Penalties change logits in place: what the model itself thought is worked out before.
         const own = logs && logSoftmax(logits);
-        process(logits, history);
+        process(logits, { ids: history, padding, generated: tokens.length });
         const token = pickToken(logits, sampling, rng);
         if (own) logs.push(own[token]);
         tokens.push(token);
         history.push(token);
         const stopped = options.onToken?.(index, token) === true;
-        if (token === eos || stopped) reason = 'stop';
+        if (stopped || ends.includes(token)) reason = 'stop';
         else if (options.stopLoops && loopAtEnd(tokens)) reason = 'repetition';
         else if (tokens.length >= limit) reason = 'length';
       },
@@ -104,23 +118,24 @@ export function rowsWith({
 }
 
 /**
- * Continues prompts together. `histories` is what penalties see of each prompt (padding included, as the reference has it).
+ * Continues prompts together. `histories` is what penalties see of each prompt.
  * Returns one row per prompt, or `beams.returned` per prompt, best first.
  */
 export async function generate(
   decoder: CachedDecoder,
   prompts: readonly Prompt[],
-  eosId: number,
+  modelEnds: EndIds,
   options: GenerateOptions = {},
-  histories: readonly (readonly number[])[] = prompts.map(({ ids }) => ids),
+  histories: readonly PromptHistory[] = prompts.map(({ ids }) => ({ ids, padding: 0 })),
 ): Promise<GeneratedRow[]> {
-  const eos = options.eosId === undefined ? eosId : options.eosId;
-  const createRow = rowsWith({ ...options, eos });
+  const eosId = options.eosId === undefined ? modelEnds : options.eosId;
+  const createRow = rowsWith({ ...options, eosId });
   if (options.beams) {
     const rows: GeneratedRow[] = [];
     for (const [i, prompt] of prompts.entries()) {
       const limit = Math.min(options.maxNewTokens ?? 512, decoder.maxPositions - prompt.ids.length);
-      const found = await beamSearch(decoder, prompt, histories[i], eos, limit, createProcessors(options), {
+      const ends = listEnds(eosId);
+      const found = await beamSearch(decoder, prompt, histories[i], ends, limit, createProcessors(options, ends), {
         ...options.beams,
         ...options,
       });

@@ -146,7 +146,8 @@ function createBase(parts: ModelParts) {
     const mask = attentionMask ?? inputIds.map((row) => row.map(() => 1));
     const rows = inputIds.map((row, i) => row.filter((_, t) => mask[i][t]));
     const prompts = promptsOf(parts, rows, pixelValues && (await features(pixelValues, options?.signal)));
-    return generate(await decoder(), prompts, family.decoder.eosId, options, inputIds);
+    const histories = inputIds.map((ids, i) => ({ ids, padding: Math.max(0, mask[i].findIndex(Boolean)) }));
+    return generate(await decoder(), prompts, family.decoder.eosIds, options, histories);
   };
   const generateIds: OptModel['generate'] = async (input, options) => {
     const rows = await generateRows(input, options);

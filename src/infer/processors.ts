@@ -2,8 +2,21 @@ import { InputError } from '../core/errors.js';
 import { argmax } from '../core/logits.js';
 import type { Rng } from '../core/rng.js';
 
-/** Changes logits [V] in place, given the row's ids so far. */
-export type LogitsProcessor = (logits: Float32Array, history: readonly number[]) => void;
+/** A row's ids so far. */
+export interface RowHistory {
+  /** With the padding before them, if the prompt had any. */
+  readonly ids: readonly number[];
+  /** How many of the first are padding. */
+  readonly padding: number;
+  /** How many of the last are new. */
+  readonly generated: number;
+}
+
+/** The same of a prompt. */
+export type PromptHistory = Pick<RowHistory, 'ids' | 'padding'>;
+
+/** Changes logits [V] in place. */
+export type LogitsProcessor = (logits: Float32Array, row: RowHistory) => void;
 
 export interface Sampling {
   /** 0 or undefined: greedy. */
@@ -15,18 +28,21 @@ export interface Sampling {
 export interface PenaltyOptions {
   readonly repetitionPenalty?: number;
   readonly noRepeatNgramSize?: number;
+  /** New tokens before a row may end; the end token counts. Default 0. */
+  readonly minNewTokens?: number;
 }
 
-/** Divides positive and multiplies negative logits of every id in the history, padding included (transformers up to 5.23). */
+/** Divides positive and multiplies negative logits of every id in the history but its padding (transformers from 5.23 on). */
 function repetitionPenalty(penalty: number): LogitsProcessor {
-  return (logits, history) => {
-    for (const id of new Set(history)) logits[id] = logits[id] < 0 ? logits[id] * penalty : logits[id] / penalty;
+  return (logits, { ids, padding }) => {
+    for (const id of new Set(ids.slice(padding)))
+      logits[id] = logits[id] < 0 ? logits[id] * penalty : logits[id] / penalty;
   };
 }
 
-/** Forbids ids that would complete an n-gram the history already has. */
+/** Forbids ids that would complete an n-gram the history already has, padding included. */
 function noRepeatNgram(size: number): LogitsProcessor {
-  return (logits, history) => {
+  return (logits, { ids: history }) => {
     const prefix = history.slice(history.length - size + 1);
     for (let at = 0; at + size <= history.length; at++) {
       if (prefix.every((id, i) => history[at + i] === id)) logits[history[at + size - 1]] = Number.NEGATIVE_INFINITY;
@@ -34,21 +50,32 @@ function noRepeatNgram(size: number): LogitsProcessor {
   };
 }
 
-/** The processors asked for, in transformers' order. Throws InputError for values out of range. */
-export function createProcessors({
-  repetitionPenalty: penalty = 1,
-  noRepeatNgramSize = 0,
-}: PenaltyOptions): LogitsProcessor {
+/** Forbids the ids that end a row as long as it has fewer new tokens. */
+function minNewTokens(least: number, ends: readonly number[]): LogitsProcessor {
+  return (logits, { generated }) => {
+    if (generated < least) for (const id of ends) logits[id] = Number.NEGATIVE_INFINITY;
+  };
+}
+
+/** The processors asked for, in transformers' order; `ends` end a row. Throws InputError for values out of range. */
+export function createProcessors(
+  { repetitionPenalty: penalty = 1, noRepeatNgramSize = 0, minNewTokens: least = 0 }: PenaltyOptions,
+  ends: readonly number[],
+): LogitsProcessor {
   if (!(penalty > 0)) throw new InputError(`repetitionPenalty: expected a number above 0, got ${penalty}`);
   if (!Number.isInteger(noRepeatNgramSize) || noRepeatNgramSize < 0) {
     throw new InputError(`noRepeatNgramSize: expected a whole number, got ${noRepeatNgramSize}`);
   }
+  if (!Number.isInteger(least) || least < 0) {
+    throw new InputError(`minNewTokens: expected a whole number, got ${least}`);
+  }
   const active = [
     ...(penalty === 1 ? [] : [repetitionPenalty(penalty)]),
     ...(noRepeatNgramSize === 0 ? [] : [noRepeatNgram(noRepeatNgramSize)]),
+    ...(least === 0 ? [] : [minNewTokens(least, ends)]),
   ];
-  return (logits, history) => {
-    for (const process of active) process(logits, history);
+  return (logits, row) => {
+    for (const process of active) process(logits, row);
   };
 }
 

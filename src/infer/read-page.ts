@@ -74,7 +74,7 @@ export async function readPage(
   options: ReadOptions,
 ): Promise<ReadResult> {
   const { tokenizer, engine, config } = reader;
-  const { eosId = config.decoder.eosId, maxNewTokens = 512 } = options;
+  const { eosId = config.decoder.eosIds, maxNewTokens = 512, minNewTokens = 0 } = options;
   const started = performance.now();
   const ids = promptIds(reader, options);
   const ways = waysWithin(pageWays, options);
@@ -89,7 +89,7 @@ export async function readPage(
   } = await engine.submit({
     stopLoops: true,
     ...options,
-    eos: eosId,
+    eosId,
     rows: [{ ids, pixels: () => pixels }],
     onToken: (_, token) => growing.push(token),
     onRow: (_, ended) => {
@@ -98,7 +98,9 @@ export async function readPage(
       const loop = loopAtEnd(ended.tokens);
       if (loop) anew ??= attemptFrom(ids, ended.tokens, loop);
       growing.restart(keptTokens());
-      return anew && { ...anew, maxNewTokens: maxNewTokens - keptTokens().length, ...way };
+      const kept = keptTokens().length;
+      const left = { maxNewTokens: maxNewTokens - kept, minNewTokens: Math.max(0, minNewTokens - kept) };
+      return anew && { ...anew, ...left, ...way };
     },
   });
   const failed = anew !== undefined && row.finishReason !== 'aborted' && attempts.best().problem !== undefined;

@@ -43,7 +43,7 @@ const blankResult: ReadResult = {
 /** Reads a page line by line. Whole lines go to `onText` as they are complete, in reading order. */
 async function readLines(reader: Reader, plan: LinePlan, options: ReadOptions): Promise<ReadResult> {
   const { tokenizer, engine, config } = reader;
-  const { eosId = config.decoder.eosId } = options;
+  const { eosId = config.decoder.eosIds } = options;
   const started = performance.now();
   const ids = promptIds(reader, options);
   const room = config.decoder.maxPositions - ids.length;
@@ -55,7 +55,7 @@ async function readLines(reader: Reader, plan: LinePlan, options: ReadOptions): 
   const { rows, tower, firstToken } = await engine.submit({
     stopLoops: true,
     ...options,
-    eos: eosId,
+    eosId,
     maxNewTokens,
     keepLogProbabilities: true,
     rows: plan.pieces.map(({ image }) => ({ ids, pixels: () => pieceTensor(image, width, height) })),

@@ -109,6 +109,26 @@ export function fromOpenAi(checkpoint: Checkpoint): Checkpoint {
 /** Heads of OpenAI's towers are 64 wide. */
 const headWidth = 64;
 
+/** What open_clip's towers may be beside CLIP's, with CLIP's: no tensor would tell that another was meant. */
+const plainTowers: Readonly<Record<'vision_cfg' | 'text_cfg', JsonObject>> = {
+  vision_cfg: {
+    pool_type: 'tok',
+    attentional_pool: false,
+    final_ln_after_pool: false,
+    act_kwargs: {},
+    norm_kwargs: {},
+  },
+  text_cfg: { pool_type: 'argmax', no_causal_mask: false, proj_type: 'linear', act_kwargs: {}, norm_kwargs: {} },
+};
+
+/** Throws InputError for a tower with an option that is another than CLIP's. */
+function expectPlain(tower: JsonObject, name: keyof typeof plainTowers, where: string): void {
+  for (const [option, plain] of Object.entries(plainTowers[name])) {
+    const [got, expected] = [tower[option] ?? plain, plain].map((value) => JSON.stringify(value));
+    if (got !== expected) throw new InputError(`${where}: ${name}: ${option}: expected ${expected}, got ${got}`);
+  }
+}
+
 /**
  * Sizes of a checkpoint with OpenAI's names: from its shapes, and from open_clip's `model_cfg` what shapes do not tell (heads,
  * activation). Throws InputError for towers that are not CLIP's.
@@ -122,6 +142,8 @@ export function openAiConfigFrom(checkpoint: Checkpoint, modelConfig: unknown, w
       `${where}: the towers are of timm or transformers; only CLIP's own transformers are known here`,
     );
   }
+  expectPlain(vision, 'vision_cfg', where);
+  expectPlain(text, 'text_cfg', where);
   const shape = (name: string) => checkpoint.info(name).shape;
   const layers = (prefix: string) =>
     checkpoint.names.filter((name) => name.startsWith(prefix) && name.endsWith('.attn.in_proj_weight')).length;

@@ -11,7 +11,7 @@ import {
 import type { Dim } from '../graph/dims.js';
 import { add, mul, reshape, scalar, scale, split } from '../graph/functions.js';
 import { crossEntropy } from '../nn/cross-entropy.js';
-import { causalBias, embedTokens, type OptConfig, optDecoder, optHead } from './opt.js';
+import { causalBias, embedTokens, type OptConfig, optDecoder, optHead, unlearnedPadding } from './opt.js';
 import { samStages, samTower } from './sam.js';
 import { projectImages, spliceImages, towerPath, type VaryConfig } from './vary.js';
 
@@ -96,6 +96,7 @@ export function wholeGraph(family: DecoderFamily, options: WholeGraphOptions): G
   const bias = causalBias(root, input('queryIndex', 'int64', grid), input('keyIndex', 'int64', grid));
   const rows = input('outputRows', 'int64', [scored]);
   let embeds = embedTokens(root, ids, family.decoder);
+  if (loss) embeds = unlearnedPadding(root, embeds, ids, family.decoder);
   if (family.kind === 'vary' && images > 0) {
     const { vary } = family;
     const pixels = input('pixelValues', 'float32', [images, 3, ...vary.tower.imageSize]);

@@ -3,8 +3,8 @@
  * post-norm. LayerNorm's epsilon is torch's default and in no config.
  */
 import { InputError } from '../core/errors.js';
-import { asObject, booleanField, countField, indexField, numberField } from '../core/json.js';
-import { floats } from '../core/tensor.js';
+import { asObject, booleanField, countField, indexField, type JsonObject, numberField } from '../core/json.js';
+import { floats, ints } from '../core/tensor.js';
 import { type GraphBuilder, type Init, normalInit, type Scope, type Value } from '../graph/builder.js';
 import { multiplyDims } from '../graph/dims.js';
 import { add, gather, reshape } from '../graph/functions.js';
@@ -32,8 +32,9 @@ export interface OptConfig {
   readonly affineNorm: boolean;
   readonly tiedHead: boolean;
   readonly initStd: number;
-  readonly bosId: number;
-  readonly eosId: number;
+  readonly bosId: number | null;
+  /** Ids each of which ends a text. */
+  readonly eosIds: readonly number[];
   readonly padId: number;
 }
 
@@ -54,7 +55,7 @@ export const opt125m: OptConfig = {
   tiedHead: true,
   initStd: 0.02,
   bosId: 2,
-  eosId: 2,
+  eosIds: [2],
   padId: 1,
 };
 
@@ -66,6 +67,7 @@ const epsilon = 1e-5;
 export function optConfigFrom(value: unknown, where: string): OptConfig {
   const json = asObject(value, where);
   const width = countField(json, 'hidden_size', where, 768);
+  const eosIds = endIdsFrom(json, where);
   const config: OptConfig = {
     vocabSize: countField(json, 'vocab_size', where, 50272),
     width,
@@ -83,14 +85,24 @@ export function optConfigFrom(value: unknown, where: string): OptConfig {
     affineNorm: booleanField(json, 'layer_norm_elementwise_affine', where, true),
     tiedHead: booleanField(json, 'tie_word_embeddings', where, true),
     initStd: numberField(json, 'init_std', where, 0.02),
-    bosId: indexField(json, 'bos_token_id', where, 2),
-    eosId: indexField(json, 'eos_token_id', where, 2),
+    bosId: json['bos_token_id'] === null ? null : indexField(json, 'bos_token_id', where, 2),
+    eosIds,
     padId: indexField(json, 'pad_token_id', where, 1),
   };
   if (config.width % config.heads !== 0) {
     throw new InputError(`${where}: hidden_size ${width} is not a multiple of num_attention_heads ${config.heads}`);
   }
   return config;
+}
+
+/** `eos_token_id`: one id, several, or null. */
+function endIdsFrom(json: JsonObject, where: string): readonly number[] {
+  const name = 'eos_token_id';
+  const value = json[name];
+  if (value === null) return [];
+  return Array.isArray(value)
+    ? value.map((_, i) => indexField({ [name]: value[i] }, name, where))
+    : [indexField(json, name, where, 2)];
 }
 
 /** The checkpoint's name for one of ours: base models are saved without `model.`. */
@@ -113,6 +125,13 @@ export function causalBias(s: Scope, queryIndex: Value, keyIndex: Value): Value 
   const seen = s.op('LessOrEqual', [keys, queries], {}); // [B, T, T]
   const masked = s.op('Where', [seen, s.constant(floats([], [0])), s.constant(floats([], [-3.4028235e38]))], {});
   return s.op('Reshape', [masked], { shape: [B, 1, T, T] });
+}
+
+/** Embeddings [B, T, E] of ids [B, T] that teach the pad id's row nothing, as torch's `padding_idx`; as a tied head it still learns. */
+export function unlearnedPadding(s: Scope, embeds: Value, ids: Value, { padId }: OptConfig): Value {
+  const [B, T] = ids.shape;
+  const isPad = s.op('Equal', [ids, s.constant(ints([1, 1], [padId]))], {});
+  return s.op('Where', [reshape(s, isPad, [B, T, 1]), s.op('Identity', [embeds], {}), embeds], {});
 }
 
 /** Token embeddings of ids [B, T]: [B, T, embedWidth]. */

@@ -52,6 +52,7 @@ export interface SamConfig {
   /** Output channels of `net_2` and `net_3`, 3×3 convolutions of the given strides. */
   readonly netChannels: Pair;
   readonly netStrides: readonly [Pair, Pair];
+  /** Of the blocks' LayerNorms; the neck's have their own. */
   readonly epsilon: number;
   readonly absolutePositions: boolean;
   readonly relativePositions: boolean;
@@ -328,6 +329,9 @@ function unpartition(s: Scope, x: Value, [B, h, w]: readonly [Dim, number, numbe
   return across * side === w ? rows : slice(s, rows, 2, 0, w);
 }
 
+/** LayerNorm2d's in the neck, whatever the blocks have. */
+const neckEpsilon = 1e-6;
+
 /** Neck and Vary's two convolutions: [B, h, w, C] to tokens [B, T, C'], row major over the shrunken map. */
 function neck(s: Scope, x: Value, config: SamConfig): Value {
   const channels = config.neckChannels;
@@ -336,9 +340,9 @@ function neck(s: Scope, x: Value, config: SamConfig): Value {
   const narrow = linearWith(parts.at(0), x, reshape(parts.at(0), kernel, [channels, config.width])); // [B, h, w, neck]
   const toPlanes = (value: Value) => transpose(s, value, [0, 3, 1, 2]);
   const toPlaces = (value: Value) => transpose(s, value, [0, 2, 3, 1]);
-  const normed = toPlanes(layerNorm(parts.at(1), narrow, config)); // [B, neck, h, w]
+  const normed = toPlanes(layerNorm(parts.at(1), narrow, { epsilon: neckEpsilon })); // [B, neck, h, w]
   const mixed = toPlaces(conv2d(parts.at(2), normed, channels, 3, { padding: 1 }));
-  const out = s.tap('neck', toPlanes(layerNorm(parts.at(3), mixed, config)));
+  const out = s.tap('neck', toPlanes(layerNorm(parts.at(3), mixed, { epsilon: neckEpsilon })));
   const [c2, c3] = config.netChannels;
   const net2 = s.tap('net_2', conv2d(s.at('net_2'), out, c2, 3, { stride: config.netStrides[0], padding: 1 }));
   const net3 = s.tap('output', conv2d(s.at('net_3'), net2, c3, 3, { stride: config.netStrides[1], padding: 1 }));

@@ -51,7 +51,8 @@ export const siglipB16: SiglipConfig = {
 /** Sizes of both towers from a `config.json`; defaults are transformers' SiglipConfig's. */
 export function siglipConfigFrom(value: unknown, where: string): SiglipConfig {
   const json = asObject(value, where);
-  const text = textTowerFrom(towerJson(json, 'text_config', where), where, siglipB16.text);
+  const textJson = towerJson(json, 'text_config', where);
+  const text = textTowerFrom(textJson, where, siglipB16.text);
   const visionJson = towerJson(json, 'vision_config', where);
   const vision = visionTowerFrom(visionJson, where, siglipB16.vision);
   if (!booleanField(visionJson, 'vision_use_head', `${where}: vision_config`, true)) {
@@ -59,8 +60,12 @@ export function siglipConfigFrom(value: unknown, where: string): SiglipConfig {
       `${where}: vision_config: vision_use_head is false: without its head the tower makes no embedding`,
     );
   }
-  if (text.width !== vision.width) {
-    throw new InputError(`${where}: the towers' hidden_size must be equal, got ${text.width} and ${vision.width}`);
+  const projected = textJson['projection_size'] ?? text.width;
+  if (projected !== vision.width) {
+    const [got, expected] = [JSON.stringify(projected), vision.width];
+    throw new InputError(
+      `${where}: text_config: projection_size (default hidden_size): expected vision_config's hidden_size ${expected}, got ${got}`,
+    );
   }
   return { family: 'siglip', text, vision, embedWidth: vision.width };
 }

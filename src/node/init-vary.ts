@@ -316,7 +316,7 @@ function configJson({ decoder, imageTokens, tower, input }: VaryConfig) {
     max_position_embeddings: decoder.maxPositions,
     vocab_size: decoder.vocabSize,
     bos_token_id: decoder.bosId,
-    eos_token_id: decoder.eosId,
+    eos_token_id: decoder.eosIds.length === 1 ? decoder.eosIds[0] : decoder.eosIds,
     pad_token_id: decoder.padId,
     im_patch_token: imageTokens.patch,
     im_start_token: imageTokens.start,

@@ -1,6 +1,6 @@
 import { dirname, join, resolve } from 'node:path';
 import { InputError } from '../core/errors.js';
-import { asObject, isObject } from '../core/json.js';
+import { asObject, isObject, type JsonObject } from '../core/json.js';
 import { type ClipProcessor, clipProcessorFrom } from '../image/clip-processor.js';
 import {
   type ClipModel,
@@ -100,7 +100,7 @@ async function openOpenAi(path: string, dir: string, isFile: boolean): Promise<C
     }
     const where = `${dir}/${openClipFile}: model_cfg`;
     const config = openAiConfigFrom(stored, described?.['model_cfg'], where);
-    const processor = processorOf(dir, config, described?.['preprocess_cfg']);
+    const processor = processorOf(dir, config, openClipSteps(described?.['preprocess_cfg'], config, dir));
     return { config, processor, tokenizer: readTokenizer(dir), checkpoint: fromOpenAi(stored) };
   } catch (error) {
     stored.dispose();
@@ -108,8 +108,32 @@ async function openOpenAi(path: string, dir: string, isFile: boolean): Promise<C
   }
 }
 
-/** `preprocessor_config.json`, or the family's values at the model's size; open_clip's mean and std where they are given. */
-function processorOf(dir: string, config: TwoTowerConfig, openClip?: unknown): ClipProcessor {
+const openClipFilters: Readonly<Record<string, number>> = { bilinear: 2, bicubic: 3 };
+
+/** open_clip's `preprocess_cfg` in the terms of `preprocessor_config.json`. Throws InputError for what is not known here. */
+function openClipSteps(given: unknown, { vision: { imageSize } }: TwoTowerConfig, dir: string): JsonObject {
+  const where = `${dir}/${openClipFile}: preprocess_cfg`;
+  const json = given === undefined ? {} : asObject(given, where);
+  const { mean, std, interpolation = 'bicubic', resize_mode: mode = 'shortest' } = json;
+  const filter = Object.entries(openClipFilters).find(([name]) => name === interpolation)?.[1];
+  if (filter === undefined) {
+    const names = Object.keys(openClipFilters).join(' or ');
+    throw new InputError(`${where}: interpolation: expected ${names}, got ${JSON.stringify(interpolation)}`);
+  }
+  if (mode !== 'shortest' && mode !== 'squash') {
+    throw new InputError(`${where}: resize_mode: expected shortest or squash, got ${JSON.stringify(mode)}`);
+  }
+  const squash = { size: { height: imageSize, width: imageSize }, do_center_crop: false };
+  return {
+    resample: filter,
+    ...(mode === 'squash' && squash),
+    ...(mean !== undefined && { image_mean: mean }),
+    ...(std !== undefined && { image_std: std }),
+  };
+}
+
+/** `preprocessor_config.json`, or the family's values at the model's size with `given` in their places. */
+function processorOf(dir: string, config: TwoTowerConfig, given: JsonObject = {}): ClipProcessor {
   const stored = readJson(dir, 'preprocessor_config.json');
   const { imageSize } = config.vision;
   const half = [0.5, 0.5, 0.5];
@@ -120,13 +144,7 @@ function processorOf(dir: string, config: TwoTowerConfig, openClip?: unknown): C
     image_std: half,
   };
   const clip = { size: imageSize, crop_size: imageSize };
-  const given = isObject(openClip) ? openClip : {};
-  const other = {
-    ...(config.family === 'siglip' ? siglip : clip),
-    ...(given['mean'] !== undefined && { image_mean: given['mean'] }),
-    ...(given['std'] !== undefined && { image_std: given['std'] }),
-  };
-  if (stored === undefined) return clipProcessorFrom(other);
+  if (stored === undefined) return clipProcessorFrom({ ...(config.family === 'siglip' ? siglip : clip), ...given });
   const where = `${dir}/preprocessor_config.json`;
   const defaults = config.family === 'siglip' ? siglip : {};
   return clipProcessorFrom({ ...defaults, ...asObject(stored, where) }, where);

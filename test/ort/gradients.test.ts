@@ -6,7 +6,12 @@ import { differentiate, gradientName } from '../../src/grad/backward.js';
 import { rules } from '../../src/grad/rules.js';
 import { createGraphBuilder, normalInit, type Scope, type Value } from '../../src/graph/builder.js';
 import type { OpName } from '../../src/graph/ops.js';
+import { optFamily } from '../../src/models/graphs.js';
+import { opt125m } from '../../src/models/opt.js';
 import { createRuntime } from '../../src/node/ort/runtime.js';
+import { viewSlot } from '../../src/train/arena.js';
+import { readingTask } from '../../src/train/tasks.js';
+import { createTrainer } from '../../src/train/trainer.js';
 import { weightsFrom } from '../helpers/run-graph.js';
 
 interface Case {
@@ -128,6 +133,8 @@ const cases: { readonly [K in OpName]: readonly Case[] | 'none' } = {
     })),
   ),
   GroupQueryAttention: 'none',
+  // It stops the gradient: see below.
+  Identity: [],
   LayerNormalization: [
     {
       shapes: [[3, 5], [5], [5]],
@@ -311,4 +318,40 @@ test('a parameter that the loss does not need gets zeros; a seed takes the place
   await session.dispose();
   assert.deepEqual([...(got['grad.a'].data as Float32Array)], [4, 60]);
   assert.deepEqual([...(got['grad.b'].data as Float32Array)], [0, 0]);
+});
+
+test('Identity stops the gradient', async () => {
+  const builder = createGraphBuilder('stopped');
+  const x = builder.root.parameter('x', [], normalInit(1));
+  builder.output('loss', builder.root.op('Mul', [x, builder.root.op('Identity', [x], {})], {}));
+  const weights = weightsFrom(new Map([['x', floats([], [3])]]));
+  const session = await runtime.compile(differentiate(builder.finish()), { weights });
+  const got = await session.run({});
+  await session.dispose();
+  assert.equal(got['grad.x'].data[0], 3);
+});
+
+test("an unmasked pad id teaches its row nothing as an input, as torch's padding_idx", async () => {
+  const config = {
+    ...opt125m,
+    vocabSize: 6,
+    width: 8,
+    embedWidth: 8,
+    layers: 1,
+    heads: 2,
+    mlpWidth: 8,
+    tiedHead: false,
+  };
+  const trainer = await createTrainer(runtime, readingTask(optFamily({ ...config, maxPositions: 8 })), {
+    learningRate: 1,
+    schedule: { kind: 'constant', warmupSteps: 0, totalSteps: 1 },
+  });
+  await trainer.accumulate([{ inputIds: [[1, 4, 1, 3]], labels: [[-100, 4, 1, 3]] }]);
+  const { layout, gradients } = trainer.arenas;
+  const slot = layout.slots.get('model.decoder.embed_tokens.weight');
+  assert.ok(slot);
+  const table = viewSlot(gradients, slot).data;
+  const learns = Array.from({ length: 6 }, (_, id) => table.subarray(8 * id, 8 * id + 8).some((x) => x !== 0));
+  assert.deepEqual(learns, [false, false, false, false, true, false]);
+  await trainer.dispose();
 });

@@ -3,6 +3,7 @@ import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import type { Tensor } from '../../src/core/tensor.js';
+import { openClip } from '../../src/node/load-clip.js';
 import { loadModel } from '../../src/node/load-model.js';
 import { writeSafetensors } from '../../src/weights/safetensors.js';
 import { assertAllclose } from '../helpers/allclose.js';
@@ -84,6 +85,29 @@ test("open_clip's names and config", async () => {
   const config = { quick_gelu: true, vision_cfg: { head_width: 8 }, text_cfg: { heads: 2 } };
   writeFileSync(join(dir, 'open_clip_config.json'), JSON.stringify({ model_cfg: config }));
   assertAllclose(await logitsOf(dir), logits, { atol: 2e-4, rtol: 1e-4 });
+});
+
+test('towers and pictures as open_clip has them beside CLIP: taken, or refused by name', async () => {
+  const dir = temporaryFolder();
+  writeFileSync(join(dir, 'open_clip_model.safetensors'), writeSafetensors(openAiTensors()));
+  const plain = { quick_gelu: true, vision_cfg: { head_width: 8 }, text_cfg: { heads: 2 } };
+  const open = (model: object, preprocess: object = {}) => {
+    const json = { model_cfg: { ...plain, ...model }, preprocess_cfg: preprocess };
+    writeFileSync(join(dir, 'open_clip_config.json'), JSON.stringify(json));
+    return openClip(dir);
+  };
+  const { processor, checkpoint } = await open({}, { interpolation: 'bilinear', resize_mode: 'squash' });
+  checkpoint.dispose();
+  const side = { width: 24, height: 24 };
+  assert.deepEqual([processor.resize, processor.filter, processor.crop], [side, 'bilinear', undefined]);
+  const pooled = { vision_cfg: { pool_type: 'avg' } };
+  await assert.rejects(open(pooled), /vision_cfg: pool_type: expected "tok", got "avg"/);
+  await assert.rejects(
+    open({ text_cfg: { no_causal_mask: true } }),
+    /text_cfg: no_causal_mask: expected false, got true/,
+  );
+  await assert.rejects(open({}, { resize_mode: 'longest' }), /resize_mode: expected shortest or squash, got "longest"/);
+  await assert.rejects(open({}, { interpolation: 'random' }), /interpolation: expected bilinear or bicubic/);
 });
 
 test("OpenAI's archive: a TorchScript file alone, heads of 64", async () => {

@@ -98,3 +98,41 @@ for (const kind of ['pre', 'post', 'untied']) {
     }
   });
 }
+
+interface Ends {
+  readonly prompts: number[][];
+  readonly ends: number[];
+  readonly cases: readonly { readonly options: Readonly<Record<string, number | boolean>>; readonly ids: number[][] }[];
+  readonly padded: Readonly<Record<'prompts' | 'mask' | 'ids', number[][]>> & { readonly repetition_penalty: number };
+}
+
+test('several ids that end a row, and the fewest new tokens', async () => {
+  const { prompts, ends, cases } = fixtureJson<Ends>('opt/ends.json');
+  const model = await open('ckpt-pre');
+  for (const { options, ids } of cases) {
+    const { num_beams, num_return_sequences, length_penalty, early_stopping, min_new_tokens } = options;
+    const beams = {
+      count: num_beams as number,
+      returned: (num_return_sequences ?? 1) as number,
+      lengthPenalty: (length_penalty ?? 1) as number,
+      earlyStopping: (early_stopping ?? false) as boolean | 'never',
+    };
+    const got = await model.generate(
+      { inputIds: prompts },
+      {
+        eosId: ends,
+        maxNewTokens: 16,
+        minNewTokens: (min_new_tokens ?? 0) as number,
+        ...(num_beams !== undefined && { beams }),
+      },
+    );
+    assert.deepEqual(got, ids, JSON.stringify(options));
+  }
+});
+
+test('a repetition penalty leaves padding out', async () => {
+  const { prompts, mask, ids, repetition_penalty: repetitionPenalty } = fixtureJson<Ends>('opt/ends.json').padded;
+  const model = await open('ckpt-pre');
+  const options = { maxNewTokens: 16, eosId: null, repetitionPenalty };
+  assert.deepEqual(await model.generate({ inputIds: prompts, attentionMask: mask }, options), ids);
+});

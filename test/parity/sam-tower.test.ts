@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { floats, sizeOf, type Tensor } from '../../src/core/tensor.js';
 import { createGraphBuilder, fusedLowering, type Lowering, plainLowering } from '../../src/graph/builder.js';
@@ -111,3 +112,12 @@ for (let i = 0; expected.has(`rel_pos.${i}.table`); i++) {
     assertAllclose(got['positions'].data as Float32Array, want, { atol: 1e-5, rtol: 1e-5 });
   });
 }
+
+test("the neck's LayerNorms keep their epsilon, whatever the blocks have", () => {
+  const config = { ...configOf('tower'), epsilon: 1e-3 };
+  for (const { op, scope, attributes } of towerGraph(config, plainLowering, [64, 64], []).nodes) {
+    if (op !== 'LayerNormalization') continue;
+    const { epsilon } = attributes as { readonly epsilon: number };
+    assert.equal(epsilon, scope.startsWith('neck') ? 1e-6 : 1e-3, scope);
+  }
+});

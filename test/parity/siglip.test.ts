@@ -40,3 +40,18 @@ test('what SigLIP does not take is refused', async () => {
   await assert.rejects(model.forward({ ...input, attentionMask }), /attends to padding/);
   await assert.rejects(model.embedTexts(['a cat']), /no tokenizer/);
 });
+
+test("a text tower narrower than the space, which is the image tower's", async () => {
+  const stored = await fixtureTensors('siglip/projected/expected.safetensors');
+  const projected = await loadModel(fixturePath('siglip/projected'), { threads: 2 });
+  after(() => projected.dispose());
+  assert.ok(projected.kind === 'clip');
+  const inputIds = rowsOf(tensorOf(stored, 'input_ids'));
+  const got = await projected.forward({ inputIds, pixelValues: tensorOf(stored, 'pixels') });
+  for (const [name, { data }] of [
+    ['image_embeds', got.imageEmbeds],
+    ['text_embeds', got.textEmbeds],
+  ] as const) {
+    assertAllclose(data, tensorOf(stored, name).data as Float32Array, { atol: 2e-5, rtol: 1e-4 }, name);
+  }
+});

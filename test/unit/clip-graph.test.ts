@@ -48,6 +48,7 @@ test('configs that no model has are refused', () => {
   );
   assert.throws(() => clipConfigFrom({ vision_config: { hidden_act: 'x' } }, 'c'), /hidden_act: expected one of/);
   assert.throws(() => siglipConfigFrom({ vision_config: { vision_use_head: false } }, 'c'), /vision_use_head/);
+  assert.throws(() => siglipConfigFrom({ text_config: { projection_size: 8 } }, 'c'), /projection_size .* 768, got 8/);
 });
 
 test('where texts are pooled: at the highest id, or at the first end token', () => {

@@ -63,7 +63,7 @@ function scripted({ segments = 2, towerImages = 1, maxPositions = 64 } = {}): { 
 const picture = (shift: number) => () => floats([1, 1], [shift]);
 const request = (start: number, changes: Partial<EngineRequest> = {}): EngineRequest => ({
   rows: [{ ids: [start], pixels: picture(0) }],
-  eos: null,
+  eosId: null,
   maxNewTokens: 4,
   ...changes,
 });
@@ -91,7 +91,7 @@ test('pictures go to their own rows', async () => {
   const { model } = scripted({ towerImages: 4 });
   const engine = createEngine([model], { slots: 4 });
   const rows = [3, 0, 7].map((shift) => ({ ids: [10], pixels: picture(shift) }));
-  const result = await engine.submit({ rows, eos: null, maxNewTokens: 2 });
+  const result = await engine.submit({ rows, eosId: null, maxNewTokens: 2 });
   assert.deepEqual(
     result.rows.map(({ tokens, prompt }) => [prompt, ...tokens]),
     [
@@ -126,7 +126,7 @@ test('a page of many lines lets a single line in before its own are done', async
   const order: string[] = [];
   const page = engine.submit({
     rows: Array.from({ length: 40 }, (_, i) => ({ ids: [i], pixels: picture(0) })),
-    eos: null,
+    eosId: null,
     maxNewTokens: 3,
     onRow: (index) => void order.push(`page ${index}`),
   });
@@ -142,7 +142,7 @@ test('lines of different pages go through tower and prefill together', async () 
   const pages = [0, 1].map((page) =>
     engine.submit({
       rows: Array.from({ length: 4 }, (_, i) => ({ ids: [10 * page + i], pixels: picture(0) })),
-      eos: null,
+      eosId: null,
       maxNewTokens: 2,
     }),
   );
@@ -300,7 +300,7 @@ test('lanes share the work, run beside each other, and give each row what it get
   assert.equal(engine.load().slots, 7);
   const rows = Array.from({ length: 20 }, (_, i) => ({ ids: [i], pixels: picture(i % 3) }));
   const [page, line] = await Promise.all([
-    engine.submit({ rows, eos: null, maxNewTokens: 5 }),
+    engine.submit({ rows, eosId: null, maxNewTokens: 5 }),
     tokensOf(engine.submit(request(0))),
   ]);
   for (const [i, { tokens }] of page.rows.entries()) {
@@ -324,7 +324,7 @@ test('a request that ends in one lane leaves all of them', async () => {
   );
   const controller = new AbortController();
   const rows = [0, 1].map((start) => ({ ids: [start], pixels: picture(0) }));
-  const stopped = engine.submit({ rows, eos: null, maxNewTokens: 40, signal: controller.signal });
+  const stopped = engine.submit({ rows, eosId: null, maxNewTokens: 40, signal: controller.signal });
   lanes[0].events.before = (event) => {
     if (event.startsWith('step')) controller.abort();
   };

@@ -35,6 +35,15 @@ test('rows end at the end token, the limit or the last position', async () => {
   assert.deepEqual([full.tokens.length, full.finishReason], [31, 'length']);
 });
 
+test('any of several ids ends a row, not before the fewest new tokens', async () => {
+  const several = { eosId: [9, 6] };
+  const [row] = await generate(counting, [{ ids: [3] }], 7, several);
+  assert.deepEqual([row.tokens, row.finishReason], [[4, 5, 6], 'stop']);
+  // Without its end the script goes on with the first of equal logits, 0, and comes by at 6 again.
+  const [late] = await generate(counting, [{ ids: [4] }], [6, 7], { minNewTokens: 4 });
+  assert.deepEqual([late.tokens, late.finishReason], [[5, 0, 1, 2, 3, 4, 5, 6], 'stop']);
+});
+
 test('rows of one batch end on their own', async () => {
   const rows = await generate(counting, [{ ids: [5] }, { ids: [0, 1] }], 7);
   assert.deepEqual(
@@ -142,10 +151,10 @@ test('top-k and top-p of many logits are those of the sorted ones', () => {
 
 test('penalties follow transformers', () => {
   const logits = Float32Array.from([2, -2, 1, 0]);
-  createProcessors({ repetitionPenalty: 2 })(logits, [0, 1, 1]);
+  createProcessors({ repetitionPenalty: 2 }, [])(logits, { ids: [2, 0, 1, 1], padding: 1, generated: 0 });
   assert.deepEqual([...logits], [1, -4, 1, 0]);
   const banned = Float32Array.from([0, 0, 0, 0]);
-  createProcessors({ noRepeatNgramSize: 3 })(banned, [1, 2, 3, 0, 1, 2]);
+  createProcessors({ noRepeatNgramSize: 3 }, [])(banned, { ids: [1, 2, 3, 0, 1, 2], padding: 1, generated: 0 });
   assert.deepEqual([...banned], [0, 0, 0, Number.NEGATIVE_INFINITY]);
 });
 
@@ -156,6 +165,7 @@ test('options out of range are refused', async () => {
     { sampling: { topP: 0 } },
     { sampling: { topK: 1.5 } },
     { repetitionPenalty: 0 },
+    { minNewTokens: -1 },
     { beams: { count: 0 } },
     { beams: { count: 2, returned: 0 } },
     { beams: { count: 2, lengthPenalty: Number.NaN } },

@@ -82,7 +82,7 @@ function scripted(script: Script) {
 function open(script: Script, input: VaryConfig['input']) {
   const { model, runs } = scripted(script);
   const engine = createEngine([model], { slots: 4 });
-  const decoder = { ...varyNano.decoder, eosId: eos, maxPositions: 400 };
+  const decoder = { ...varyNano.decoder, eosIds: [eos], maxPositions: 400 };
   const reader: Reader = {
     config: { ...varyNano, decoder, input },
     tokenizer,

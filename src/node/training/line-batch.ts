@@ -1,5 +1,6 @@
 /** Rendered lines as batches of the two tasks. */
 
+import { InputError } from '../../core/errors.js';
 import { ignoreIndex } from '../../core/labels.js';
 import type { Tensor } from '../../core/tensor.js';
 import type { RenderedLine } from '../../data/rendered/line.js';
@@ -70,7 +71,12 @@ export function readingBatch(
   },
 ): ReadingBatch {
   const prompt = readPrompt(tokenizer, imageTokens);
-  const { padId, eosId, maxPositions } = config.decoder;
+  const {
+    padId,
+    eosIds: [eosId],
+    maxPositions,
+  } = config.decoder;
+  if (eosId === undefined) throw new InputError('config.json: eos_token_id: training on lines needs one, got null');
   const samples = lines.map(({ text }) => {
     const answer = [...textIds(tokenizer, text), eosId];
     return { inputIds: [...prompt, ...answer], labels: [...prompt.map(() => ignoreIndex), ...answer] };
