@@ -7,6 +7,8 @@ export interface OptionSpec {
   readonly help: string;
   /** How help names the value. */
   readonly value?: string;
+  /** What is named is written: that goes on when nobody reads standard output any more. */
+  readonly writes?: true;
   /** May be given several times: `texts` has all of them. */
   readonly multiple?: boolean;
 }

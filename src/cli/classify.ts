@@ -31,6 +31,7 @@ export const classifyCommand: Command = {
     where: {
       type: 'string',
       value: 'FILE',
+      writes: true,
       help: 'draw where in the image its best label is, as a PNG; for one image',
     },
     json: { type: 'boolean', help: 'one JSON document per image, a line each' },

@@ -8,6 +8,8 @@ export interface Io {
   /** Fires on SIGINT and SIGTERM. A command that asks for it ends in good order; one that does not is ended at once. */
   readonly signal: AbortSignal;
   readStdin(): Promise<Uint8Array>;
+  /** From now on a reader of standard output that goes away does not end the program: there are files to be written. */
+  workForFiles(): void;
 }
 
 export interface Command {

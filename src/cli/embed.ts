@@ -20,12 +20,18 @@ export const embedCommand: Command = {
   options: {
     ...clipOptions,
     text: { type: 'string', value: 'TEXT', multiple: true, help: 'a text to embed; may be repeated' },
-    matrix: { type: 'string', value: 'FILE', help: 'draw how like the texts the images are, .svg or .html, instead' },
+    matrix: {
+      type: 'string',
+      value: 'FILE',
+      writes: true,
+      help: 'draw how like the texts the images are, .svg or .html, instead',
+    },
     ...listOption,
     out: {
       type: 'string',
       short: 'o',
       value: 'FILE',
+      writes: true,
       help: 'write the lines here; of several processes each writes a file: NAME.R.ENDING',
     },
     ...shardOptions,

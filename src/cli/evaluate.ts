@@ -26,7 +26,12 @@ export const evaluateCommand: Command = {
     'labels-from': { type: 'string', value: 'FILE', help: 'of pairs: the labels of this file compete too' },
     readings: { type: 'string', value: 'FOLDER', help: 'take .txt files from here instead of reading with a model' },
     json: { type: 'boolean', help: 'one JSON document: summary and samples' },
-    report: { type: 'string', value: 'FILE', help: 'write an HTML page with the worst cases as pictures' },
+    report: {
+      type: 'string',
+      value: 'FILE',
+      writes: true,
+      help: 'write an HTML page with the worst cases as pictures',
+    },
     worst: { type: 'string', value: 'N', help: 'cases shown in the report (20)' },
     exact: { type: 'boolean', help: 'white space counts as it is; else any of it is one space' },
     precision: { type: 'string', value: 'float32|int8|int4', help: "of the decoder's weights (float32)" },

@@ -31,9 +31,15 @@ function heedSignals(): void {
 }
 let heeded = false;
 
+let filesFollow = false;
+let unread = false;
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   // A reader that went away (head, less) is no error of ours.
-  if (error.code === 'EPIPE') process.exit(0);
+  if (error.code === 'EPIPE') {
+    unread = true;
+    if (filesFollow) return;
+    process.exit(0);
+  }
   writeSync(process.stderr.fd, `varyclip: standard output cannot be written: ${messageOf(error)}\n`);
   process.exit(1);
 });
@@ -42,7 +48,9 @@ process.stderr.on('error', () => {});
 
 const io: Io = {
   // What a model read, or a file's name, is not to be obeyed by a terminal; into a pipe it goes as it is.
-  out: (text) => void process.stdout.write(process.stdout.isTTY ? inertText(text) : text),
+  out: (text) => {
+    if (!unread) process.stdout.write(process.stdout.isTTY ? inertText(text) : text);
+  },
   err: (text) => void process.stderr.write(text),
   isTerminal: process.stderr.isTTY === true && process.env['TERM'] !== 'dumb',
   get signal() {
@@ -51,6 +59,9 @@ const io: Io = {
     return interrupt.signal;
   },
   readStdin,
+  workForFiles: () => {
+    filesFollow = true;
+  },
 };
 const code = await runCommandLine(process.argv.slice(2), io);
 process.exitCode = code === exitInterrupted ? (ended ?? code) : code;

@@ -26,6 +26,7 @@ export const jobOptions: OptionSpecs = {
     type: 'string',
     short: 'o',
     value: 'DIR',
+    writes: true,
     help: 'write files here: PATH may be a folder, pattern, PDF, TIFF or tar; run again to go on',
   },
   format: {
@@ -121,6 +122,7 @@ function readSettings(args: Arguments): NonNullable<BulkOptions['read']> {
     ...(prompt !== undefined && { prompt }),
     // More than there are ways for changes nothing: it is the same job then.
     ...(retries !== undefined && retries < mostRetries && { retries }),
+    ...(args.flag('read-blank') && { readBlank: true }),
   };
 }
 

@@ -43,7 +43,8 @@ export const readCommand: Command = {
       value: 'N',
       help: 'how often what fell into a loop, has no text or little confidence is tried again, 0 to 2 (2); with --out also a page that fails (1)',
     },
-    html: { type: 'string', value: 'FILE', help: 'write a page with pictures and texts side by side' },
+    'read-blank': { type: 'boolean', help: 'ask a model of whole pages also where no text is found on one' },
+    html: { type: 'string', value: 'FILE', writes: true, help: 'write a page with pictures and texts side by side' },
     ...jobOptions,
   },
   run: readImages,
@@ -184,6 +185,7 @@ function readOptionsOf(args: Arguments): ReadOptions {
     ...(prompt !== undefined && { prompt }),
     ...(stop !== undefined && { stop: [stop] }),
     ...(retries !== undefined && { retries }),
+    ...(args.flag('read-blank') && { readBlank: true }),
   };
 }
 

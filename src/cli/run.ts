@@ -1,5 +1,5 @@
 import { AbortedError, InputError, messageOf, RuntimeUnavailableError, VaryclipError } from '../core/errors.js';
-import { describeOptions, parseArguments } from './arguments.js';
+import { describeOptions, type OptionSpecs, parseArguments } from './arguments.js';
 import { benchCommand } from './bench.js';
 import { classifyCommand } from './classify.js';
 import { type Command, exitInterrupted, type Io } from './command.js';
@@ -65,7 +65,7 @@ async function run(args: readonly string[], io: Io): Promise<number> {
     return 0;
   }
   const command = findCommand(name);
-  const options = { ...command.options, ...common };
+  const options: OptionSpecs = { ...command.options, ...common };
   const parsed = parseArguments(rest, options);
   if (parsed.flag('help')) {
     io.out(`${command.usage}\n\n${command.summary}\n\n${describeOptions(options)}\n`);
@@ -76,6 +76,8 @@ async function run(args: readonly string[], io: Io): Promise<number> {
     throw new InputError(
       `${name}: ${parsed.positionals[mostArguments]} is one argument too many; see varyclip ${name} --help`,
     );
+  if (Object.keys(options).some((option) => options[option].writes && parsed.text(option) !== undefined))
+    io.workForFiles();
   return command.run(parsed, io);
 }
 

@@ -18,6 +18,7 @@ export async function runCli(args: readonly string[], changes: Partial<Io> = {})
     isTerminal: false,
     signal: new AbortController().signal,
     readStdin: async () => new Uint8Array(),
+    workForFiles: () => undefined,
     ...changes,
   };
   const code = await runCommandLine(args, io);

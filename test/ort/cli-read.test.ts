@@ -228,6 +228,28 @@ test('the program: a reader that goes away ends it quietly', async () => {
   assert.equal(err, '');
 });
 
+test('the program: a reader that goes away does not keep a file from being written', async () => {
+  const html = join(scratch, 'read.html');
+  const { child, done } = startCli(['read', ...Array<string>(40).fill(page), '-m', tiny, '--html', html, ...short]);
+  child.stdout.once('data', () => child.stdout.destroy());
+  const { code, err } = await done;
+  assert.equal(code, 0, err);
+  assert.equal(readFileSync(html, 'utf8').split('<img').length - 1, 40);
+});
+
+test('read --read-blank asks the model about a page without text', async () => {
+  const blank = join(scratch, 'blank.png');
+  await sharp({ create: { width: 300, height: 200, channels: 3, background: 'white' } })
+    .png()
+    .toFile(blank);
+  const read = async (...options: string[]) => {
+    const { out } = await runCli(['read', blank, '-m', tiny, '--json', ...short, ...options]);
+    return JSON.parse(out) as { finishReason: string; usage: { completionTokens: number } };
+  };
+  assert.equal((await read()).finishReason, 'blank');
+  assert.notEqual((await read('--read-blank')).usage.completionTokens, 0);
+});
+
 test('the program: standard error that goes away does not end it', async () => {
   const { child, done } = startCli(['read', page, join(scratch, 'none.png'), page, '-m', tiny, '--json', ...short]);
   child.stderr.destroy();

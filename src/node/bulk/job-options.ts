@@ -39,7 +39,7 @@ export interface BulkOptions {
   /** Seconds of every stage in the JSON files; they differ from run to run. Default false. */
   readonly timings?: boolean;
   readonly shard?: Shard;
-  readonly read?: Pick<ReadOptions, 'maxNewTokens' | 'prompt' | 'template' | 'retries'>;
+  readonly read?: Pick<ReadOptions, 'maxNewTokens' | 'prompt' | 'template' | 'retries' | 'readBlank'>;
   readonly signal?: AbortSignal;
   /** Default: node:fs. */
   readonly fs?: WriteCalls;
