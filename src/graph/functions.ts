@@ -38,7 +38,7 @@ export function pad(s: Scope, x: Value, amounts: Readonly<Record<number, readonl
   return [...before, ...after].every((amount) => amount === 0) ? x : s.op('Pad', [x], { pads: [...before, ...after] });
 }
 
-/** Equal parts along an axis whose extent is known. */
+/** Parts of the given sizes along an axis. */
 export function split(s: Scope, x: Value, sizes: readonly number[], axis: number): readonly Value[] {
   return s.ops('Split', [x], { split: sizes, axis });
 }

@@ -136,3 +136,18 @@ test('a repetition penalty leaves padding out', async () => {
   const options = { maxNewTokens: 16, eosId: null, repetitionPenalty };
   assert.deepEqual(await model.generate({ inputIds: prompts, attentionMask: mask }, options), ids);
 });
+
+test('what a forward pass or a generation cannot take is refused by name', async () => {
+  const model = await open('ckpt-pre');
+  const refused = (options: object, message: RegExp, input: object = {}) =>
+    assert.rejects(model.generate({ inputIds: [[5, 6]], ...input }, { maxNewTokens: 1, ...options }), message);
+  await refused({}, /inputIds: expected ids from 0 to 259, got 260/, { inputIds: [[5, 260]] });
+  await refused({}, /inputIds: expected at least one row/, { inputIds: [] });
+  await refused({}, /attentionMask: expected 1 rows of 2/, { attentionMask: [[1]] });
+  await refused({ eosId: [0.5] }, /eosId: expected an id, a list of ids or null, got \[0.5\]/);
+  await refused({ beams: { count: 2 }, sampling: { temperature: 1 } }, /beams: expected no sampling/);
+  for (const label of [260, -1]) {
+    const labels = [[-100, label]];
+    await assert.rejects(model.forward({ inputIds: [[5, 6]], labels }), /labels: expected ids from 0 to 259, got/);
+  }
+});
