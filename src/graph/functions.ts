@@ -1,13 +1,11 @@
 /** One function per op that is used by hand: `add(scope, a, b)` reads better than `scope.op('Add', [a, b], {})`. */
 import type { DType } from '../core/dtype.js';
-import { floats, ints } from '../core/tensor.js';
+import { floats } from '../core/tensor.js';
 import type { Scope, Value } from './builder.js';
 import { dimAt, elementCount, type Shape } from './dims.js';
 
 /** A float32 scalar. */
 export const scalar = (s: Scope, value: number): Value => s.constant(floats([], [value]));
-/** An int64 scalar. */
-export const integer = (s: Scope, value: number): Value => s.constant(ints([], [value]));
 
 export const add = (s: Scope, a: Value, b: Value): Value => s.op('Add', [a, b], {});
 export const sub = (s: Scope, a: Value, b: Value): Value => s.op('Sub', [a, b], {});
@@ -38,7 +36,7 @@ export function pad(s: Scope, x: Value, amounts: Readonly<Record<number, readonl
   return [...before, ...after].every((amount) => amount === 0) ? x : s.op('Pad', [x], { pads: [...before, ...after] });
 }
 
-/** Equal parts along an axis whose extent is known. */
+/** Parts of the given sizes along an axis. */
 export function split(s: Scope, x: Value, sizes: readonly number[], axis: number): readonly Value[] {
   return s.ops('Split', [x], { split: sizes, axis });
 }

@@ -91,7 +91,7 @@ export type OpName = keyof OpAttributes;
 
 export interface OpSpec<K extends OpName> {
   readonly domain?: 'com.microsoft';
-  /** Fewest and most inputs; an input may be null only past the fewest. */
+  /** Fewest and most inputs. */
   readonly arity: readonly [number, number];
   /** Attributes that ONNX takes as int64 input tensors, in the order of those inputs. */
   readonly tensorAttributes?: readonly (keyof OpAttributes[K] & string)[];

@@ -26,8 +26,8 @@ export interface ClipForwardOutput {
   readonly taps: Readonly<Record<string, Tensor>>;
 }
 
-/** The graph and feeds of a forward pass through both towers; also what a training step starts from. */
-export function prepareClipForward(
+/** The graph and feeds of a forward pass through both towers. */
+function prepareClipForward(
   config: TwoTowerConfig,
   { inputIds, attentionMask, pixelValues, taps = [] }: ClipForwardInput,
 ): { readonly graph: Graph; readonly feeds: Record<string, Tensor> } {

@@ -24,12 +24,13 @@ export interface GenerateOptions extends PenaltyOptions {
   readonly maxNewTokens?: number;
   /** Greedy when left out. */
   readonly sampling?: Sampling & { readonly seed?: number };
+  /** Not together with sampling, `stopLoops`, `keepLogProbabilities` or `onToken`. */
   readonly beams?: Omit<BeamOptions, 'signal'>;
   /** The id or ids that end a row; null: none does. Default: the model's. */
   readonly eosId?: EndIds;
   /** End a row that has fallen into a loop, with finishReason 'repetition'. */
   readonly stopLoops?: boolean;
-  /** Keep the log probability of each token that is taken, before penalties and sampling. Not with beams. */
+  /** Keep the log probability of each token that is taken, before penalties and sampling. */
   readonly keepLogProbabilities?: boolean;
   /** Called with each new token of each row; returning true ends that row as 'stop'. */
   readonly onToken?: (row: number, token: number) => boolean | undefined;
@@ -70,7 +71,15 @@ export interface GrowingRow {
   result(): Omit<GeneratedRow, 'prompt'>;
 }
 
-const listEnds = (ends: EndIds): readonly number[] => (typeof ends === 'number' ? [ends] : (ends ?? []));
+/** All of them as a list. Throws InputError for what is no id. */
+function listEnds(eosId: EndIds): readonly number[] {
+  const ends = typeof eosId === 'number' ? [eosId] : (eosId ?? []);
+  if (Array.isArray(ends) && ends.every((id) => Number.isInteger(id) && id >= 0)) return ends;
+  throw new InputError(`eosId: expected an id, a list of ids or null, got ${JSON.stringify(eosId)}`);
+}
+
+/** What beams do not know, by name. */
+const notWithBeams = ['sampling', 'stopLoops', 'keepLogProbabilities', 'onToken'] as const;
 
 /** Checks `options`; returns what makes rows of them. Throws InputError. */
 export function rowsWith({
@@ -131,6 +140,8 @@ export async function generate(
   const eosId = options.eosId === undefined ? modelEnds : options.eosId;
   const createRow = rowsWith({ ...options, eosId });
   if (options.beams) {
+    const other = notWithBeams.find((name) => options[name]);
+    if (other) throw new InputError(`beams: expected no ${other} beside them`);
     const rows: GeneratedRow[] = [];
     for (const [i, prompt] of prompts.entries()) {
       const limit = Math.min(options.maxNewTokens ?? 512, decoder.maxPositions - prompt.ids.length);

@@ -1,7 +1,7 @@
 import { InputError } from '../core/errors.js';
-import { floatView, sizeOf, type Tensor } from '../core/tensor.js';
+import { expectDType, floatView, sizeOf, type Tensor } from '../core/tensor.js';
 import type { Pixels } from '../image/pixels.js';
-import type { ForwardInput } from '../models/forward-inputs.js';
+import { checkRange, checkRows, type ForwardInput } from '../models/forward-inputs.js';
 import { cachedDecoderGraph, type DecoderFamily, towerGraphs } from '../models/graphs.js';
 import type { OptConfig } from '../models/opt.js';
 import { spliceSources, type VaryConfig } from '../models/vary.js';
@@ -124,10 +124,11 @@ function createBase(parts: ModelParts) {
     const parts: Float32Array[] = [];
     const width = family.decoder.width;
     const [images, ...shape] = pixels.shape;
-    const size = pixels.data.length / images;
+    const { data: values } = expectDType(pixels, 'float32', 'pixelValues');
+    const size = values.length / images;
     const together = imagesTogether(size);
     for (let i = 0; i < images; i += together) {
-      const some = (pixels.data as Float32Array).subarray(i * size, Math.min(images, i + together) * size);
+      const some = values.subarray(i * size, Math.min(images, i + together) * size);
       let x: Tensor = floatView([some.length / size, ...shape], some);
       for (const session of await sessions.tower()) {
         x = (await session.run({ x }, signal && { signal }))['x.out'];
@@ -144,6 +145,9 @@ function createBase(parts: ModelParts) {
   };
   const generateRows = async ({ inputIds, attentionMask, pixelValues }: GenerateInput, options?: GenerateOptions) => {
     const mask = attentionMask ?? inputIds.map((row) => row.map(() => 1));
+    if (inputIds.length === 0) throw new InputError('inputIds: expected at least one row');
+    checkRows('attentionMask', mask, inputIds);
+    checkRange('inputIds', inputIds, family.decoder.vocabSize);
     const rows = inputIds.map((row, i) => row.filter((_, t) => mask[i][t]));
     const prompts = promptsOf(parts, rows, pixelValues && (await features(pixelValues, options?.signal)));
     const histories = inputIds.map((ids, i) => ({ ids, padding: Math.max(0, mask[i].findIndex(Boolean)) }));
@@ -191,14 +195,15 @@ function promptsOf(
   rows: readonly (readonly number[])[],
   features: Tensor<'float32'> | undefined,
 ): Prompt[] {
-  if (!features || family.kind !== 'vary') return rows.map((ids) => ({ ids }));
+  if (family.kind !== 'vary') return rows.map((ids) => ({ ids }));
   const { imageTokens } = family.vary;
   const perImage = imageTokens.count;
-  const images = features.shape[0] / perImage;
+  const images = (features?.shape[0] ?? 0) / perImage;
   let used = 0;
   const prompts = rows.map((ids): Prompt => {
     const count = ids.includes(imageTokens.patch) ? ids.filter((id) => id === imageTokens.start).length : 0;
     if (count === 0) return { ids };
+    if (!features) throw new InputError(`a prompt has ${count} images, none were given`);
     const first = used * perImage;
     used += count;
     if (used > images) throw new InputError(`the prompts have more <img> than the ${images} images given`);

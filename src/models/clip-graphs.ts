@@ -104,7 +104,7 @@ export interface TwoTowerGraphOptions {
 }
 
 /**
- * Both towers in one graph: what training differentiates, and what taps are asked of. Inputs as of `imageGraph` and
+ * Both towers in one graph: for the loss of given pairs, and what taps are asked of. Inputs as of `imageGraph` and
  * `textGraph`; with the loss CLIP takes targets and targetWeights [batch], SigLIP signs [batch, batch] and count []. Outputs:
  * imageEmbeds, textEmbeds, logitsPerImage, loss, taps.
  */

@@ -14,7 +14,7 @@ export function textFeeds(
   const length = inputIds[0]?.length ?? 0;
   if (length === 0) throw new InputError('inputIds: expected at least one row with one token');
   const { vocabSize, maxPositions, endId } = config.text;
-  checkRange(inputIds, vocabSize);
+  checkRange('inputIds', inputIds, vocabSize);
   if (length > maxPositions) {
     throw new InputError(`inputIds: a row has ${length} tokens, the model has ${maxPositions} positions`);
   }

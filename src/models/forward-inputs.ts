@@ -43,7 +43,7 @@ export function prepareForward(
   const [B, T] = [inputIds.length, inputIds[0]?.length ?? 0];
   if (B === 0 || T === 0) throw new InputError('inputIds: expected at least one row with one token');
   checkRows('attentionMask', mask, inputIds);
-  checkRange(inputIds, family.decoder.vocabSize);
+  checkRange('inputIds', inputIds, family.decoder.vocabSize);
   const positions = mask.map(positionRows);
   const longest = Math.max(...mask.map((row) => row.filter(Boolean).length));
   if (longest > family.decoder.maxPositions) {
@@ -66,13 +66,17 @@ export function prepareForward(
     ),
   };
   const images = pixelValues?.shape[0] ?? 0;
-  if (pixelValues) {
-    if (family.kind !== 'vary') throw new InputError('pixelValues: this model takes no images');
-    feeds['pixelValues'] = pixelValues;
+  if (pixelValues && family.kind !== 'vary') throw new InputError('pixelValues: this model takes no images');
+  if (family.kind === 'vary') {
     const sources = spliceSources(inputIds, family.vary.imageTokens, images);
-    feeds['imageSource'] = intRows(sources, 'image source');
+    if (pixelValues) Object.assign(feeds, { pixelValues, imageSource: intRows(sources, 'image source') });
   }
-  if (labels) Object.assign(feeds, lossFeeds(labels, inputIds, total));
+  if (labels) {
+    checkRows('labels', labels, inputIds);
+    const given = labels.map((row) => row.filter((label) => label !== ignoreIndex));
+    checkRange('labels', given, family.decoder.vocabSize);
+    Object.assign(feeds, lossFeeds(labels, total));
+  }
   const extents = fixed ? ({ grid: [B, T], rows: B * T } as const) : undefined;
   const graph = () =>
     wholeGraph(family, {
@@ -96,20 +100,15 @@ export function checkRows(
   }
 }
 
-export function checkRange(rows: readonly (readonly number[])[], vocabSize: number): void {
+export function checkRange(name: string, rows: readonly (readonly number[])[], vocabSize: number): void {
   for (const row of rows) {
     const wrong = row.find((id) => !(Number.isInteger(id) && id >= 0 && id < vocabSize));
-    if (wrong !== undefined) throw new InputError(`inputIds: expected ids from 0 to ${vocabSize - 1}, got ${wrong}`);
+    if (wrong !== undefined) throw new InputError(`${name}: expected ids from 0 to ${vocabSize - 1}, got ${wrong}`);
   }
 }
 
 /** Each position is scored by the label after it; the last has none. */
-function lossFeeds(
-  labels: readonly (readonly number[])[],
-  inputIds: readonly (readonly number[])[],
-  total?: number,
-): Record<string, Tensor> {
-  checkRows('labels', labels, inputIds);
+function lossFeeds(labels: readonly (readonly number[])[], total?: number): Record<string, Tensor> {
   const next = labels.flatMap((row) => [...row.slice(1), ignoreIndex]);
   const counted = next.filter((label) => label !== ignoreIndex).length;
   if (counted === 0 && total === undefined)

@@ -14,17 +14,14 @@ const softplus: Activation = (s, x) => {
   const decay = s.op('Exp', [s.op('Neg', [s.op('Abs', [x], {})], {})], {});
   return add(s, relu(s, x), s.op('Log', [add(s, decay, scalar(s, 1))], {}));
 };
-const clipped = (s: Scope, x: Value, low: number, high: number) =>
-  s.op('Min', [s.op('Max', [x, scalar(s, low)], {}), scalar(s, high)], {});
-
 const gelu: Activation = (s, x) => s.op('Gelu', [x], {});
-const gelu10: Activation = (s, x) => clipped(s, gelu(s, x), -10, 10);
+const gelu10: Activation = (s, x) => s.op('Min', [s.op('Max', [gelu(s, x), scalar(s, -10)], {}), scalar(s, 10)], {});
 const leakyRelu: Activation = (s, x) => s.op('Max', [x, scale(s, x, 0.01)], {});
 const linear: Activation = (_, x) => x;
 const mish: Activation = (s, x) => mul(s, x, tanh(s, softplus(s, x)));
 const quickGelu: Activation = (s, x) => mul(s, x, sigmoid(s, scale(s, x, 1.702)));
 const relu2: Activation = (s, x) => mul(s, relu(s, x), relu(s, x));
-const relu6: Activation = (s, x) => clipped(s, x, 0, 6);
+const relu6: Activation = (s, x) => s.op('Min', [relu(s, x), scalar(s, 6)], {});
 
 const names = [
   'gelu',

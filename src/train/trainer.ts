@@ -33,7 +33,7 @@ export interface TrainerOptions {
   readonly activationCheckpointing?: boolean;
   /**
    * Graphs that stay compiled, one for each shape of batch: fewer take less memory, and are compiled again when their shape comes
-   * back. Results are the same. Default 4.
+   * back. Results are the same. Default 12.
    */
   readonly maxCompiled?: number;
   /** The other processes of a run; default: there are none. */

@@ -114,6 +114,14 @@ test('wrong feeds are refused before anything runs', async () => {
   await assert.rejects(session.run({ x: two }), ShapeError);
   await assert.rejects(session.run({ x: two, z: floats([3, 4], new Float32Array(12)) }), ShapeError);
   await assert.rejects(session.run({ x: int32s([2, 4], new Int32Array(8)), z: two }), ShapeError);
+  // After a run of these shapes, whose plan is kept.
+  await session.run({ x: two, z: two });
+  await assert.rejects(
+    session.run({ x: int32s([2, 4], new Int32Array(8)), z: two }),
+    /input x: expected float32, got int32/,
+  );
+  const short: Tensor = { ...two, data: new Float32Array(3) };
+  await assert.rejects(session.run({ x: two, z: short }), /input z: float32\[2,4\]: expected 32 bytes of data, got 12/);
   await assert.rejects(session.run({ x: two, z: two }, { outputs: ['nothing'] }), /no output nothing/);
   const { y } = await session.run({ x: two, z: two });
   assert.deepEqual(y.shape, [2, 4]);

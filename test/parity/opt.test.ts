@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
+import type { Rng } from '../../src/core/rng.js';
+import { createProcessors, type PenaltyOptions, pickToken, type Sampling } from '../../src/infer/processors.js';
 import type { Precision } from '../../src/infer/quantize.js';
 import { loadModel } from '../../src/node/load-model.js';
 import { assertAllclose } from '../helpers/allclose.js';
@@ -136,3 +138,49 @@ test('a repetition penalty leaves padding out', async () => {
   const options = { maxNewTokens: 16, eosId: null, repetitionPenalty };
   assert.deepEqual(await model.generate({ inputIds: prompts, attentionMask: mask }, options), ids);
 });
+
+test('what a forward pass or a generation cannot take is refused by name', async () => {
+  const model = await open('ckpt-pre');
+  const refused = (options: object, message: RegExp, input: object = {}) =>
+    assert.rejects(model.generate({ inputIds: [[5, 6]], ...input }, { maxNewTokens: 1, ...options }), message);
+  await refused({}, /inputIds: expected ids from 0 to 259, got 260/, { inputIds: [[5, 260]] });
+  await refused({}, /inputIds: expected at least one row/, { inputIds: [] });
+  await refused({}, /attentionMask: expected 1 rows of 2/, { attentionMask: [[1]] });
+  await refused({ eosId: [0.5] }, /eosId: expected an id, a list of ids or null, got \[0.5\]/);
+  await refused({ beams: { count: 2 }, sampling: { temperature: 1 } }, /beams: expected no sampling/);
+  for (const label of [260, -1]) {
+    const labels = [[-100, label]];
+    await assert.rejects(model.forward({ inputIds: [[5, 6]], labels }), /labels: expected ids from 0 to 259, got/);
+  }
+});
+
+const processors: Readonly<Record<string, PenaltyOptions & Sampling>> = {
+  'temperature_0.7': { temperature: 0.7 },
+  top_k_10: { topK: 10 },
+  'top_p_0.8': { topP: 0.8 },
+  'top_p_0.05': { topP: 0.05 },
+  'repetition_1.3': { repetitionPenalty: 1.3 },
+  no_repeat_3: { noRepeatNgramSize: 3 },
+  all: { repetitionPenalty: 1.2, noRepeatNgramSize: 2, temperature: 0.6, topK: 12, topP: 0.9 },
+};
+
+for (const [name, options] of Object.entries(processors)) {
+  test(`${name}: every id is drawn as often as transformers draws it`, () => {
+    const { shape, data } = tensorOf(expected, 'scores.logits');
+    const width = shape[1];
+    rows('scores.history').forEach((ids, r) => {
+      const logits = (data as Float32Array).slice(r * width, (r + 1) * width);
+      createProcessors(options, [])(logits, { ids, padding: 0, generated: 0 });
+      const chances = numbers(`scores.${name}.probs`).subarray(r * width, (r + 1) * width);
+      let before = 0;
+      chances.forEach((chance, id) => {
+        // Near both ends of the id's part of the line from 0 to 1.
+        for (const share of chance > 1e-5 ? [0.05, 0.95] : []) {
+          const at = { next: () => before + share * chance } as Rng;
+          assert.equal(pickToken(logits.slice(), { temperature: 1, ...options }, at), id);
+        }
+        before += chance;
+      });
+    });
+  });
+}

@@ -106,3 +106,12 @@ test('pages decoded together equal pages read alone', async () => {
   for (const { text, finishReason } of together)
     assert.deepEqual({ text, finishReason }, { text: alone.text, finishReason: alone.finishReason });
 });
+
+test('a prompt with a picture and no pixels is refused, and so are pixels of another type', async () => {
+  const inputIds = rows('gen.input_ids');
+  await assert.rejects(model.generate({ inputIds }), /a prompt has 1 images, none were given/);
+  await assert.rejects(model.forward({ inputIds }), /the prompt has 1 images, 0 were given/);
+  const { shape } = images(1);
+  const bytes = { dtype: 'uint8', shape, data: new Uint8Array(sizeOf(shape)) } as const;
+  await assert.rejects(model.generate({ inputIds, pixelValues: bytes }), /pixelValues: expected float32, got uint8/);
+});

@@ -6,6 +6,7 @@ import type { CachedDecoder } from '../../src/infer/decoder.js';
 import { generate } from '../../src/infer/generate.js';
 import { loopAtEnd, repeatedTail } from '../../src/infer/loops.js';
 import { createProcessors, pickToken } from '../../src/infer/processors.js';
+import { optConfigFrom } from '../../src/models/opt.js';
 
 /** A decoder whose next token is a function of the last: no model needed. */
 function scripted(next: (token: number) => number, vocabulary = 10): CachedDecoder {
@@ -197,4 +198,10 @@ test("beams stop when none would win by ending now, with 'never' only when none 
   assert.deepEqual(await search(false), [end]);
   assert.deepEqual(await search(true), [end]);
   assert.deepEqual(await search('never'), [go, go, go, go]);
+});
+
+test('config.json names one id that ends a text, several, or none', () => {
+  const ends = (value?: unknown) => optConfigFrom(value === undefined ? {} : { eos_token_id: value }, 'c').eosIds;
+  assert.deepEqual([ends(), ends(7), ends([7, 9]), ends(null)], [[2], [7], [7, 9], []]);
+  assert.throws(() => ends([7, '9']), /c: eos_token_id: expected a whole number, 0 or more, got "9"/);
 });

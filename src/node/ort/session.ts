@@ -88,7 +88,10 @@ export function openSession(shared: NativeSession): Session {
     const plan =
       plans.get(key) ?? createPlan(graph, native, bound ? { ...bound, ...feeds } : feeds, wanted, { state, bound });
     keepRecent(plans, key, plan);
-    for (const [name, bound] of plan.inputs) bytesOf(bound.data).set(bytesOf(feeds[name].data));
+    for (const [name, own] of plan.inputs) {
+      expectFilled(`${graph.name}: input ${name}`, own, feeds[name]);
+      bytesOf(own.data).set(bytesOf(feeds[name].data));
+    }
     await runStoppable(native, plan.binding, { signal: options.signal, releaseAfterRun });
     const results: Record<string, Tensor> = {};
     for (const [name, { dtype, shape, data }] of plan.outputs) results[name] = { dtype, shape, data: data.slice() };
@@ -120,6 +123,14 @@ export function openSession(shared: NativeSession): Session {
         if (--shared.users === 0) shared.release();
       }),
   };
+}
+
+/** A plan is found by shapes: a feed's dtype may be another than the first one's, and its data need not fit its shape. */
+function expectFilled(where: string, own: BoundTensor, { dtype, shape, data }: Tensor): void {
+  if (dtype !== own.dtype) throw new ShapeError(`${where}: expected ${own.dtype}, got ${dtype}`);
+  if (data.byteLength === own.data.byteLength) return;
+  const [bytes, got] = [own.data.byteLength, data.byteLength];
+  throw new ShapeError(`${where}: ${dtype}[${shape}]: expected ${bytes} bytes of data, got ${got}`);
 }
 
 function freeOutputs(graph: Graph): readonly string[] {
