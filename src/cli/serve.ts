@@ -48,12 +48,13 @@ export const serveCommand: Command = {
 
 async function serve(args: Arguments, io: Io): Promise<number> {
   const named = args.texts('model');
-  const [index, slots, imageThreads] = [args.text('index'), args.count('slots'), args.count('image-threads')];
+  const [index, slots, imageThreads] = [args.text('index'), upTo(args, 'slots', 1024), upTo(args, 'image-threads', 64)];
+  const where = { host: args.text('host') ?? '127.0.0.1', port: portOf(args) };
   const models = named.length === 0 && index === undefined ? [defaultReader, defaultTwoTowers] : named;
   const apiKey = keyOf(args);
   const server = createServer({
     models,
-    allowedHosts: args.texts('allow-host'),
+    allowedHosts: hostsOf(args),
     limits: limitsOf(args),
     load: { ...loadOptionsOf(args), towerSegments: args.count('tower-segments') ?? 12 },
     ...(index !== undefined && { index }),
@@ -63,8 +64,7 @@ async function serve(args: Arguments, io: Io): Promise<number> {
   });
   const stopped = new Promise<void>((resolve) => io.signal.addEventListener('abort', () => resolve(), { once: true }));
   try {
-    const host = args.text('host') ?? '127.0.0.1';
-    const { url } = await server.listen({ host, port: portOf(args) });
+    const { url } = await server.listen(where);
     io.out(`${url}\n`);
     await Promise.race([server.loaded, stopped]);
     await stopped;
@@ -72,6 +72,13 @@ async function serve(args: Arguments, io: Io): Promise<number> {
   } finally {
     await server.close();
   }
+}
+
+/** So many as a machine could have. */
+function upTo(args: Arguments, name: string, most: number): number | undefined {
+  const value = args.count(name);
+  if (value !== undefined && value > most) throw new InputError(`--${name}: expected at most ${most}, got ${value}`);
+  return value;
 }
 
 function portOf(args: Arguments): number {
@@ -86,7 +93,21 @@ function keyOf(args: Arguments): string | undefined {
     throw new InputError('serve: give --api-key or --api-key-file, not both');
   const found = file === undefined ? key : keyFrom(file);
   if (found === '') throw new InputError('serve: the key is empty');
+  if (found !== undefined && !/^[!-~]+$/.test(found)) {
+    throw new InputError(
+      'serve: the key has characters that no request can carry: letters, digits and signs of ASCII alone',
+    );
+  }
   return found;
+}
+
+function hostsOf(args: Arguments): readonly string[] {
+  const hosts = args.texts('allow-host');
+  const wrong = hosts.find((host) => !/^(\[[0-9a-f:.]+\]|[^\s/:@?#]+)(:\d+)?$/i.test(host));
+  if (wrong === undefined) return hosts;
+  throw new InputError(
+    `--allow-host: expected a host, as in images.example.org or images.example.org:8443, got ${wrong}`,
+  );
 }
 
 function keyFrom(file: string): string {

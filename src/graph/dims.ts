@@ -85,6 +85,8 @@ export function elementCount(shape: Shape): Dim {
 /** The extents of `dim`'s symbols put in, as far as `values` has them. */
 export function substitute(dim: Dim, values: ReadonlyMap<string, number>): Dim {
   if (typeof dim === 'number') return dim;
+  const known = values.get(dim);
+  if (known !== undefined) return known;
   let total: Dim = 0;
   for (const [monomial, scale] of parse(dim)) {
     const factors = monomial.split('*').filter(Boolean);

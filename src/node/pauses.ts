@@ -2,7 +2,7 @@
  * A pause for long work on the event loop: whoever waits comes in between, where so many milliseconds have passed since the last
  * time. For loops whose length a request may choose.
  */
-export function createPauses(milliseconds = 10): () => Promise<void> {
+export function createPauses(milliseconds = 5): () => Promise<void> {
   let since = performance.now();
   return async () => {
     if (performance.now() - since < milliseconds) return;

@@ -12,8 +12,11 @@ export function permuteRows(tensor: Tensor, from: readonly number[]): void {
   });
 }
 
-/** Copies the common part of two tensors that differ in at most one axis. */
-export function copyCommonPart(from: Tensor, to: Tensor): void {
+/** The common part of two tensors that differ in at most one axis: piece by piece what is to be written, and from where. */
+export function* commonPieces(
+  from: Tensor,
+  to: Tensor,
+): Generator<{ readonly target: Uint8Array; readonly source: Uint8Array }> {
   const axis = Math.max(
     0,
     from.shape.findIndex((extent, i) => extent !== to.shape[i]),
@@ -23,6 +26,9 @@ export function copyCommonPart(from: Tensor, to: Tensor): void {
   const [sourceWidth, targetWidth] = [source.length / outer, target.length / outer];
   const width = Math.min(sourceWidth, targetWidth);
   for (let i = 0; i < outer; i++) {
-    target.set(source.subarray(i * sourceWidth, i * sourceWidth + width), i * targetWidth);
+    yield {
+      target: target.subarray(i * targetWidth, i * targetWidth + width),
+      source: source.subarray(i * sourceWidth, i * sourceWidth + width),
+    };
   }
 }

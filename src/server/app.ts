@@ -12,19 +12,19 @@ import { answerPageFile, findPageFiles } from './page-files.js';
 import { answerClassify, answerEmbeddings, answerSearch } from './picture-routes.js';
 import { answerChat, answerRead, type ReadRequest, type Work } from './read-routes.js';
 import { expectLength, type RequestFields, type RequestOf } from './schemas.js';
-import type { ServerState } from './state.js';
+import { modelOf, type ServerState } from './state.js';
 
 /** The server's routes over `state`. */
 export function createApp(state: ServerState, version: string): Hono {
   const app = new Hono();
-  app.use('*', async (c, next) => logged(state, c, next));
+  app.use('*', async (c, next) => logged(state, c, () => patternOf(app, c.req.path) ?? 'other', next));
   app.get('/health', (c) => {
     const status = state.phase === 'ready' ? 'ok' : state.phase;
     return c.json({ status }, state.phase === 'ready' ? 200 : 503);
   });
   const page = findPageFiles();
   app.use('*', async (c, next) => {
-    const file = c.req.method === 'GET' ? await answerPageFile(page, c) : undefined;
+    const file = ['GET', 'HEAD'].includes(c.req.method) ? await answerPageFile(page, c) : undefined;
     if (file) return file;
     await next();
     return undefined;
@@ -36,6 +36,8 @@ export function createApp(state: ServerState, version: string): Hono {
     await next();
   });
   app.get('/v1/models', (c) => c.json({ object: 'list', data: state.models.map(describeModel) }));
+  // With slashes: a hub model is called org/name.
+  app.get('/v1/models/:id{.+}', (c) => c.json(describeModel(modelOf(state, c.req.param('id')))));
   app.get('/metrics', (c) => c.text(state.metrics.render(gaugesOf(state)), 200, metricsType));
   app.get('/openapi.json', (c) => c.json(openApiDocument(state.fields, state.limits, version)));
   const post = <K extends keyof RequestFields>(
@@ -48,14 +50,18 @@ export function createApp(state: ServerState, version: string): Hono {
     );
   post('/v1/chat/completions', 'chat', answerChat);
   post('/v1/embeddings', 'embeddings', answerEmbeddings);
-  post('/v1/classify', 'classify', answerClassify);
   post('/v1/search', 'search', answerSearch);
+  app.post('/v1/classify', (c) =>
+    withBody(state, c, async (bytes, work) => {
+      const type = formTypeOf(c);
+      const request = await (type ? state.bodies.classifyForm(type, bytes) : state.bodies.json('classify', bytes));
+      return answerClassify(state, request, work);
+    }),
+  );
   app.post('/v1/read', (c) =>
     withBody(state, c, async (bytes, work) => answerRead(state, await readRequestOf(c, bytes, state), work)),
   );
-  app.notFound((c) =>
-    sendError(c, answerOf(new HttpError(404, 'not_found', 'there is nothing here: GET /openapi.json'))),
-  );
+  app.notFound((c) => answerElsewhere(app, c));
   app.onError((error, c) => {
     const answer = answerOf(error);
     state.metrics.add('request_failure_total', { status: String(answer.status) });
@@ -68,28 +74,40 @@ export function createApp(state: ServerState, version: string): Hono {
 const metricsType = { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' };
 
 /** One line per request: neither what was asked nor who asked it. */
-async function logged({ log }: ServerState, c: Context, next: () => Promise<void>): Promise<void> {
+async function logged(
+  { log }: ServerState,
+  c: Context,
+  routeOf: () => string,
+  next: () => Promise<void>,
+): Promise<void> {
   const started = performance.now();
   const id = randomUUID();
   c.header('X-Request-Id', id);
   await next();
   const milliseconds = Math.round(performance.now() - started);
   // The route's pattern, not the path: a path may have anything in it.
-  log.info({ id, method: c.req.method, route: routeOf(c), status: c.res.status, milliseconds }, 'request');
+  log.info({ id, method: c.req.method, route: routeOf(), status: c.res.status, milliseconds }, 'request');
 }
 
-const routeOf = (c: Context): string => (knownPaths.has(c.req.path) ? c.req.path : 'other');
-const knownPaths = new Set([
-  '/health',
-  '/metrics',
-  '/openapi.json',
-  '/v1/models',
-  '/v1/chat/completions',
-  '/v1/embeddings',
-  '/v1/classify',
-  '/v1/search',
-  '/v1/read',
-]);
+/** The pattern of the route that a path is one of, whatever the method; undefined where there is none. */
+function patternOf(app: Hono, path: string): string | undefined {
+  const isOf = (pattern: string) =>
+    pattern.includes(':')
+      ? path.length > pattern.indexOf(':') && path.startsWith(pattern.split(':')[0])
+      : pattern === path;
+  return app.routes.find(({ path: pattern, method }) => method !== 'ALL' && isOf(pattern))?.path;
+}
+
+/** A path that has other methods says which; every other one is nothing. */
+function answerElsewhere(app: Hono, c: Context): Response {
+  const pattern = patternOf(app, c.req.path);
+  if (pattern === undefined) throw new HttpError(404, 'not_found', 'there is nothing here: GET /openapi.json');
+  const own = app.routes.filter(({ path }) => path === pattern).map(({ method }) => method);
+  const allowed = [...own, ...(own.includes('GET') ? ['HEAD'] : []), 'OPTIONS'].join(', ');
+  c.header('Allow', allowed);
+  if (c.req.method === 'OPTIONS') return c.body(null, 204);
+  throw new HttpError(405, 'method_not_allowed', `${c.req.method} is not among what this takes: ${allowed}`);
+}
 
 /** Compares in constant time; hashes are of one length. */
 function hasKey(c: Context, key: string): boolean {
@@ -166,22 +184,28 @@ type Setting = (name: string) => string | undefined;
 /** What may stand in a form or in the query, beside an image. */
 const settingNames = ['model', 'prompt', 'max_tokens', 'retries', 'stream'];
 
+/** The content type of a form; undefined for everything else. */
+function formTypeOf(c: Context): string | undefined {
+  const type = c.req.header('content-type') ?? '';
+  return /^multipart\/form-data/i.test(type) ? type : undefined;
+}
+
 /** A form with an image, or an image as it is with the rest in the query. */
 async function readRequestOf(c: Context, bytes: Buffer, { limits, bodies }: ServerState): Promise<ReadRequest> {
-  const type = c.req.header('content-type') ?? '';
-  if (!/^multipart\/form-data/i.test(type)) {
+  const type = formTypeOf(c);
+  if (type === undefined) {
     if (bytes.length === 0) throw new InputError('body: expected an image, got nothing');
     return withSettings(bytes, (name) => c.req.query(name), limits);
   }
   const { image, texts } = await bodies.form(type, settingNames, bytes);
-  return withSettings(image, (name) => texts[name] ?? c.req.query(name), limits);
+  return withSettings(image, (name) => texts[name]?.[0] ?? c.req.query(name), limits);
 }
 
 function wholeNumber(setting: Setting, name: string, least: number, most: number): number | undefined {
   const given = setting(name);
   if (given === undefined) return undefined;
-  const value = given.trim() === '' ? Number.NaN : Number(given);
-  if (Number.isInteger(value) && value >= least && value <= most) return value;
+  const value = /^\d{1,15}$/.test(given.trim()) ? Number(given) : Number.NaN;
+  if (value >= least && value <= most) return value;
   throw new InputError(`${name}: expected a whole number from ${least} to ${most}, got ${given.slice(0, 40)}`);
 }
 

@@ -2,7 +2,7 @@ import { createWorkerPool, ownMemory } from '../node/worker-pool.js';
 import type { BodyJob } from './body-worker.js';
 import type { ServerLimits } from './limits.js';
 import { type ImageForm, readJson } from './parse-body.js';
-import type { RequestFields, RequestOf } from './schemas.js';
+import type { ClassifyRequest, RequestFields, RequestOf } from './schemas.js';
 
 /** Reads bodies, large ones on a thread: the event loop goes on. Bytes are handed over, and gone afterwards. */
 export interface BodyReader {
@@ -10,6 +10,8 @@ export interface BodyReader {
   json<K extends keyof RequestFields>(name: K, bytes: Uint8Array): Promise<RequestOf<K>>;
   /** The image of a form and what it says under `names`. */
   form(type: string, names: readonly string[], bytes: Uint8Array): Promise<ImageForm>;
+  /** A form that asks for a classification. */
+  classifyForm(type: string, bytes: Uint8Array): Promise<ClassifyRequest>;
   dispose(): Promise<void>;
 }
 
@@ -33,6 +35,7 @@ export function createBodyReader(fields: RequestFields, limits: ServerLimits): B
       return (await read) as RequestOf<K>;
     },
     form: async (type, names, bytes) => (await run({ kind: 'form', bytes, type, names })) as ImageForm,
+    classifyForm: async (type, bytes) => (await run({ kind: 'classify form', bytes, type })) as ClassifyRequest,
     dispose: pool.dispose,
   };
 }

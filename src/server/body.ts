@@ -1,3 +1,4 @@
+import { AbortedError } from '../core/errors.js';
 import { HttpError } from './answers.js';
 import type { ServerState } from './state.js';
 
@@ -30,7 +31,8 @@ export async function receiveBody(request: Request, state: ServerState): Promise
     }
   } catch (error) {
     release();
-    throw error;
+    if (error instanceof HttpError) throw error;
+    throw new AbortedError('the client went away before its request was whole', { cause: error });
   }
   return { bytes: Buffer.concat(chunks), release };
 }

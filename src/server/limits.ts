@@ -1,4 +1,5 @@
 /** Every limit of the server, as one table: what the options are called, what they are by default, and what they mean. */
+import { InputError } from '../core/errors.js';
 
 interface Limit {
   readonly value: number;
@@ -57,8 +58,16 @@ export type ServerLimits = { readonly [K in LimitName]: number };
 
 export const limitNames: readonly LimitName[] = Object.keys(limitTable) as LimitName[];
 
-/** The defaults with changes. */
+/** Timers take no more milliseconds than fit 31 bits; one of more goes off at once. */
+const mostSeconds = Math.floor((2 ** 31 - 1) / 1000);
+
+/** The defaults with changes. Throws InputError for a change that is no limit. */
 export function limitsWith(changes: { readonly [K in LimitName]?: number } = {}): ServerLimits {
-  const entries = limitNames.map((name) => [name, changes[name] ?? limitTable[name].value] as const);
+  const entries = limitNames.map((name) => {
+    const value = changes[name] ?? limitTable[name].value;
+    const most = name.endsWith('Seconds') ? mostSeconds : Number.MAX_SAFE_INTEGER;
+    if (!(value >= 0 && value <= most)) throw new InputError(`${name}: expected from 0 to ${most}, got ${value}`);
+    return [name, value] as const;
+  });
   return Object.fromEntries(entries) as ServerLimits;
 }

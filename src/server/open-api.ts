@@ -1,5 +1,5 @@
 /** The OpenAPI document, from the fields that read the requests. */
-import type { JsonObject } from '../core/json.js';
+import { asObject, type JsonObject } from '../core/json.js';
 import { mostRetries } from '../infer/retries.js';
 import type { ServerLimits } from './limits.js';
 import type { RequestFields } from './schemas.js';
@@ -14,10 +14,12 @@ const answers = (description: string, type = 'application/json') => ({
   default: error,
 });
 
+const binary = { type: 'string', format: 'binary' };
+
 const readForm = ({ maxTokens, maxPromptLength }: ServerLimits) => ({
   type: 'object',
   properties: {
-    image: { type: 'string', format: 'binary' },
+    image: binary,
     model: { type: 'string' },
     prompt: { type: 'string', maxLength: maxPromptLength },
     max_tokens: { type: 'integer', minimum: 1, maximum: maxTokens },
@@ -38,6 +40,10 @@ export function openApiDocument(
   const post = (summary: string, schema: JsonObject, description: string) => ({
     post: { summary, requestBody: json(schema), responses: answers(description) },
   });
+  const classifyForm = {
+    ...classify.schema,
+    properties: { ...asObject(classify.schema['properties'], 'classify'), image: binary },
+  };
   const get = (summary: string, description: string, type?: string) => ({
     get: { summary, responses: answers(description, type) },
   });
@@ -57,7 +63,19 @@ export function openApiDocument(
         embeddings.schema,
         'vectors in the order of the input',
       ),
-      '/v1/classify': post('which of the labels an image shows', classify.schema, 'labels by falling score'),
+      '/v1/classify': {
+        post: {
+          summary: 'which of the labels an image shows',
+          requestBody: {
+            required: true,
+            content: {
+              'application/json': { schema: classify.schema },
+              'multipart/form-data': { schema: classifyForm },
+            },
+          },
+          responses: answers('labels by falling score'),
+        },
+      },
       '/v1/search': post('pictures of the index', search.schema, 'pictures by falling score'),
       '/v1/read': {
         post: {
@@ -67,14 +85,20 @@ export function openApiDocument(
             required: true,
             content: {
               'multipart/form-data': { schema: form },
-              'application/octet-stream': { schema: { type: 'string', format: 'binary' } },
-              'image/*': { schema: { type: 'string', format: 'binary' } },
+              'application/octet-stream': { schema: binary },
+              'image/*': { schema: binary },
             },
           },
           responses: answers('the text, or its events'),
         },
       },
       '/v1/models': get('the models', 'a list'),
+      '/v1/models/{id}': {
+        get: {
+          ...get('one of the models', 'the model').get,
+          parameters: [{ name: 'id', in: 'path', required: true, schema: { type: 'string' } }],
+        },
+      },
       '/metrics': get('counters', 'Prometheus text', 'text/plain'),
       '/openapi.json': get('this document', 'the document'),
       '/health': { get: { ...get('whether requests are taken', 'ready').get, security: [] } },

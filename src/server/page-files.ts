@@ -65,6 +65,7 @@ export async function answerPageFile(files: PageFiles, c: Context): Promise<Resp
     'x-content-type-options': 'nosniff',
   };
   if (c.req.header('if-none-match') === etag) return c.body(null, 304, headers);
+  if (c.req.method === 'HEAD') return c.body(null, 200, { ...headers, 'content-length': String(size) });
   const body = Readable.toWeb(createReadStream(path)) as ReadableStream<Uint8Array>;
   return c.body(body, 200, { ...headers, 'content-length': String(size) });
 }

@@ -46,8 +46,8 @@ function isEscaped(bytes: Buffer, at: number): boolean {
 /** A form with an image. */
 export interface ImageForm {
   readonly image: Uint8Array;
-  /** Fields that are text. */
-  readonly texts: Readonly<Record<string, string>>;
+  /** Fields that are text, with all their values. */
+  readonly texts: Readonly<Record<string, readonly string[]>>;
 }
 
 /** The image and the `names` of a form whose content type is `type`. Throws InputError. */
@@ -60,8 +60,19 @@ export async function readForm(bytes: Uint8Array, type: string, names: readonly 
   const image = form.get('image');
   if (image === null || typeof image === 'string') throw new InputError('body: expected a file named image');
   const texts = names.flatMap((name) => {
-    const value = form.get(name);
-    return typeof value === 'string' ? [[name, value] as const] : [];
+    const values = form.getAll(name).filter((value) => typeof value === 'string');
+    return values.length === 0 ? [] : [[name, values] as const];
   });
   return { image: new Uint8Array(await image.arrayBuffer()), texts: Object.fromEntries(texts) };
+}
+
+/** A form as what `field` reads: the same names as in JSON, the image as a file, lists as fields that are repeated. */
+export async function readClassifyForm<T>(bytes: Uint8Array, type: string, field: Field<T>): Promise<T> {
+  const { image, texts } = await readForm(bytes, type, ['model', 'labels', 'template']);
+  const { model, labels, template } = texts;
+  // A template alone may be the name of a set.
+  return field.read(
+    { image, model: model?.[0], labels, template: template?.length === 1 ? template[0] : template },
+    'body',
+  );
 }

@@ -98,6 +98,7 @@ function chatOptions(state: ServerState, request: ChatRequest, prompt: string, w
 
 export async function answerChat(state: ServerState, request: ChatRequest, work: Work): Promise<Response> {
   const chosen = modelFor(state, 'vary', request.model);
+  if (request.stream_options && !request.stream) throw new InputError('stream_options: only with stream: true');
   const { prompt, image } = askedOf(request.messages);
   const bytes = await imageBytes(state, image, work.signal);
   const options = chatOptions(state, request, prompt, work);

@@ -15,7 +15,7 @@ import {
   textField,
   withDefault,
 } from '../core/fields.js';
-import { isObject } from '../core/json.js';
+import { isObject, type JsonObject } from '../core/json.js';
 import { mostRetries } from '../infer/retries.js';
 import { decodeDataUrl } from '../node/fetch-image.js';
 import type { ServerLimits } from './limits.js';
@@ -41,6 +41,8 @@ function imageField(maxBytes: number): Field<ImageSource> {
   return {
     ...text,
     read: (value, where) => {
+      // A form's file; JSON has none.
+      if (value instanceof Uint8Array) return value;
       const url = text.read(value, where);
       return /^data:/i.test(url) ? decodeDataUrl(url, { maxBytes }) : url;
     },
@@ -107,10 +109,9 @@ export interface ChatRequest {
   readonly top_p?: number;
   readonly seed?: number;
   readonly stop?: string | readonly string[];
-  readonly n: number;
+  readonly n?: number;
   readonly stream?: boolean;
   readonly stream_options?: { readonly include_usage?: boolean };
-  readonly logprobs?: boolean;
   /** Ours: how often what was read badly is tried again. */
   readonly retries?: number;
 }
@@ -119,7 +120,8 @@ export interface EmbeddingsRequest {
   readonly model?: string;
   readonly input?: string | readonly (string | { readonly text?: string; readonly image?: ImageSource })[];
   readonly messages?: readonly ChatMessage[];
-  readonly encoding_format: 'float' | 'base64';
+  /** Left out: numbers. */
+  readonly encoding_format?: 'float' | 'base64';
   readonly dimensions?: number;
   readonly truncate: boolean;
 }
@@ -175,10 +177,10 @@ export function requestFields(limits: ServerLimits): RequestFields {
         eitherField(isText, shortText, listField(shortText, { most: 4 })),
       ),
     ),
-    n: withDefault(choiceOfOne, 1),
+    n: given(choiceOfOne),
     stream: given(flagField),
     stream_options: given(open({ include_usage: given(flagField) })),
-    logprobs: given(choiceOfFalse),
+    ...unsupported,
     retries: given(described('how often what was read badly is tried again; left out: 2', retriesField)),
   });
   const inputItem = open({ text: given(shortText), image: given(image) });
@@ -187,7 +189,7 @@ export function requestFields(limits: ServerLimits): RequestFields {
     model,
     input: given(eitherField(isText, shortText, inputs)),
     messages: given(messages),
-    encoding_format: withDefault(choiceField(['float', 'base64']), 'float'),
+    encoding_format: given(choiceField(['float', 'base64'])),
     dimensions: given(countField),
     truncate: withDefault(flagField, false),
   });
@@ -230,16 +232,55 @@ export function expectLength(text: string, most: number, where: string): void {
 const choiceOfOne: Field<number> = {
   schema: { const: 1 },
   required: true,
-  read: (value, where) => numberField(1, 1).read(value, where),
-};
-const choiceOfFalse: Field<boolean> = {
-  schema: { const: false },
-  required: true,
   read: (value, where) => {
-    if (value === true) throw new InputError(`${where}: log probabilities are not given`);
-    return flagField.read(value, where);
+    if (value === 1) return 1;
+    throw new InputError(`${where}: there is one answer, no other number of them`);
   },
 };
+/** Takes only what changes nothing: who asks for more than that would take the answer for something it is not. */
+function without(what: string, schema: JsonObject, isNothing: (value: unknown) => boolean): Field<undefined> {
+  return {
+    schema: { anyOf: [schema, { type: 'null' }] },
+    required: false,
+    read: (value, where) => {
+      if (value === undefined || value === null || isNothing(value)) return undefined;
+      throw new InputError(`${where}: ${what}`);
+    },
+  };
+}
+const isEmpty = (value: unknown) => Array.isArray(value) && value.length === 0;
+const isOne =
+  (...values: readonly unknown[]) =>
+  (value: unknown) =>
+    values.includes(value);
+const emptyList: JsonObject = { type: 'array', maxItems: 0 };
+
+/** What a chat of OpenAI's may ask for, and a reader has not. */
+const unsupported = {
+  logprobs: without('log probabilities are not given', { const: false }, isOne(false)),
+  top_logprobs: without('log probabilities are not given', { const: 0 }, isOne(0)),
+  tools: without('a reader calls no tools', emptyList, isEmpty),
+  functions: without('a reader calls no functions', emptyList, isEmpty),
+  tool_choice: without('a reader calls no tools', { enum: ['none', 'auto'] }, isOne('none', 'auto')),
+  response_format: without(
+    'answers are text, in no other format',
+    { type: 'object', properties: { type: { const: 'text' } }, required: ['type'] },
+    (value) => isObject(value) && value['type'] === 'text',
+  ),
+  modalities: without(
+    'answers are text alone',
+    { type: 'array', items: { const: 'text' } },
+    (value) => Array.isArray(value) && value.every(isOne('text')),
+  ),
+  frequency_penalty: without('there is none but 0', { const: 0 }, isOne(0)),
+  presence_penalty: without('there is none but 0', { const: 0 }, isOne(0)),
+  logit_bias: without(
+    'tokens have no bias',
+    { type: 'object', maxProperties: 0 },
+    (value) => isObject(value) && Object.keys(value).length === 0,
+  ),
+};
+
 const retriesField: Field<number> = {
   schema: { type: 'integer', minimum: 0, maximum: mostRetries },
   required: true,

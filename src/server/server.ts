@@ -1,37 +1,26 @@
 /** `varyclip serve`: models, routes and a port, from loading to draining. */
 import { readFileSync } from 'node:fs';
 import { createServer as createHttpServer, type Server } from 'node:http';
-import { basename } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { getRequestListener } from '@hono/node-server';
 import type { Hono } from 'hono';
 import { type Logger, pino } from 'pino';
 import { InputError } from '../core/errors.js';
-import type { EngineOptions } from '../infer/engine.js';
-import { directoryExists } from '../node/files.js';
-import { type LoadOptions, loadModel } from '../node/load-model.js';
 import { createPreparePool } from '../node/prepare-pool.js';
-import { modelOfIndex, openIndex } from '../node/search/picture-index.js';
 import { createApp } from './app.js';
 import { createBodyReader } from './body-reader.js';
 import { type LimitName, limitsWith } from './limits.js';
+import { loadAll, type ModelOptions } from './load-models.js';
 import { createMetrics } from './metrics.js';
 import { requestFields } from './schemas.js';
-import type { ServedModel, ServerState } from './state.js';
+import type { ServerState } from './state.js';
 
-export interface ServerOptions {
-  /** Names as `loadModel` takes them. A directory is served under its own name. */
-  readonly models: readonly string[];
-  /** An index to search; its model is loaded with it. */
-  readonly index?: string;
+export interface ServerOptions extends ModelOptions {
   /** Wanted of every request but /health. Default: none. */
   readonly apiKey?: string;
   /** Hosts that images may be fetched from. Default: none. */
   readonly allowedHosts?: readonly string[];
   readonly limits?: { readonly [K in LimitName]?: number };
-  /** How the models are loaded. */
-  readonly load?: Omit<LoadOptions, 'engine'>;
-  readonly engine?: Pick<EngineOptions, 'slots'>;
   /** Threads that decode images. Default 1. */
   readonly imageThreads?: number;
   /** Default: to standard error, one JSON document a line. */
@@ -108,39 +97,6 @@ export function createServer(options: ServerOptions): VaryclipServer {
 function packageVersion(): string {
   const text = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8');
   return (JSON.parse(text) as { version: string }).version;
-}
-
-async function loadAll(state: ServerState, { models: names, index, load, engine }: ServerOptions): Promise<void> {
-  const created = Math.floor(Date.now() / 1000);
-  const models: ServedModel[] = [];
-  const add = async (name: string): Promise<ServedModel> => {
-    const id = directoryExists(name) ? basename(name) : name;
-    if (models.some((other) => other.id === id)) throw new InputError(`serve: two models have the name ${id}`);
-    const model = await loadModel(name, { ...load, engine: { ...engine, maxWaiting: state.limits.maxRequests } });
-    if (model.kind === 'opt') {
-      await model.dispose();
-      throw new InputError(`${name}: is an opt checkpoint, which neither reads nor embeds images`);
-    }
-    const served: ServedModel = { id, created, model };
-    models.push(served);
-    // Whatever happens later, those that are loaded are let go of in the end.
-    state.models = [...models];
-    // Now, and not at the first request: others would wait for it too.
-    await model.compile();
-    return served;
-  };
-  for (const name of names) await add(name);
-  if (index !== undefined) {
-    const name = modelOfIndex(index);
-    if (name === undefined)
-      throw new InputError(`${index}: there is no index; make one: varyclip index FOLDER --out ${index}`);
-    const known = models.find(({ model }) => model.kind === 'clip' && model.source === name) ?? (await add(name));
-    if (known.model.kind !== 'clip') throw new InputError(`${name}: is not a model that an index is made with`);
-    state.index = { index: await openIndex(index, { model: known.model }), model: known.model };
-    await state.index.index.compile();
-  }
-  if (state.phase === 'loading') state.phase = 'ready';
-  state.log.info({ models: models.map(({ id }) => id) }, 'ready');
 }
 
 function httpServer(app: Hono, { limits }: ServerState): Server {

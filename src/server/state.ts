@@ -49,19 +49,23 @@ export interface ServerState {
   bodyBytes: number;
 }
 
+/** The model of that name. Throws HttpError 404. */
+export function modelOf({ models }: ServerState, id: string): ServedModel {
+  const found = models.find((model) => model.id === id);
+  if (found) return found;
+  throw new HttpError(404, 'model_not_found', `there is no model ${id.slice(0, 100)}; GET /v1/models lists them`);
+}
+
 /** The model of a request; where it names none, the first of the kind. Throws HttpError 404, InputError for another kind. */
 export function modelFor<K extends 'vary' | 'clip'>(
-  { models }: ServerState,
+  state: ServerState,
   kind: K,
   id: string | undefined,
 ): { readonly id: string; readonly model: K extends 'vary' ? NodeVaryModel : NodeClipModel } {
-  const found = id === undefined ? models.find(({ model }) => model.kind === kind) : models.find((m) => m.id === id);
+  const found = id === undefined ? state.models.find(({ model }) => model.kind === kind) : modelOf(state, id);
   if (!found) {
-    const wanted =
-      id === undefined
-        ? `no model here ${kind === 'vary' ? 'reads' : 'embeds'}`
-        : `there is no model ${id.slice(0, 100)}`;
-    throw new HttpError(404, 'model_not_found', `${wanted}; GET /v1/models lists them`);
+    const does = kind === 'vary' ? 'reads' : 'embeds';
+    throw new HttpError(404, 'model_not_found', `no model here ${does}; GET /v1/models lists them`);
   }
   if (found.model.kind !== kind) {
     const does = kind === 'vary' ? 'read or chat' : 'embed, classify or search';

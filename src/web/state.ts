@@ -3,7 +3,7 @@ import { InputError } from '../core/errors.js';
 import { sizeOf, type Tensor, zeros } from '../core/tensor.js';
 import type { Graph } from '../graph/builder.js';
 import { concreteType } from '../runtime/bind-shapes.js';
-import { copyCommonPart, permuteRows } from '../runtime/carried.js';
+import { commonPieces, permuteRows } from '../runtime/carried.js';
 import type { CarriedTensors, Extents } from '../runtime/runtime.js';
 
 /** Carried tensors in the page's memory: a run takes copies in, and what it gives out is copied back. */
@@ -35,7 +35,9 @@ function stateOf(graph: Graph, extents: Extents, tensors: ReadonlyMap<string, Te
     },
     resize: async (next) => {
       const grown = createState(graph, next);
-      for (const [name, tensor] of tensors) copyCommonPart(tensor, grown.tensors.get(name) as Tensor);
+      for (const [name, tensor] of tensors) {
+        for (const { target, source } of commonPieces(tensor, grown.tensors.get(name) as Tensor)) target.set(source);
+      }
       return grown;
     },
     // The memory is the page's own: it goes when nobody has it.

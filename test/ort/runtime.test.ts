@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { bytesOf } from '../../src/core/dtype.js';
 import { AbortedError, RuntimeUnavailableError, ShapeError } from '../../src/core/errors.js';
 import { createRng } from '../../src/core/rng.js';
 import { floats, int32s, sizeOf, type Tensor } from '../../src/core/tensor.js';
@@ -7,6 +8,7 @@ import { createGraphBuilder, fusedLowering, plainLowering } from '../../src/grap
 import { attention, cachedAttention } from '../../src/nn/attention.js';
 import { linear } from '../../src/nn/linear.js';
 import { dequantize, quantize } from '../../src/nn/quantized.js';
+import { bindTogether, copyBytes } from '../../src/node/ort/memory.js';
 import { createRuntime } from '../../src/node/ort/runtime.js';
 import { assertAllclose } from '../helpers/allclose.js';
 import { runGraph, weightsFrom } from '../helpers/run-graph.js';
@@ -217,5 +219,51 @@ test('a device that is not there is refused with its reason', () => {
       assert.ok(error instanceof RuntimeUnavailableError);
       assert.match(error.message, /doctor/);
     }
+  }
+});
+
+test('tensors of megabytes are copied piece by piece; a run that is aborted meanwhile does not begin', async () => {
+  const [source, target] = [new Uint8Array(2_500_000).map((_, i) => i % 251), new Uint8Array(2_500_000)];
+  const written: number[] = [];
+  await copyBytes(target, source, async () => void written.push(target.findLastIndex((value) => value !== 0) + 1));
+  assert.deepEqual(
+    written.map((end) => Math.ceil(end / 1000)),
+    [1049, 2098, 2500],
+  );
+  assert.equal(Buffer.compare(target, source), 0);
+  const builder = createGraphBuilder('large');
+  builder.output(
+    'y',
+    builder.root.op('Add', [builder.input('x', 'float32', ['n']), builder.root.constant(floats([1], [0]))], {}),
+  );
+  const session = await createRuntime({ threads: 2 }).compile(builder.finish(), noWeights);
+  const x = randomTensor([700_000], 9);
+  const { y } = await session.run({ x });
+  assert.equal(Buffer.compare(bytesOf(y.data), bytesOf(x.data)), 0);
+  const controller = new AbortController();
+  const { data } = x;
+  const feed = {
+    ...x,
+    get data() {
+      controller.abort();
+      return data;
+    },
+  };
+  await assert.rejects(session.run({ x: feed }, { signal: controller.signal }), AbortedError);
+  await session.dispose();
+});
+
+test('carried tensors lie in one piece of memory, each at its own place', () => {
+  const types = [3, 0, 17, 1].map((n) => ({ dtype: 'float32' as const, shape: [n, 5] }));
+  const tensors = bindTogether(types);
+  assert.equal(new Set(tensors.map(({ data }) => data.buffer)).size, 1);
+  for (const [i, { data }] of tensors.entries()) {
+    assert.deepEqual([data.length, data.byteOffset % 64], [types[i].shape[0] * 5, 0]);
+    assert.ok(data.every((value) => Number(value) === 0));
+    data.fill((i + 1) as never);
+  }
+  for (const [i, { data, release }] of tensors.entries()) {
+    assert.ok(data.every((value) => Number(value) === i + 1));
+    release();
   }
 });

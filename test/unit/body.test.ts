@@ -71,13 +71,14 @@ test('what is no body is refused in few words, wherever it is read', async () =>
 test('a form has an image and what is asked for of its texts', async () => {
   const form = new FormData();
   form.set('image', new Blob([new Uint8Array(100_000).fill(7)]), 'page.png');
-  form.set('prompt', 'read this');
+  form.append('prompt', 'read this');
+  form.append('prompt', 'and this');
   form.set('other', 'x');
   const made = new Response(form);
   const type = made.headers.get('content-type') as string;
   const read = async (bytes: Uint8Array) => reader.form(type, ['prompt', 'model'], bytes);
   const { image, texts } = await read(new Uint8Array(await made.arrayBuffer()));
-  assert.deepEqual([image.length, image[99_999], texts], [100_000, 7, { prompt: 'read this' }]);
+  assert.deepEqual([image.length, image[99_999], texts], [100_000, 7, { prompt: ['read this', 'and this'] }]);
   await assert.rejects(read(bytesOf('no form')), { name: 'InputError', message: /is not a form/ });
 });
 

@@ -168,3 +168,33 @@ test('a standard output that cannot be written is a failure that is said', () =>
     closeSync(out);
   }
 });
+
+test('serve: what is wrong with its arguments is said before anything is loaded', async () => {
+  const key = join(scratch, 'key');
+  writeFileSync(key, 'zwei Wörter\n');
+  for (const [args, message] of [
+    [['--port', '65536'], /--port: expected a whole number from 0 to 65535/],
+    [['--port', 'http'], /--port/],
+    [['--api-key-file', join(scratch, 'nothing')], /--api-key-file .*cannot be read/],
+    [['--api-key-file', key], /the key has characters/],
+    [['--api-key', ''], /the key is empty/],
+    [['--api-key', 'a', '--api-key-file', key], /not both/],
+    [['--allow-host', 'https://example.org/a'], /--allow-host: expected a host/],
+    [['--max-tokens', '0'], /--max-tokens/],
+    [['--parse-seconds', '9999999'], /parseSeconds: expected from 0 to 2147483/],
+    [['--slots', '99999'], /--slots: expected at most 1024/],
+    [['--image-threads', '9999'], /--image-threads: expected at most 64/],
+    [['--device', 'abacus'], /--device/],
+    [['--precision', 'int2'], /--precision/],
+    // The first model is a good one: it is not loaded for that.
+    [['--model', tiny, '--model', 'nothing-here'], /nothing-here: there is no such checkpoint/],
+    [['--model', tiny, '--model', tiny], /two models have the name tiny-vary/],
+    [['--model', tiny, '--index', join(scratch, 'no-index')], /there is no index/],
+  ] as const) {
+    const { code, out, err } = await runCli(['serve', '--port', '0', ...args]);
+    assert.deepEqual([code, /"ready"/.test(err)], [2, false], `${args.join(' ')}: ${err}`);
+    assert.match(err, message);
+    // A model's name is looked up while the server listens already.
+    assert.match(out, args[0] === '--model' ? /^http/ : /^$/);
+  }
+});

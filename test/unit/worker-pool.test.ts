@@ -54,6 +54,22 @@ test('a job that takes too long ends, and the next one is done', async () => {
   assert.deepEqual(next, { status: 'fulfilled', value: 4 });
 });
 
+test('a thread that ends while its job is in native code takes nothing else with it', async () => {
+  for (const wait of [0, 5, 20, 40]) {
+    const pool = openPool({ threads: 2 });
+    await Promise.all([pool.run(answer(1)), pool.run(answer(2))]);
+    const decoding = Promise.allSettled([pool.run({ do: 'decode' }), pool.run({ do: 'decode' })]);
+    await new Promise((resolve) => setTimeout(resolve, wait));
+    // Ends when libuv's threads are done with it.
+    await pool.dispose();
+    for (const run of await decoding) assert.ok(run.status === 'rejected' && /was disposed/.test(run.reason.message));
+  }
+  const pool = openPool({ timeLimit: 1 });
+  const [late, next] = await Promise.allSettled([pool.run({ do: 'decode' }), pool.run({ do: 'refuse' })]);
+  assert.ok(late.status === 'rejected' && late.reason.name === 'TimeLimitError');
+  assert.ok(next.status === 'rejected' && next.reason.name !== 'ThreadEndedError');
+});
+
 test('threads that cannot begin fail the jobs they were to do, with the reason', async () => {
   const pool = openPool({ data: 'broken', threads: 2 });
   for (const run of await Promise.allSettled([1, 2, 3, 4].map((length) => pool.run(answer(length))))) {

@@ -1,5 +1,5 @@
 import koffi, { type KoffiFunc } from 'koffi';
-import { type DType, itemSize, type TypedArray, viewBytes } from '../../core/dtype.js';
+import { bytesOf, type DType, itemSize, type TypedArray, viewBytes } from '../../core/dtype.js';
 import { sizeOf } from '../../core/tensor.js';
 import { onnxDataTypes } from '../../onnx/emit.js';
 import type { ConcreteType } from '../../runtime/runtime.js';
@@ -50,6 +50,42 @@ export function bindTensor(
   // An empty view has no address of its own: hand over the buffer it stands on.
   const value = createValue(data.length === 0 ? new Uint8Array(data.buffer) : data, type);
   return { ...type, data, value, release: () => ort.call.ReleaseValue(value) };
+}
+
+/** Where a tensor may begin: as wide as the widest vector register. */
+const alignment = 64;
+
+/**
+ * Zeroed tensors in one piece of memory: one that is large comes from the system, which zeroes pages as they are first touched, and
+ * not here, where hundreds of megabytes would stop the event loop.
+ */
+export function bindTogether(types: readonly ConcreteType[]): BoundTensor[] {
+  let end = 0;
+  const places = types.map(({ dtype, shape }) => {
+    const [start, bytes] = [end, sizeOf(shape) * itemSize(dtype)];
+    end += alignment * Math.ceil(bytes / alignment);
+    return [start, start + bytes] as const;
+  });
+  const whole = allocateOutside('uint8', end) as Uint8Array;
+  return types.map((type, i) => bindTensor(type, viewBytes(type.dtype, whole.subarray(...places[i]))));
+}
+
+/** Bytes that are copied in some tenths of a millisecond. */
+const pieceBytes = 1 << 20;
+
+/** Copies all of `source`; where that takes long, others come in between. */
+export async function copyBytes(target: Uint8Array, source: Uint8Array, pause: () => Promise<void>): Promise<void> {
+  for (let at = 0; at < source.length; at += pieceBytes) {
+    target.set(source.subarray(at, at + pieceBytes), at);
+    await pause();
+  }
+}
+
+/** A copy on its own. The memory is not zeroed before: that would take as long again, in one go. */
+export async function copyOf({ dtype, data }: BoundTensor, pause: () => Promise<void>): Promise<TypedArray> {
+  const bytes = Buffer.allocUnsafeSlow(data.byteLength);
+  await copyBytes(bytes, bytesOf(data), pause);
+  return viewBytes(dtype, bytes);
 }
 
 /** A weight in memory that goes back to the system at once when released, whatever the collector does. */

@@ -4,8 +4,9 @@ import type { Tensor } from '../../core/tensor.js';
 import type { Graph, NamedValue } from '../../graph/builder.js';
 import { bindExtents, concreteType } from '../../runtime/bind-shapes.js';
 import type { RunOptions, Session } from '../../runtime/runtime.js';
+import { createPauses } from '../pauses.js';
 import { loadOrt, type Pointer } from './library.js';
-import { type BoundTensor, bindTensor, returnFreedMemory } from './memory.js';
+import { type BoundTensor, bindTensor, copyBytes, copyOf, returnFreedMemory } from './memory.js';
 import { type BoundState, createState } from './state.js';
 
 /** Everything bound for runs of one shape: inputs are copied into it, outputs are read from it. */
@@ -88,14 +89,8 @@ export function openSession(shared: NativeSession): Session {
     const plan =
       plans.get(key) ?? createPlan(graph, native, bound ? { ...bound, ...feeds } : feeds, wanted, { state, bound });
     keepRecent(plans, key, plan);
-    for (const [name, own] of plan.inputs) {
-      expectFilled(`${graph.name}: input ${name}`, own, feeds[name]);
-      bytesOf(own.data).set(bytesOf(feeds[name].data));
-    }
-    await runStoppable(native, plan.binding, { signal: options.signal, releaseAfterRun });
-    const results: Record<string, Tensor> = {};
-    for (const [name, { dtype, shape, data }] of plan.outputs) results[name] = { dtype, shape, data: data.slice() };
-    return results;
+    for (const [name, own] of plan.inputs) expectFilled(`${graph.name}: input ${name}`, own, feeds[name]);
+    return runPlan(native, plan, feeds, { signal: options.signal, releaseAfterRun });
   };
 
   return {
@@ -221,11 +216,35 @@ function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw new AbortedError('aborted by its signal', { cause: signal.reason });
 }
 
+interface StoppableOptions {
+  readonly signal: AbortSignal | undefined;
+  readonly releaseAfterRun: boolean;
+}
+
+/** Copies feeds in and results out; others come in between, since pixels and features are megabytes. */
+async function runPlan(
+  native: Pointer,
+  { binding, inputs, outputs }: Plan,
+  feeds: Readonly<Record<string, Tensor>>,
+  options: StoppableOptions,
+): Promise<Record<string, Tensor>> {
+  const pause = createPauses();
+  for (const [name, { data }] of inputs) await copyBytes(bytesOf(data), bytesOf(feeds[name].data), pause);
+  // Nobody listened meanwhile.
+  throwIfAborted(options.signal);
+  await runStoppable(native, binding, options);
+  const results: Record<string, Tensor> = {};
+  for (const [name, output] of outputs) {
+    results[name] = { dtype: output.dtype, shape: output.shape, data: await copyOf(output, pause) };
+  }
+  return results;
+}
+
 /** A run with its own run options: terminating it must not touch the next. */
 async function runStoppable(
   session: Pointer,
   binding: Pointer,
-  { signal, releaseAfterRun }: { readonly signal: AbortSignal | undefined; readonly releaseAfterRun: boolean },
+  { signal, releaseAfterRun }: StoppableOptions,
 ): Promise<void> {
   const ort = loadOrt();
   const options = ort.create('CreateRunOptions');

@@ -3,10 +3,10 @@ import { InputError } from '../../core/errors.js';
 import { sizeOf } from '../../core/tensor.js';
 import type { Graph } from '../../graph/builder.js';
 import { concreteType } from '../../runtime/bind-shapes.js';
-import { copyCommonPart, permuteRows } from '../../runtime/carried.js';
+import { commonPieces, permuteRows } from '../../runtime/carried.js';
 import type { CarriedTensors, Extents } from '../../runtime/runtime.js';
 import { createPauses } from '../pauses.js';
-import { type BoundTensor, bindTensor } from './memory.js';
+import { type BoundTensor, bindTensor, bindTogether, copyBytes } from './memory.js';
 
 /** Carried tensors that kernels update in place: each is bound as its own input and output. */
 export interface BoundState extends CarriedTensors {
@@ -21,12 +21,10 @@ export interface BoundState extends CarriedTensors {
 /** Zeroed carried tensors of a graph for the given extents. */
 export function createState(graph: Graph, extents: Extents): BoundState {
   const known = new Map(Object.entries(extents));
-  const tensors = new Map<string, BoundTensor>();
-  for (const { input } of graph.states) {
-    const declared = graph.inputs.find(({ name }) => name === input);
-    if (declared) tensors.set(input, bindTensor(concreteType(declared, known)));
-  }
-  return stateOf(graph, extents, tensors);
+  const carried = new Set(graph.states.map(({ input }) => input));
+  const declared = graph.inputs.filter(({ name }) => carried.has(name));
+  const bound = bindTogether(declared.map((input) => concreteType(input, known)));
+  return stateOf(graph, extents, new Map(declared.map(({ name }, i) => [name, bound[i]])));
 }
 
 function stateOf(graph: Graph, extents: Extents, tensors: ReadonlyMap<string, BoundTensor>): BoundState {
@@ -58,8 +56,9 @@ function stateOf(graph: Graph, extents: Extents, tensors: ReadonlyMap<string, Bo
       // A cache can have hundreds of megabytes.
       const pause = createPauses();
       for (const [name, tensor] of tensors) {
-        copyCommonPart(tensor, grown.tensors.get(name) as BoundTensor);
-        await pause();
+        for (const { target, source } of commonPieces(tensor, grown.tensors.get(name) as BoundTensor)) {
+          await copyBytes(target, source, pause);
+        }
       }
       dispose();
       return grown;
