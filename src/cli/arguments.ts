@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util';
 import { InputError, messageOf } from '../core/errors.js';
+import { editDistance } from '../text/metrics.js';
 
 export interface OptionSpec {
   readonly type: 'string' | 'boolean';
@@ -41,8 +42,10 @@ export function parseArguments(args: readonly string[], specs: OptionSpecs): Arg
   );
   let parsed: { values: Record<string, unknown>; positionals: string[] };
   try {
-    parsed = parseArgs({ args: [...args], options, allowPositionals: true });
+    parsed = parseArgs({ args: joinNegatives(args, specs), options, allowPositionals: true });
   } catch (cause) {
+    const unknown = /^Unknown option '--?([^']+)'/.exec(messageOf(cause))?.[1];
+    if (unknown !== undefined) throw new InputError(unknownOption(unknown, specs), { cause });
     throw new InputError(messageOf(cause), { cause });
   }
   const text = (name: string) => parsed.values[name] as string | undefined;
@@ -69,6 +72,29 @@ export function parseArguments(args: readonly string[], specs: OptionSpecs): Arg
       return found;
     },
   };
+}
+
+/** `--top -1` as `--top=-1`: a negative number is a value, to be refused by what it is. */
+function joinNegatives(args: readonly string[], specs: OptionSpecs): string[] {
+  const joined: string[] = [];
+  for (const [i, arg] of args.entries()) {
+    if (arg === '--') return [...joined, ...args.slice(i)];
+    const before = joined.at(-1);
+    const takesIt = before?.startsWith('--') && specs[before.slice(2)]?.type === 'string';
+    if (takesIt && /^-[\d.]/.test(arg)) joined[joined.length - 1] = `${before}=${arg}`;
+    else joined.push(arg);
+  }
+  return joined;
+}
+
+/** Suggests the nearest option, where at most half of it is written otherwise. */
+function unknownOption(name: string, specs: OptionSpecs): string {
+  const near = Object.keys(specs)
+    .map((known) => ({ known, away: editDistance(name, known) }))
+    .filter(({ known, away }) => name.length > 1 && 2 * away <= known.length)
+    .sort((a, b) => a.away - b.away);
+  const hint = near.length > 0 ? `; did you mean --${near[0].known}?` : '';
+  return `there is no option ${name.length > 1 ? '--' : '-'}${name}${hint}; --help lists them all`;
 }
 
 /** The options of a command as help lines. */

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, rmSync, statSync, symlinkSync, utimesSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { test } from 'node:test';
+import { deflateSync } from 'node:zlib';
 import sharp from 'sharp';
 import type { JobReport } from '../../src/node/bulk/job-options.js';
 import {
@@ -179,6 +180,32 @@ test('what cannot be read is named, the rest is read', async () => {
   await readInto(out, [folder], { maxPages: 30, retries: 0 });
   assert.equal(filesIn(out)['cut.txt'], filesIn(out)['good.txt']);
 });
+
+test('a PDF that needs too much memory is named with the reason, the rest is read', async () => {
+  const folder = join(scratch, 'bomb');
+  write(join(folder, 'a-bomb.pdf'), bombPdf());
+  write(join(folder, 'b.pdf'), await picturePdf([await strip(3)]));
+  const out = join(scratch, 'bomb-out');
+  const { pages, failures } = await readInto(out, [folder], { retries: 0 });
+  assert.equal(pages, 1);
+  assert.equal(failures.length, 1);
+  assert.match(failures[0].reason, /a-bomb.pdf: could not be worked on: needs more than 384 MiB of memory/);
+  assert.deepEqual(Object.keys(filesIn(out)), ['b.txt']);
+});
+
+/** A page whose contents are small in the file and 100 million bytes of path commands when they are unpacked. */
+function bombPdf(): Buffer {
+  const contents = deflateSync(Buffer.alloc(1e8, '0 0 m 1 1 l S q '));
+  const objects = [
+    '<</Type/Catalog/Pages 2 0 R>>',
+    '<</Type/Pages/Kids[3 0 R]/Count 1>>',
+    '<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 200]/Contents 4 0 R>>',
+    `<</Filter/FlateDecode/Length ${contents.length}>>\nstream\n${contents.toString('latin1')}\nendstream`,
+  ];
+  // Without a table of its objects it is mended when it is opened.
+  const body = objects.map((object, i) => `${i + 1} 0 obj\n${object}\nendobj\n`).join('');
+  return Buffer.from(`%PDF-1.5\n${body}trailer\n<</Root 1 0 R>>\n%%EOF\n`, 'latin1');
+}
 
 /** A TIFF with a page for each of pictures of one size. */
 async function tiffOf(pictures: readonly Buffer[]): Promise<Buffer> {

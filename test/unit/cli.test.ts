@@ -146,6 +146,17 @@ test('text for a terminal: lines and tabs stay, control characters do not', () =
   assert.equal(inertText('a\tb\nc\u001b[2Jd\r\u0007\u009be é'), 'a\tb\nc\ufffd[2Jd\ufffd\ufffd\ufffde é');
 });
 
+test('an option that there is not, with the nearest; a negative number is refused for what it is', async () => {
+  await assertRefused(
+    ['read', 'a.png', '--max-tokens', '3'],
+    /no option --max-tokens; did you mean --max-new-tokens\?/,
+  );
+  await assertRefused(['read', 'a.png', '--retry', '3'], /no option --retry; did you mean --retries\?/);
+  await assertRefused(['doctor', '--xyz'], /there is no option --xyz; --help lists them all/);
+  await assertRefused(['doctor', '-q'], /there is no option -q; --help/);
+  await assertRefused(['evaluate', scratch, '--worst', '-1'], /--worst: expected a whole number above 0, got -1/);
+});
+
 test('an argument too many is refused by name', async () => {
   for (const [args, extra] of [
     [['doctor', 'x'], 'x'],

@@ -16,6 +16,7 @@ export interface FileRange {
 /** What is needed of pdfium's own exports. */
 export interface PdfiumMemory {
   readonly wasmExports: {
+    readonly memory: { readonly buffer: ArrayBuffer; grow(pages: number): number };
     readonly __indirect_function_table: { set(index: number, value: unknown): void };
     malloc(size: number): number;
     free(pointer: number): void;

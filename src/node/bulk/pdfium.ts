@@ -69,8 +69,33 @@ export interface PdfLibrary {
   open(file: FileRange, where: string): PdfDocument;
 }
 
+/** The most that pdfium may hold: two times what the largest page that is allowed has in pixels. */
+const mostMemory = 384 << 20;
+const wasmPage = 1 << 16;
+
+/** pdfium with a limit: its module declares 2 GiB. Past it pdfium ends as on a full machine, and is of no use any more. */
+async function loadPdfium(): Promise<Pdfium> {
+  const tooMuch = new RangeError(`needs more than ${mostMemory >> 20} MiB of memory`);
+  let refused = false;
+  const pdfium = (await PDFiumModule({
+    // What it has to say of a failure comes as an exception too.
+    printErr: () => undefined,
+    onAbort: () => {
+      if (refused) throw tooMuch;
+    },
+  } as object)) as unknown as Pdfium;
+  const { memory } = pdfium.wasmExports;
+  const grow = memory.grow.bind(memory);
+  memory.grow = (pages) => {
+    refused = memory.buffer.byteLength + pages * wasmPage > mostMemory;
+    if (refused) throw tooMuch;
+    return grow(pages);
+  };
+  return pdfium;
+}
+
 export async function createPdfLibrary(): Promise<PdfLibrary> {
-  const pdfium = (await PDFiumModule({})) as unknown as Pdfium;
+  const pdfium = await loadPdfium();
   pdfium._FPDF_InitLibraryWithConfig({ version: 2, m_pIsolate: null, m_pUserFontPaths: null, m_v8EmbedderSlot: 0 });
   const accessTo = createFileAccesses(pdfium);
   return {
