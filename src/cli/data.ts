@@ -1,5 +1,5 @@
 import { AbortedError, InputError } from '../core/errors.js';
-import { writeFileAtomic } from '../node/atomic.js';
+import { writeTextAtomic } from '../node/atomic.js';
 import { checkData } from '../node/data/check-data.js';
 import { openSampleOptions } from '../node/data/sample-options.js';
 import { sampleSheet } from '../node/data/sample-sheet.js';
@@ -84,7 +84,7 @@ async function show(set: DataSet, args: Arguments, io: Io): Promise<number> {
     throw new InputError('data show: name a checkpoint and a page: --model DIR --out FILE');
   const { records } = readDataSet(set);
   const page = await sampleSheet(records.slice(0, args.count('count') ?? 12), options, set.file);
-  writeFileAtomic(out, [new TextEncoder().encode(page)]);
+  writeTextAtomic(out, page);
   io.err(`varyclip: wrote ${out}\n`);
   return 0;
 }

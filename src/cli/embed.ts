@@ -1,7 +1,6 @@
-import { writeFile } from 'node:fs/promises';
 import { extname } from 'node:path';
 import { InputError } from '../core/errors.js';
-import { streamFileAtomic } from '../node/atomic.js';
+import { streamFileAtomic, writeTextAtomic } from '../node/atomic.js';
 import type { NodeClipModel } from '../node/load-clip.js';
 import { temporaryName } from '../node/process-identity.js';
 import type { Shard } from '../node/shard.js';
@@ -188,5 +187,5 @@ async function writeMatrix(path: string, embedded: AsyncIterable<Embedded>): Pro
   }
   const cosines = rows.map((text) => columns.map((image) => dot(text, image)));
   const svg = similarityMatrixSvg(images, texts, cosines);
-  await writeFile(path, extname(path) === '.svg' ? svg : similarityMatrixHtml(svg, 'Similarity of texts and images'));
+  writeTextAtomic(path, extname(path) === '.svg' ? svg : similarityMatrixHtml(svg, 'Similarity of texts and images'));
 }

@@ -1,6 +1,6 @@
-import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { InputError, messageOf } from '../core/errors.js';
+import { writeTextAtomic } from '../node/atomic.js';
 import { defaultReader } from '../node/builtin-models.js';
 import { findPairs, type ImageTextPair, pictureUri, readText, textNameOf } from '../node/evaluation-files.js';
 import { loadModel } from '../node/load-model.js';
@@ -128,5 +128,5 @@ async function writeReport(
   );
   const pictures = new Map<string, string>();
   for (const { name, image } of pairs) if (shown.has(name)) pictures.set(name, await pictureUri(image));
-  await writeFile(path, evaluationHtml(samples, { title: `Readings of ${folder}`, pictures, worst }));
+  writeTextAtomic(path, evaluationHtml(samples, { title: `Readings of ${folder}`, pictures, worst }));
 }

@@ -34,6 +34,8 @@ let heeded = false;
 let filesFollow = false;
 let unread = false;
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  // What is written after the reader left fails otherwise than the first.
+  if (unread) return;
   // A reader that went away (head, less) is no error of ours.
   if (error.code === 'EPIPE') {
     unread = true;

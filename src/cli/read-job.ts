@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { InputError } from '../core/errors.js';
 import { mostRetries } from '../infer/retries.js';
-import { writeFileAtomic } from '../node/atomic.js';
+import { writeTextAtomic } from '../node/atomic.js';
 import { expectOutside, findInputs } from '../node/bulk/inputs.js';
 import {
   type BulkOptions,
@@ -128,7 +128,7 @@ function readSettings(args: Arguments): NonNullable<BulkOptions['read']> {
 
 function writeReport(out: string, { rank }: Shard, report: BulkReport): void {
   const text = `${JSON.stringify(report, null, 2)}\n`;
-  writeFileAtomic(join(out, stateFolder, `report.${rank}.json`), [new TextEncoder().encode(text)]);
+  writeTextAtomic(join(out, stateFolder, `report.${rank}.json`), text);
 }
 
 /** `1,200 of 5,000 pages, 3.4 a second, 18 min left`. */

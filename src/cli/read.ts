@@ -2,7 +2,7 @@ import { InputError, messageOf } from '../core/errors.js';
 import type { Look } from '../image/pixels.js';
 import { lookOf } from '../infer/prepare.js';
 import type { ReadOptions, ReadResult } from '../infer/reading.js';
-import { writeFileAtomic } from '../node/atomic.js';
+import { writeTextAtomic } from '../node/atomic.js';
 import { defaultReader } from '../node/builtin-models.js';
 import { loadModel, type NodeVaryModel } from '../node/load-model.js';
 import { previewOf } from '../node/thumbnail.js';
@@ -62,6 +62,10 @@ async function readImages(args: Arguments, io: Io): Promise<number> {
   const model = await loadModel(dir, loadOptionsOf(args));
   try {
     if (model.kind !== 'vary') throw new InputError(`${dir}: is a ${model.kind} checkpoint, which reads no images`);
+    if (args.flag('read-blank') && model.config.input === 'line')
+      throw new InputError(
+        `read: --read-blank is for models that read whole pages; ${dir} reads lines, and a blank page has none`,
+      );
     if (isJob) {
       status('');
       return await readIntoFiles(model, args, io);
@@ -125,8 +129,7 @@ async function readInOrder(model: NodeVaryModel, args: Arguments, io: Io): Promi
     stop.abort();
   }
   if (html !== undefined) {
-    const page = readingSheetHtml('What was read', sheet);
-    writeFileAtomic(html, [new TextEncoder().encode(page)]);
+    writeTextAtomic(html, readingSheetHtml('What was read', sheet));
   }
   return failed > 0 ? 3 : 0;
 }

@@ -1,8 +1,8 @@
 import { mkdtempSync, rmSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { InputError, messageOf } from '../core/errors.js';
+import { writeTextAtomic } from '../node/atomic.js';
 import { directoryExists } from '../node/files.js';
 import { modelOfIndex, openIndex, type PictureIndex, type SearchHit } from '../node/search/picture-index.js';
 import { thumbnailUri } from '../node/thumbnail.js';
@@ -177,6 +177,6 @@ async function writeSheet(
     }
     sheet.push({ heading, pictures: shown });
   }
-  await writeFile(path, contactSheetHtml(title, sheet));
+  writeTextAtomic(path, contactSheetHtml(title, sheet));
   return failed > 0 ? 3 : 0;
 }

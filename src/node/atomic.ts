@@ -41,6 +41,10 @@ export function writeFileAtomic(path: string, chunks: Iterable<Uint8Array>, fs: 
   syncDirectory(path, fs);
 }
 
+/** A text, all at once as `writeFileAtomic` does it. */
+export const writeTextAtomic = (path: string, text: string): void =>
+  writeFileAtomic(path, [new TextEncoder().encode(text)]);
+
 /**
  * The same from pieces that come one after the other, and with the temporary file at `temporary` on the same file system. What
  * `chunks` throws is thrown as it is.

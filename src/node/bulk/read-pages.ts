@@ -19,7 +19,10 @@ export interface PageReader {
   flush(): Promise<void>;
 }
 
-export type PageReadOptions = Pick<ReadOptions, 'maxNewTokens' | 'prompt' | 'template' | 'retries' | 'signal'>;
+export type PageReadOptions = Pick<
+  ReadOptions,
+  'maxNewTokens' | 'prompt' | 'template' | 'retries' | 'readBlank' | 'signal'
+>;
 
 /** Rows that are read or wait to be, as multiples of what the model decodes at once. */
 const rowsAhead = 3;
