@@ -106,6 +106,13 @@ export async function makeDirectoryAtomic(
   syncDirectory(resolve(path), fs);
 }
 
+/** Throws InputError where something that is no file has the name: known before what is to be written is worked out. */
+export function expectFilePlace(path: string): void {
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (!found || found.isFile()) return;
+  throw new InputError(`${path}: is ${found.isDirectory() ? 'a directory' : 'no file'}; name a file to be written`);
+}
+
 /** Throws InputError unless there is nothing, or an empty directory. */
 export function expectNothingAt(path: string): void {
   const found = statSync(path, { throwIfNoEntry: false });
@@ -124,7 +131,7 @@ function writeAll(handle: number, chunk: Uint8Array, fs: WriteCalls): void {
 }
 
 /** Makes a rename to `path` survive a power failure. */
-function syncDirectory(path: string, fs: WriteCalls): void {
+export function syncDirectory(path: string, fs: WriteCalls): void {
   // Windows cannot open a directory; there a rename is durable by itself.
   if (process.platform === 'win32') return;
   try {
