@@ -8,8 +8,8 @@ export interface OptionSpec {
   readonly help: string;
   /** How help names the value. */
   readonly value?: string;
-  /** What is named is written: that goes on when nobody reads standard output any more. */
-  readonly writes?: true;
+  /** What is named is written, also when nobody reads standard output any more; that a file can be is looked at before the work. */
+  readonly writes?: 'file' | 'directory';
   /** May be given several times: `texts` has all of them. */
   readonly multiple?: boolean;
 }

@@ -31,7 +31,7 @@ export const classifyCommand: Command = {
     where: {
       type: 'string',
       value: 'FILE',
-      writes: true,
+      writes: 'file',
       help: 'draw where in the image its best label is, as a PNG; for one image',
     },
     json: { type: 'boolean', help: 'one JSON document per image, a line each' },
@@ -79,7 +79,8 @@ async function classify(args: Arguments, io: Io): Promise<number> {
     const options = { template, truncate: args.flag('truncate'), signal: io.signal };
     const classifier = await model.createClassifier(labels, options);
     const images = openImages(args.positionals, io);
-    for (let [image] = await images.take(1); image; [image] = await images.take(1)) {
+    const next = async () => (await images.take(1)).images[0];
+    for (let image = await next(); image; image = await next()) {
       status(`classifying ${image.name}`);
       const ranked = await classifier.classify(image.pixels, { signal: io.signal });
       status('');

@@ -23,7 +23,7 @@ export const dataCommand: Command = {
     'max-length': { type: 'string', value: 'N', help: "the most tokens a sample may have (the model's positions)" },
     'no-decode': { type: 'boolean', help: 'pictures only have to be there' },
     json: { type: 'boolean', help: 'check: one JSON document' },
-    out: { type: 'string', short: 'o', value: 'FILE', writes: true, help: 'show: the page to write' },
+    out: { type: 'string', short: 'o', value: 'FILE', writes: 'file', help: 'show: the page to write' },
     count: { type: 'string', value: 'N', help: 'show: how many samples (12)' },
     augment: { type: 'boolean', help: 'show: pictures changed as in training' },
     seed: { type: 'string', value: 'N', help: 'show: of the changes (0)' },

@@ -1,8 +1,9 @@
 import { extname } from 'node:path';
 import { InputError } from '../core/errors.js';
-import { streamFileAtomic, writeTextAtomic } from '../node/atomic.js';
+import { writeTextAtomic } from '../node/atomic.js';
+import { openLineJob, type Settled } from '../node/bulk/line-job.js';
 import type { NodeClipModel } from '../node/load-clip.js';
-import { temporaryName } from '../node/process-identity.js';
+import { identityOf } from '../node/search/identity.js';
 import type { Shard } from '../node/shard.js';
 import { thumbnailUri } from '../node/thumbnail.js';
 import { type MatrixImage, similarityMatrixHtml, similarityMatrixSvg } from '../output/similarity-matrix.js';
@@ -22,7 +23,7 @@ export const embedCommand: Command = {
     matrix: {
       type: 'string',
       value: 'FILE',
-      writes: true,
+      writes: 'file',
       help: 'draw how like the texts the images are, .svg or .html, instead',
     },
     ...listOption,
@@ -30,8 +31,8 @@ export const embedCommand: Command = {
       type: 'string',
       short: 'o',
       value: 'FILE',
-      writes: true,
-      help: 'write the lines here; of several processes each writes a file: NAME.R.ENDING',
+      writes: 'file',
+      help: 'write the lines here, run again to go on; of several processes each writes a file: NAME.R.ENDING',
     },
     ...shardOptions,
     json: { type: 'boolean', help: 'one JSON document per image or text, a line each' },
@@ -52,12 +53,26 @@ interface Embedded {
   readonly item: Item;
   readonly vector: Float32Array;
 }
+/** Images that went through the model together, and all that were tried for them; or the texts. */
+interface Batch {
+  readonly tried: readonly Settled[];
+  readonly embedded: readonly Embedded[];
+}
 
 /** What is to be embedded by this process. */
 interface Work {
-  readonly images: ImageQueue;
-  readonly count: number;
+  readonly names: readonly string[];
+  /** How many images are named for all processes together. */
+  readonly named: number;
   readonly texts: readonly string[];
+}
+
+/** What embedding needs beside its work. */
+interface Context {
+  readonly model: NodeClipModel;
+  readonly args: Arguments;
+  readonly io: Io;
+  readonly status: (text: string) => void;
 }
 
 async function embed(args: Arguments, io: Io): Promise<number> {
@@ -68,19 +83,23 @@ async function embed(args: Arguments, io: Io): Promise<number> {
   }
   if (matrix !== undefined) checkMatrix(matrix, names, texts);
   checkOutput(names, { shard, matrix, out });
-  const own = names.filter((_, i) => i % shard.size === shard.rank);
-  // Texts are few: they are the first process's.
-  const images = openImages(own, io, names.length);
-  const work: Work = { images, count: own.length, texts: shard.rank === 0 ? texts : [] };
+  const work: Work = {
+    names: names.filter((_, i) => i % shard.size === shard.rank),
+    named: names.length,
+    // Texts are few: they are the first process's.
+    texts: shard.rank === 0 ? texts : [],
+  };
   const status = statusLine(io);
   reportShard(shard, io);
   status('loading');
   const model = await openClipModel('embed', args);
   try {
-    const embedded = embedAll(model, work, args, io, status);
+    const context: Context = { model, args, io, status };
+    if (out !== undefined) return await embedIntoFile(fileOfShard(out, shard), work, context);
+    const images = openImages(work.names, io, work.named);
+    const embedded = embedAll(images, work, context);
     if (matrix !== undefined) await writeMatrix(matrix, embedded);
-    else if (out !== undefined) await writeLines(fileOfShard(out, shard), embedded, args);
-    else for await (const each of embedded) io.out(lineOf(each, args));
+    else for await (const batch of embedded) io.out(linesOf(batch, args));
     return images.failed() > 0 ? 3 : 0;
   } finally {
     status('');
@@ -122,49 +141,76 @@ function fileOfShard(out: string, { rank, size }: Shard): string {
   return `${out.slice(0, out.length - ending.length)}.${rank}${ending}`;
 }
 
-/** The file has its name when it is whole. */
-async function writeLines(path: string, embedded: AsyncIterable<Embedded>, args: Arguments): Promise<void> {
-  const encoder = new TextEncoder();
-  async function* chunks() {
-    for await (const each of embedded) yield encoder.encode(lineOf(each, args));
+/** The file has its name when it is whole; until then every batch is kept. Returns the exit code. */
+async function embedIntoFile(path: string, work: Work, context: Context): Promise<number> {
+  const { model, args, io, status } = context;
+  const { names, texts } = work;
+  const settings = { json: args.flag('json'), truncate: args.flag('truncate'), texts };
+  const of = { format: 'varyclip embed', version: 1, model: await identityOf(model), settings };
+  const job = openLineJob(path, of, names);
+  try {
+    status('');
+    const { settled, changed, whole } = job;
+    const failures = settled.flatMap(({ failure }) => failure ?? []);
+    for (const failure of failures) io.err(`varyclip: ${failure}\n`);
+    if (changed !== undefined) io.err(`varyclip: ${path}: ${changed}: what follows is embedded anew\n`);
+    if (whole) io.err(`varyclip: ${path}: has all its lines already\n`);
+    else if (settled.length > 0)
+      io.err(`varyclip: ${path}: goes on behind ${settled.length} of ${names.length} images\n`);
+    if (whole) return failures.length > 0 ? 3 : 0;
+    const left = { ...work, names: names.slice(settled.length) };
+    const images = openImages(left.names, io, work.named);
+    let last = '';
+    for await (const batch of embedAll(images, left, context)) {
+      if (batch.tried.length > 0) job.add(batch.tried, linesOf(batch, args));
+      else last = linesOf(batch, args);
+    }
+    job.finish(last);
+    return failures.length + images.failed() > 0 ? 3 : 0;
+  } finally {
+    job.dispose();
   }
-  await streamFileAtomic(path, temporaryName(path), chunks());
 }
 
 /** Images, then texts. */
 async function* embedAll(
-  model: NodeClipModel,
-  { images, count, texts }: Work,
-  args: Arguments,
-  io: Io,
-  status: (text: string) => void,
-): AsyncGenerator<Embedded> {
+  images: ImageQueue,
+  { names, texts }: Work,
+  { model, args, io, status }: Context,
+): AsyncGenerator<Batch> {
   let done = 0;
-  for (let batch = await images.take(batchSize); batch.length > 0; ) {
-    status(`embedding ${done + 1} to ${done + batch.length} of ${count}`);
-    const pixels = batch.map((image) => image.pixels);
+  for (let batch = await images.take(batchSize); batch.tried.length > 0; ) {
+    const { images: found, tried } = batch;
+    status(`embedding ${done + 1} to ${done + tried.length} of ${names.length}`);
+    const pixels = found.map((image) => image.pixels);
     const [embeds, next] = await Promise.all([
-      model.embedImages(pixels, { signal: io.signal }),
+      found.length > 0 ? model.embedImages(pixels, { signal: io.signal }) : undefined,
       images.take(batchSize),
     ]);
     status('');
-    for (const [i, { name }] of batch.entries()) yield { item: { image: name }, vector: rowOf(embeds, i) };
-    done += batch.length;
+    yield {
+      tried,
+      embedded: embeds ? found.map(({ name }, i) => ({ item: { image: name }, vector: rowOf(embeds, i) })) : [],
+    };
+    done += tried.length;
     batch = next;
   }
   if (texts.length === 0) return;
   const embeds = await model.embedTexts(texts, { truncate: args.flag('truncate'), signal: io.signal });
   const cut = new Set(embeds.truncated);
-  for (const [i, text] of texts.entries()) {
-    if (cut.has(i)) io.err(`varyclip: text ${i}: was cut to ${model.config.text.maxPositions} tokens\n`);
-    yield { item: { text, truncated: cut.has(i) }, vector: rowOf(embeds, i) };
-  }
+  for (const i of cut) io.err(`varyclip: text ${i}: was cut to ${model.config.text.maxPositions} tokens\n`);
+  yield {
+    tried: [],
+    embedded: texts.map((text, i) => ({ item: { text, truncated: cut.has(i) }, vector: rowOf(embeds, i) })),
+  };
 }
 
 const rowOf = (
   { shape, data }: { readonly shape: readonly number[]; readonly data: Float32Array },
   row: number,
 ): Float32Array => data.subarray(row * shape[1], (row + 1) * shape[1]);
+
+const linesOf = ({ embedded }: Batch, args: Arguments): string => embedded.map((each) => lineOf(each, args)).join('');
 
 /** One line: the item and its vector, as JSON or as columns with a tab between. */
 function lineOf({ item, vector }: Embedded, args: Arguments): string {
@@ -173,16 +219,18 @@ function lineOf({ item, vector }: Embedded, args: Arguments): string {
   return `${item.image ?? item.text?.replace(/\s+/g, ' ')}\t${numbers.map((x) => x.toPrecision(8)).join(' ')}\n`;
 }
 
-async function writeMatrix(path: string, embedded: AsyncIterable<Embedded>): Promise<void> {
+async function writeMatrix(path: string, embedded: AsyncIterable<Batch>): Promise<void> {
   const images: MatrixImage[] = [];
   const [columns, rows, texts]: [Float32Array[], Float32Array[], string[]] = [[], [], []];
-  for await (const { item, vector } of embedded) {
-    if (item.image !== undefined) {
-      images.push({ name: item.image, thumbnail: await thumbnailUri(item.image) });
-      columns.push(vector);
-    } else {
-      texts.push(item.text ?? '');
-      rows.push(vector);
+  for await (const batch of embedded) {
+    for (const { item, vector } of batch.embedded) {
+      if (item.image !== undefined) {
+        images.push({ name: item.image, thumbnail: await thumbnailUri(item.image) });
+        columns.push(vector);
+      } else {
+        texts.push(item.text ?? '');
+        rows.push(vector);
+      }
     }
   }
   const cosines = rows.map((text) => columns.map((image) => dot(text, image)));

@@ -29,7 +29,7 @@ export const evaluateCommand: Command = {
     report: {
       type: 'string',
       value: 'FILE',
-      writes: true,
+      writes: 'file',
       help: 'write an HTML page with the worst cases as pictures',
     },
     worst: { type: 'string', value: 'N', help: 'cases shown in the report (20)' },

@@ -15,7 +15,7 @@ export const indexCommand: Command = {
   usage: 'varyclip index FOLDER --out INDEX [--model DIR] [options]      (again: only what is new or changed is read)',
   options: {
     ...modelOptions,
-    out: { type: 'string', short: 'o', value: 'INDEX', writes: true, help: 'directory of the index' },
+    out: { type: 'string', short: 'o', value: 'INDEX', writes: 'directory', help: 'directory of the index' },
     workers: { type: 'string', value: 'N', help: 'threads that decode pictures (all cores, at most 4)' },
     store: {
       type: 'string',

@@ -23,7 +23,7 @@ export const initCommand: Command = {
     decoder: { type: 'string', value: 'DIR', help: 'a published OPT checkpoint, or org/name that was pulled' },
     tower: { type: 'string', value: 'FILE', help: "SAM's published .pth" },
     positions: { type: 'string', value: 'N', help: "the decoder's positions are stretched to as many (4096)" },
-    out: { type: 'string', short: 'o', value: 'DIR', writes: true, help: 'directory to make (vary-tiny)' },
+    out: { type: 'string', short: 'o', value: 'DIR', writes: 'directory', help: 'directory to make (vary-tiny)' },
     seed: { type: 'string', value: 'N', help: 'of the random weights (0)' },
   },
   mostArguments: 1,

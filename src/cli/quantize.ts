@@ -7,7 +7,7 @@ export const quantizeCommand: Command = {
   usage: 'varyclip quantize DIR --precision int8|int4 --out DIR [--json]',
   options: {
     precision: { type: 'string', value: 'int8|int4', help: "of the decoder's matrices" },
-    out: { type: 'string', short: 'o', value: 'DIR', writes: true, help: 'directory to make' },
+    out: { type: 'string', short: 'o', value: 'DIR', writes: 'directory', help: 'directory to make' },
     json: { type: 'boolean', help: 'one JSON document' },
   },
   run: async (args, io) => {

@@ -26,7 +26,7 @@ export const jobOptions: OptionSpecs = {
     type: 'string',
     short: 'o',
     value: 'DIR',
-    writes: true,
+    writes: 'directory',
     help: 'write files here: PATH may be a folder, pattern, PDF, TIFF or tar; run again to go on',
   },
   format: {

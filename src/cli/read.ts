@@ -44,7 +44,7 @@ export const readCommand: Command = {
       help: 'how often what fell into a loop, has no text or little confidence is tried again, 0 to 2 (2); with --out also a page that fails (1)',
     },
     'read-blank': { type: 'boolean', help: 'ask a model of whole pages also where no text is found on one' },
-    html: { type: 'string', value: 'FILE', writes: true, help: 'write a page with pictures and texts side by side' },
+    html: { type: 'string', value: 'FILE', writes: 'file', help: 'write a page with pictures and texts side by side' },
     ...jobOptions,
   },
   run: readImages,

@@ -1,4 +1,5 @@
 import { AbortedError, InputError, messageOf, RuntimeUnavailableError, VaryclipError } from '../core/errors.js';
+import { expectFilePlace } from '../node/atomic.js';
 import { describeOptions, type OptionSpecs, parseArguments } from './arguments.js';
 import { benchCommand } from './bench.js';
 import { classifyCommand } from './classify.js';
@@ -76,8 +77,12 @@ async function run(args: readonly string[], io: Io): Promise<number> {
     throw new InputError(
       `${name}: ${parsed.positionals[mostArguments]} is one argument too many; see varyclip ${name} --help`,
     );
-  if (Object.keys(options).some((option) => options[option].writes && parsed.text(option) !== undefined))
+  for (const [option, { writes }] of Object.entries(options)) {
+    const path = writes && parsed.text(option);
+    if (path === undefined) continue;
     io.workForFiles();
+    if (writes === 'file') expectFilePlace(path);
+  }
   return command.run(parsed, io);
 }
 

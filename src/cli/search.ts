@@ -33,7 +33,7 @@ export const searchCommand: Command = {
     threshold: { type: 'string', value: 'X', help: 'cosine from which on they are alike (0.95)' },
     json: { type: 'boolean', help: 'one JSON document per picture or group, a line each' },
     ...storeOptions,
-    html: { type: 'string', value: 'FILE', writes: true, help: 'write a page with thumbnails' },
+    html: { type: 'string', value: 'FILE', writes: 'file', help: 'write a page with thumbnails' },
   },
   run: search,
 };

@@ -110,6 +110,16 @@ export async function makeDirectoryAtomic(
   syncDirectory(resolve(path), fs);
 }
 
+/** Throws InputError where no file can be: something else has the name, or its folder is not there. Known before the work. */
+export function expectFilePlace(path: string): void {
+  const folder = dirname(resolve(path));
+  if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory())
+    throw new InputError(`${path}: there is no folder ${folder}; make it first`);
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (!found || found.isFile()) return;
+  throw new InputError(`${path}: is ${found.isDirectory() ? 'a directory' : 'no file'}; name a file to be written`);
+}
+
 /** Throws InputError unless there is nothing, or an empty directory. */
 export function expectNothingAt(path: string): void {
   const found = statSync(path, { throwIfNoEntry: false });
@@ -128,7 +138,7 @@ function writeAll(handle: number, chunk: Uint8Array, fs: WriteCalls): void {
 }
 
 /** Makes a rename to `path` survive a power failure. */
-function syncDirectory(path: string, fs: WriteCalls): void {
+export function syncDirectory(path: string, fs: WriteCalls): void {
   // Windows cannot open a directory; there a rename is durable by itself.
   if (process.platform === 'win32') return;
   try {

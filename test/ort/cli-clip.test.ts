@@ -96,7 +96,8 @@ test('embed over two processes: a file each, which together have the lines of on
     assert.deepEqual(item, other);
     assertAllclose(embedding as number[], expected as number[], { atol: 1e-6, rtol: 0 });
   }
-  assert.deepEqual(readdirSync(dir).sort(), ['list.txt', 'vectors.0.jsonl', 'vectors.1.jsonl']);
+  const visible = readdirSync(dir).filter((name) => !name.startsWith('.'));
+  assert.deepEqual(visible.sort(), ['list.txt', 'vectors.0.jsonl', 'vectors.1.jsonl']);
   const refused = (message: RegExp, { code, err }: CliResult) => {
     assert.equal(code, 2);
     assert.match(err, message);
@@ -106,6 +107,40 @@ test('embed over two processes: a file each, which together have the lines of on
   refused(/not standard input/, await rank('0', '-', ...out));
   refused(/expected a rank from 0/, await rank('2', ...out));
   refused(/--matrix does not go with --out/, await runCli(['embed', ...named, ...out, '--matrix', join(dir, 'a.svg')]));
+});
+
+test('embed --out: what was ended goes on behind its last batch to the same bytes; what changed is done anew and said', async () => {
+  const dir = temporaryFolder();
+  const images = Array.from({ length: 20 }, (_, i) => join(dir, `${i}.png`));
+  for (const [i, path] of images.entries()) cpSync(i % 2 === 0 ? image : other, path);
+  const broken = join(dir, 'broken.png');
+  writeFileSync(broken, 'no picture');
+  const named = ['embed', broken, ...images, '--text', 'a cat', ...model];
+  const into = (name: string, ...args: string[]) => runCli([...named, '--out', join(dir, name), ...args]);
+  assert.equal((await into('unbroken')).code, 3);
+  const unbroken = readFileSync(join(dir, 'unbroken'));
+  // A process that ended in its third batch: two are in the job file, a part of the third's lines is written, its entry is torn.
+  const job = readFileSync(join(dir, '.unbroken.job'), 'utf8').split('\n');
+  const ended = (name: string) => {
+    const { end } = JSON.parse(job[2]) as { end: number };
+    writeFileSync(join(dir, `.${name}.job`), `${job.slice(0, 3).join('\n')}\n${job[3].slice(0, 40)}`);
+    writeFileSync(join(dir, `.${name}.part`), unbroken.subarray(0, end + 100));
+  };
+  ended('resumed');
+  const resumed = await into('resumed');
+  assert.equal(resumed.code, 3);
+  assert.match(resumed.err, /broken\.png/);
+  assert.match(resumed.err, /goes on behind 17 of 21 images/);
+  assert.deepEqual(readFileSync(join(dir, 'resumed')), unbroken);
+  assert.match((await into('resumed')).err, /has all its lines already/);
+  assert.match((await into('resumed', '--json')).err, /settings are others: what follows is embedded anew/);
+  ended('changed');
+  cpSync(other, images[9]);
+  const changed = await into('changed');
+  assert.match(changed.err, /9\.png was changed.*\n.*goes on behind 9 of 21 images/);
+  assert.equal((await into('afresh')).code, 3);
+  assert.deepEqual(readFileSync(join(dir, 'changed')), readFileSync(join(dir, 'afresh')));
+  assert.equal((await into('.')).code, 2);
 });
 
 test('every template of the sets has a place for the label', () => {

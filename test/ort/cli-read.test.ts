@@ -237,6 +237,18 @@ test('the program: a reader that goes away does not keep a file from being writt
   assert.equal(readFileSync(html, 'utf8').split('<img').length - 1, 40);
 });
 
+test('a file that cannot be is refused before the work', async () => {
+  for (const [html, message] of [
+    [scratch, /is a directory; name a file/],
+    [join(scratch, 'nowhere', 'a.html'), /there is no folder .*nowhere; make it first/],
+  ] as const) {
+    const { code, out, err } = await runCli(['read', page, '-m', tiny, '--html', html, ...short]);
+    assert.equal(code, 2);
+    assert.match(err, message);
+    assert.equal(out, '');
+  }
+});
+
 test('read --read-blank asks the model about a page without text', async () => {
   const blank = join(scratch, 'blank.png');
   await sharp({ create: { width: 300, height: 200, channels: 3, background: 'white' } })

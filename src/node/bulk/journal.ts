@@ -92,7 +92,7 @@ const newline = 10;
 const chunkSize = 1 << 22;
 
 /** Whole lines of a file with their places. */
-function* wholeLines(handle: number): Generator<{ readonly bytes: Uint8Array; readonly offset: number }> {
+export function* wholeLines(handle: number): Generator<{ readonly bytes: Uint8Array; readonly offset: number }> {
   let rest: Uint8Array = new Uint8Array(0);
   let start = 0;
   for (let at = 0; ; ) {
@@ -348,7 +348,7 @@ function createWriter({ state, handles, own, writing, take, size: whole, numbers
   };
 }
 
-function writeWhole(handle: number, bytes: Uint8Array, at: number, fs: WriteCalls): void {
+export function writeWhole(handle: number, bytes: Uint8Array, at: number, fs: WriteCalls): void {
   for (let done = 0; done < bytes.length; ) {
     const written = fs.writeSync(handle, bytes, done, bytes.length - done, at + done);
     if (written === 0) throw new Error('nothing was written');
