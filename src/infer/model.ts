@@ -31,7 +31,7 @@ export interface ModelParts {
   readonly imageTokens?: ImageTokens;
   /** How the checkpoint was trained to be asked; default: plainly. */
   readonly promptStyle?: PromptStyle;
-  /** How reads share the model. Default: 8 pages or 64 lines together, any number waiting. */
+  /** How reads share the model. Default: 8 pages or 48 lines together, any number waiting. */
   readonly engine?: EngineOptions;
   /** Called once when the model is disposed. */
   readonly close: () => void;
@@ -268,7 +268,7 @@ export function createVaryModel(parts: ModelParts): VaryModel {
   if (family.kind !== 'vary') throw new InputError('not a vary checkpoint');
   const { vary } = family;
   const base = createBase(parts);
-  const { slots = vary.input === 'line' ? 64 : 8, maxWaiting = Number.POSITIVE_INFINITY } = parts.engine ?? {};
+  const { slots = vary.input === 'line' ? 48 : 8, maxWaiting = Number.POSITIVE_INFINITY } = parts.engine ?? {};
   let engine: Promise<Engine> | undefined;
   let running: Engine | undefined;
   let disposeLanes: (() => Promise<void>) | undefined;
