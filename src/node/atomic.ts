@@ -42,8 +42,8 @@ export function writeFileAtomic(path: string, chunks: Iterable<Uint8Array>, fs: 
 }
 
 /** A text, all at once as `writeFileAtomic` does it. */
-export const writeTextAtomic = (path: string, text: string): void =>
-  writeFileAtomic(path, [new TextEncoder().encode(text)]);
+export const writeTextAtomic = (path: string, text: string, fs?: WriteCalls): void =>
+  writeFileAtomic(path, [new TextEncoder().encode(text)], fs);
 
 /**
  * The same from pieces that come one after the other, and with the temporary file at `temporary` on the same file system. What

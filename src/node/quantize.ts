@@ -7,7 +7,7 @@ import { type QuantizedPrecision, quantizedConfig, quantizedTensors } from '../i
 import { nameWeights } from '../infer/weights.js';
 import type { TensorInfo } from '../weights/checkpoint.js';
 import { safetensorsChunks } from '../weights/safetensors.js';
-import { expectNothingAt, makeDirectoryAtomic, writeFileAtomic } from './atomic.js';
+import { expectNothingAt, makeDirectoryAtomic, writeFileAtomic, writeTextAtomic } from './atomic.js';
 import { openWeights, readConfig } from './checkpoint-dir.js';
 import { copySideFiles } from './checkpoint-files.js';
 import { resolveModel } from './hub/resolve.js';
@@ -64,7 +64,7 @@ export async function quantizeCheckpoint(
     await makeDirectoryAtomic(out, async (temporary) => {
       copySideFiles(dir, temporary);
       const config = quantizedConfig(readConfig(dir), precision, join(dir, 'config.json'));
-      writeFileAtomic(join(temporary, 'config.json'), [Buffer.from(`${JSON.stringify(config, null, 2)}\n`)]);
+      writeTextAtomic(join(temporary, 'config.json'), `${JSON.stringify(config, null, 2)}\n`);
       writeFileAtomic(join(temporary, 'model.safetensors'), safetensorsChunks(tensors, { format: 'pt' }));
     });
     return {

@@ -1,7 +1,7 @@
 /** One report of a whole job, made of what the journals of all its processes say. */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { writeFileAtomic } from '../atomic.js';
+import { writeTextAtomic } from '../atomic.js';
 import type { Inputs } from './inputs.js';
 import type { JobFailure, JobReport, RankReport } from './job-options.js';
 import { countFailed, isWritten, type JournalSurvey, journalBytes, type RunRecord, surveyJournals } from './journal.js';
@@ -19,7 +19,7 @@ export function reportJob(state: string, inputs: Inputs): JobReport {
       report: reportOf(survey, inputs),
       bytes: survey.bytes,
     }));
-    writeFileAtomic(join(state, reportName), [new TextEncoder().encode(`${JSON.stringify(report, null, 2)}\n`)]);
+    writeTextAtomic(join(state, reportName), `${JSON.stringify(report, null, 2)}\n`);
     if (journalBytes(state) === bytes || isShared(state)) return report;
   }
 }

@@ -10,7 +10,7 @@ import { AbortedError, InputError, messageOf, VaryclipError } from '../../core/e
 import { isObject } from '../../core/json.js';
 import { prepareSettings } from '../../infer/prepare.js';
 import type { PageOutput } from '../../output/document/page.js';
-import { isNoRoom, writeFileAtomic } from '../atomic.js';
+import { isNoRoom, writeTextAtomic } from '../atomic.js';
 import { readJson } from '../files.js';
 import { takeLock } from '../lock.js';
 import type { InputDocument } from './inputs.js';
@@ -80,7 +80,7 @@ function expectSameJob(state: string, { reader, dpi, textLayer = false, read = {
   );
   const stored = readJson(state, 'job.json');
   if (stored === undefined) {
-    writeFileAtomic(path, [new TextEncoder().encode(`${JSON.stringify(job)}\n`)], fs);
+    writeTextAtomic(path, `${JSON.stringify(job)}\n`, fs);
     return;
   }
   if (JSON.stringify(stored) === JSON.stringify(job)) return;

@@ -1,7 +1,7 @@
 import { linkSync, lstatSync, mkdirSync, readFileSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { InputError } from '../../core/errors.js';
-import { writeFileAtomic } from '../atomic.js';
+import { writeTextAtomic } from '../atomic.js';
 import { fileExists } from '../files.js';
 import { temporaryName } from '../process-identity.js';
 
@@ -58,7 +58,7 @@ export function repoCache(cacheDir: string, id: string): RepoCache {
     setRef: (revision, commit) => {
       const path = refOf(revision);
       mkdirSync(dirname(path), { recursive: true });
-      writeFileAtomic(path, [Buffer.from(commit)]);
+      writeTextAtomic(path, commit);
     },
   };
 }

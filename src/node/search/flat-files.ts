@@ -8,7 +8,7 @@ import { bytesOf, viewBytes } from '../../core/dtype.js';
 import { InputError, messageOf } from '../../core/errors.js';
 import { asObject, indexField } from '../../core/json.js';
 import type { PictureInfo } from '../../search/picture.js';
-import { writeFileAtomic } from '../atomic.js';
+import { writeTextAtomic } from '../atomic.js';
 import { fileExists, readJson, readRange } from '../files.js';
 import { type Lists, openLists, writeAt } from './lists-file.js';
 import { readLog, rowLine } from './picture-log.js';
@@ -35,7 +35,7 @@ function readFiles(dir: string): Files {
 
 /** Says which files count from now on. */
 export const writeFiles = (dir: string, files: Files): void =>
-  writeFileAtomic(join(dir, stateFile), [new TextEncoder().encode(`${JSON.stringify(files)}\n`)]);
+  writeTextAtomic(join(dir, stateFile), `${JSON.stringify(files)}\n`);
 
 /** The calls that append; tests inject faults into them. */
 export type AppendCalls = Pick<typeof nodeFs, 'writeSync' | 'fsyncSync'>;

@@ -1,7 +1,7 @@
 import { join, relative, resolve, sep } from 'node:path';
 import { InputError } from '../../core/errors.js';
 import { asObject } from '../../core/json.js';
-import { writeFileAtomic } from '../atomic.js';
+import { writeTextAtomic } from '../atomic.js';
 import { readJson } from '../files.js';
 import { type Identity, identityFrom } from './identity.js';
 import { type StoreChoice, storeChoiceFrom } from './open-store.js';
@@ -52,5 +52,5 @@ export function writeManifest(dir: string, { root, ...rest }: IndexManifest): vo
   }
   const shown = relative(resolve(dir), resolve(root)).split(sep).join('/') || '.';
   const json = { format, version, byteOrder: 'little', root: shown, ...rest };
-  writeFileAtomic(join(dir, manifestFile), [new TextEncoder().encode(`${JSON.stringify(json, null, 2)}\n`)]);
+  writeTextAtomic(join(dir, manifestFile), `${JSON.stringify(json, null, 2)}\n`);
 }

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { LockedError } from '../../core/errors.js';
 import type { ProductKernel } from '../../search/kernel.js';
 import type { Row, VectorStore } from '../../search/store.js';
-import { makeDirectoryAtomic, writeFileAtomic } from '../atomic.js';
+import { makeDirectoryAtomic, writeTextAtomic } from '../atomic.js';
 import { directoryExists, readJson } from '../files.js';
 import type { NodeClipModel } from '../load-clip.js';
 import { takeLock } from '../lock.js';
@@ -101,7 +101,7 @@ export async function updateShare(
         const report = await updateStore({ store, model, root, whole: false }, mine, options);
         const paths = new Set(report.failed.map(({ path }) => path));
         const failed = mine.filter(({ path }) => paths.has(path));
-        writeFileAtomic(join(own, failedFile), [new TextEncoder().encode(`${JSON.stringify(failed)}\n`)]);
+        writeTextAtomic(join(own, failedFile), `${JSON.stringify(failed)}\n`);
         return report;
       } finally {
         await part.dispose();

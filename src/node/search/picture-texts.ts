@@ -4,7 +4,7 @@ import { join, relative, resolve, sep } from 'node:path';
 import { InputError, messageOf } from '../../core/errors.js';
 import { asObject } from '../../core/json.js';
 import { indexWords, type WordIndex } from '../../search/words.js';
-import { writeFileAtomic } from '../atomic.js';
+import { writeTextAtomic } from '../atomic.js';
 import { stateFolder } from '../bulk/job-options.js';
 import { surveyJournals } from '../bulk/journal.js';
 import { directoryExists, fileExists } from '../files.js';
@@ -28,7 +28,7 @@ export function takeTexts(dir: string, root: string, job: string): number {
       if (!path.startsWith('../') && text.trim() !== '') texts[path] = text.trim();
     }
   });
-  writeFileAtomic(join(dir, textsFile), [new TextEncoder().encode(`${JSON.stringify(texts)}\n`)]);
+  writeTextAtomic(join(dir, textsFile), `${JSON.stringify(texts)}\n`);
   return Object.keys(texts).length;
 }
 

@@ -3,7 +3,7 @@ import { appendFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { isObject, type JsonObject } from '../../core/json.js';
 import { type ReportOptions, trainingReport } from '../../output/training-report.js';
-import { writeFileAtomic } from '../atomic.js';
+import { writeTextAtomic } from '../atomic.js';
 
 export interface MetricsLog {
   /** The last step of a run before this one that the checkpoint does not have; undefined where none was lost. */
@@ -20,7 +20,7 @@ export function openMetrics(dir: string, stepsDone: number, about: ReportOptions
   const before = existsSync(path) ? parseLines(readFileSync(path, 'utf8')) : [];
   const entries = before.filter((entry) => stepOf(entry) <= stepsDone);
   if (entries.length < before.length) {
-    writeFileAtomic(path, [Buffer.from(entries.map((entry) => `${JSON.stringify(entry)}\n`).join(''))]);
+    writeTextAtomic(path, entries.map((entry) => `${JSON.stringify(entry)}\n`).join(''));
   }
   const last = before.reduce((most, entry) => Math.max(most, stepOf(entry)), 0);
   return {
@@ -29,7 +29,7 @@ export function openMetrics(dir: string, stepsDone: number, about: ReportOptions
       entries.push(entry);
       appendFileSync(path, `${JSON.stringify(entry)}\n`);
     },
-    report: () => writeFileAtomic(join(dir, 'report.html'), [Buffer.from(trainingReport(entries, about))]),
+    report: () => writeTextAtomic(join(dir, 'report.html'), trainingReport(entries, about)),
   };
 }
 

@@ -9,7 +9,7 @@ import { viewSlot } from '../../train/arena.js';
 import type { Trainer } from '../../train/trainer.js';
 import { readFloat32 } from '../../weights/checkpoint.js';
 import { openSafetensors, safetensorsChunks } from '../../weights/safetensors.js';
-import { makeDirectoryAtomic, type WriteCalls, writeFileAtomic } from '../atomic.js';
+import { makeDirectoryAtomic, type WriteCalls, writeFileAtomic, writeTextAtomic } from '../atomic.js';
 import { copySideFiles, tokenizerFiles } from '../checkpoint-files.js';
 import { fileSource, readJson } from '../files.js';
 import { hashFile } from '../hash-file.js';
@@ -82,7 +82,7 @@ export async function saveCheckpoint<B>(
 /** Fills an empty directory; the manifest comes last. */
 function writeRun<B>(dir: string, { arenas, stepsDone }: Trainer<B>, state: RunState, fs: WriteCalls): void {
   const writeJson = (name: string, value: unknown) =>
-    writeFileAtomic(join(dir, name), [Buffer.from(`${JSON.stringify(value, null, 2)}\n`)], fs);
+    writeTextAtomic(join(dir, name), `${JSON.stringify(value, null, 2)}\n`, fs);
   copySideFiles(state.filesFrom, dir);
   const config = asObject(readJson(dir, 'config.json') ?? {}, 'config.json');
   const changed = { ...config, ...dtypeChanges(config), ...state.configChanges };
