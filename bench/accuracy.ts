@@ -2,6 +2,7 @@
 import { createRng } from '../src/core/rng.js';
 import { int32s, ints, sizeOf, type Tensor } from '../src/core/tensor.js';
 import type { ParameterSpec } from '../src/graph/builder.js';
+import { numbersOf, type Precision } from '../src/infer/quantize.js';
 import { cachedDecoderGraph, optFamily } from '../src/models/graphs.js';
 import { opt125m } from '../src/models/opt.js';
 import { createRuntime } from '../src/node/ort/runtime.js';
@@ -20,9 +21,9 @@ function weightOf({ name, shape, init }: ParameterSpec): Tensor<'float32'> {
   return { dtype: 'float32', shape, data };
 }
 
-async function logits(bits: 32 | 8 | 4): Promise<Float32Array> {
+async function logits(precision: Precision): Promise<Float32Array> {
   let last: { from: unknown; results: readonly Tensor[] } | undefined;
-  const session = await runtime.compile(cachedDecoderGraph(optFamily(opt125m), bits), {
+  const session = await runtime.compile(cachedDecoderGraph(optFamily(opt125m), await numbersOf(precision, runtime)), {
     weights: ({ sources, derived }, into) => {
       let tensor: Tensor;
       if (derived) {
@@ -54,10 +55,10 @@ async function logits(bits: 32 | 8 | 4): Promise<Float32Array> {
   return result['logits'].data as Float32Array;
 }
 
-const reference = await logits(32);
+const reference = await logits('float32');
 const width = reference.length / length;
-for (const bits of [8, 4] as const) {
-  const got = await logits(bits);
+for (const precision of ['int8', 'int4'] as const) {
+  const got = await logits(precision);
   const cosines = Array.from({ length }, (_, row) => {
     let [dot, a, b] = [0, 0, 0];
     for (let i = row * width; i < (row + 1) * width; i++) {
@@ -67,5 +68,5 @@ for (const bits of [8, 4] as const) {
     }
     return dot / Math.sqrt(a * b);
   });
-  process.stdout.write(`int${bits}: smallest cosine of ${length} rows ${Math.min(...cosines).toFixed(6)}\n`);
+  process.stdout.write(`${precision}: smallest cosine of ${length} rows ${Math.min(...cosines).toFixed(6)}\n`);
 }

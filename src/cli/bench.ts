@@ -4,7 +4,7 @@ import { argmax } from '../core/logits.js';
 import { floats, type Tensor } from '../core/tensor.js';
 import { createGraphBuilder } from '../graph/builder.js';
 import { createSessionDecoder } from '../infer/decoder.js';
-import type { Precision } from '../infer/quantize.js';
+import { numbersOf, type Precision } from '../infer/quantize.js';
 import { type ClipConfig, clipVitB32, clipVitL14, type VisionTowerConfig } from '../models/clip.js';
 import { imageGraph, nativeSize } from '../models/clip-graphs.js';
 import { cachedDecoderGraph, towerGraphs, varyFamily } from '../models/graphs.js';
@@ -19,7 +19,6 @@ const towerFlops = 950e9;
 const towerGemm = [4096, 768, 3072] as const;
 const promptLength = 260;
 const pageTokens = 500;
-const bits = { float32: 32, int8: 8, int4: 4 } as const;
 
 interface Settings {
   readonly runtime: Runtime;
@@ -77,13 +76,13 @@ function print(result: Record<string, string | number>, json: boolean, io: Io): 
  * stays in the processor's cache would be measured instead of memory.
  */
 export const randomWeights: WeightLoader = ({ name, value }, into) => {
-  if (value.shape.length === 1 && value.dtype !== 'uint8') {
+  if (value.shape.length === 1) {
     into.fill(0.01 as never);
     return;
   }
   let seed = 0;
   for (let i = 0; i < name.length; i++) seed = Math.imul(seed ^ name.charCodeAt(i), 2654435761);
-  if (value.dtype === 'uint8') for (let i = 0; i < into.length; i++) into[i] = Math.imul(i ^ seed, 2654435761) >>> 24;
+  if (value.dtype !== 'float32') for (let i = 0; i < into.length; i++) into[i] = Math.imul(i ^ seed, 2654435761) >>> 24;
   else for (let i = 0; i < into.length; i++) into[i] = (Math.imul(i ^ seed, 2654435761) >> 8) * 2 ** -28;
 };
 
@@ -133,7 +132,7 @@ async function benchTower(settings: Settings): Promise<Record<string, number>> {
 }
 
 async function openDecoder({ runtime, precision, profilePath }: Settings) {
-  const graph = cachedDecoderGraph(varyFamily(varyTiny), bits[precision]);
+  const graph = cachedDecoderGraph(varyFamily(varyTiny), await numbersOf(precision, runtime));
   const options = profilePath === undefined ? {} : { profilePath };
   const session = await runtime.compile(graph, { weights: randomWeights, ...options });
   const { width, maxPositions } = varyTiny.decoder;
@@ -200,10 +199,13 @@ async function benchClip(config: ClipConfig, settings: Settings): Promise<Record
   const { imageSize, patchSize, width, mlpWidth } = config.vision;
   const rows = batch * ((imageSize / patchSize) ** 2 + 1);
   const before = await gemmRate(settings, [rows, width, mlpWidth]);
-  const session = await runtime.compile(imageGraph(config, nativeSize(config), { weightBits: bits[precision] }), {
-    weights: randomWeights,
-    ...(profilePath !== undefined && { profilePath }),
-  });
+  const session = await runtime.compile(
+    imageGraph(config, nativeSize(config), { numbers: await numbersOf(precision, runtime) }),
+    {
+      weights: randomWeights,
+      ...(profilePath !== undefined && { profilePath }),
+    },
+  );
   const pixels = page()['x'].data.slice(0, batch * 3 * imageSize ** 2) as Float32Array;
   const feeds = { pixelValues: floats([batch, 3, imageSize, imageSize], pixels) };
   for (let i = 0; i < 3; i++) await session.run(feeds);

@@ -254,6 +254,7 @@ export const rules: { readonly [K in OpName]: GradRule<K> | 'none' } = {
     () => sub(s, g, mul(s, s.op('Exp', [y], {}), sum(s, g, axis))),
   ],
   MatMul: ({ s, g, inputs }) => productGradients(s, inputs, g, { transA: false, transB: false, alpha: 1 }),
+  MatMulIntegerToFloat: 'none',
   MatMulNBits: 'none',
   Max: pick(true),
   Min: pick(false),
@@ -261,6 +262,7 @@ export const rules: { readonly [K in OpName]: GradRule<K> | 'none' } = {
   MultiHeadAttention: 'none',
   Neg: unary((s, g) => neg(s, g)),
   Pad: ({ s, g, inputs: [x], attributes: { pads } }) => [() => unpad(s, g, x, pads)],
+  QuantizeLinear: 'none',
   // PyTorch's amax: a gradient is shared by all places that hold the largest value.
   ReduceMax: (context) => {
     const { s, inputs, outputs, attributes } = context;

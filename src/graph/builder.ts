@@ -69,16 +69,24 @@ export interface Graph {
   readonly states: readonly CarriedState[];
 }
 
-/** How layers are expressed: the same mathematics, other kernels. */
-export interface Lowering {
-  /** Bits per weight of the linear layers; 32 is float32. */
+/** The numbers that linear layers multiply. */
+export interface NumberFormat {
+  /** Bits per weight; 32 is float32. */
   readonly weightBits: 32 | 8 | 4;
+  /** Bits per input where weights have 8: 7 where the processor's sum of two products has 16 bits and saturates. */
+  readonly inputBits: 8 | 7;
+}
+
+export const float32Numbers: NumberFormat = { weightBits: 32, inputBits: 8 };
+
+/** How layers are expressed: the same mathematics, other kernels. */
+export interface Lowering extends NumberFormat {
   /** 'plain': MatMul and Softmax, has gradients. 'fused': attention kernels, for inference. */
   readonly attention: 'plain' | 'fused';
 }
 
-export const plainLowering: Lowering = { weightBits: 32, attention: 'plain' };
-export const fusedLowering: Lowering = { weightBits: 32, attention: 'fused' };
+export const plainLowering: Lowering = { ...float32Numbers, attention: 'plain' };
+export const fusedLowering: Lowering = { ...float32Numbers, attention: 'fused' };
 
 /** A place in a model: makes nodes there, and names parameters as the checkpoint does. */
 export interface Scope {

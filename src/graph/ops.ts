@@ -64,12 +64,14 @@ export interface OpAttributes {
     readonly blockSize: number;
     readonly accuracyLevel: number;
   };
+  MatMulIntegerToFloat: None;
   Max: None;
   Min: None;
   Mul: None;
   MultiHeadAttention: { readonly numHeads: number; readonly scale: number };
   Neg: None;
   Pad: { readonly pads: Ints };
+  QuantizeLinear: None;
   ReduceMax: { readonly axes: Ints; readonly keepdims: 0 | 1 };
   ReduceMean: { readonly axes: Ints; readonly keepdims: 0 | 1 };
   ReduceSum: { readonly axes: Ints; readonly keepdims: 0 | 1 };
@@ -262,6 +264,17 @@ function inferMultiHeadAttention(
   return [{ dtype: sameDType(inputs), shape: [q.shape[0], q.shape[1], dimAt(v.shape, 2)] }];
 }
 
+/** uint8 rows, int8 matrix, the rows' step, the matrix's step per column, the rows' zero point. */
+function inferMatMulIntegerToFloat([a, b, aScale, bScale, aZero]: readonly ValueType[]): ValueType[] {
+  if (a.dtype !== 'uint8' || b.dtype !== 'int8') fail('uint8 rows and an int8 matrix', `${a.dtype}, ${b.dtype}`);
+  const shape = matMulShape(a.shape, b.shape, false, false);
+  const columns = [fixedDimAt(shape, -1)];
+  if (aScale.shape.length !== 0 || aZero.shape.length !== 0) fail('scalars', text(aScale.shape, aZero.shape));
+  if (aZero.dtype !== a.dtype) fail(`a zero point of ${a.dtype}`, aZero.dtype);
+  if (!sameShape(bScale.shape, columns)) fail(text(columns), text(bScale.shape));
+  return [{ dtype: sameDType([aScale, bScale]), shape }];
+}
+
 export const ops: { readonly [K in OpName]: OpSpec<K> } = {
   Abs: unary,
   Add: binary,
@@ -356,6 +369,7 @@ export const ops: { readonly [K in OpName]: OpSpec<K> } = {
       { dtype: sameDType(inputs), shape: matMulShape(inputs[0].shape, inputs[1].shape, false, false) },
     ],
   },
+  MatMulIntegerToFloat: { domain: 'com.microsoft', arity: [5, 5], infer: inferMatMulIntegerToFloat },
   MatMulNBits: {
     domain: 'com.microsoft',
     arity: [3, 3],
@@ -382,6 +396,13 @@ export const ops: { readonly [K in OpName]: OpSpec<K> } = {
       const rank = x.shape.length;
       if (pads.length !== 2 * rank) fail(`${2 * rank} pads`, String(pads.length));
       return [{ dtype: x.dtype, shape: x.shape.map((extent, i) => addDims(extent, pads[i] + pads[rank + i])) }];
+    },
+  },
+  QuantizeLinear: {
+    arity: [3, 3],
+    infer: ([x, scale, zero]) => {
+      if (scale.shape.length !== 0 || zero.shape.length !== 0) fail('scalars', text(scale.shape, zero.shape));
+      return [{ dtype: zero.dtype, shape: x.shape }];
     },
   },
   ReduceMax: reduce,

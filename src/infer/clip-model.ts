@@ -1,5 +1,6 @@
 import { InputError } from '../core/errors.js';
 import type { Tensor } from '../core/tensor.js';
+import type { Graph, NumberFormat } from '../graph/builder.js';
 import { type ClipProcessor, processClip, seenRegion } from '../image/clip-processor.js';
 import type { Box, Pixels } from '../image/pixels.js';
 import {
@@ -16,7 +17,7 @@ import { padRows } from '../text/collate.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import { type ClipForwardInput, type ClipForwardOutput, clipForward } from './clip-forward.js';
 import { averageGroups, type Classification, type LabelOptions, rankLabels, writeLabels } from './labels.js';
-import { type Precision, weightBits } from './quantize.js';
+import { numbersOf, type Precision } from './quantize.js';
 
 /** What a two-tower model is made of; the platform supplies it. */
 export interface ClipParts {
@@ -92,8 +93,9 @@ const batchSize = 8;
 
 /** Sessions are compiled when first needed; of the image tower's only the one for the last size is kept. */
 function createSessions({ config, runtime, weights, precision }: ClipParts) {
-  const bits = weightBits[precision];
   const kept = new Map<string, { readonly key: string; readonly session: Promise<Session> }>();
+  const compile = async (graphOf: (numbers: NumberFormat) => Graph) =>
+    runtime.compile(graphOf(await numbersOf(precision, runtime)), { weights });
   const get = async (role: string, key: string, compile: () => Promise<Session>): Promise<Session> => {
     const known = kept.get(role);
     if (known?.key === key) return known.session;
@@ -104,13 +106,11 @@ function createSessions({ config, runtime, weights, precision }: ClipParts) {
   };
   return {
     image: (size: readonly [number, number]) =>
-      get('image', size.join('×'), () => runtime.compile(imageGraph(config, size, { weightBits: bits }), { weights })),
+      get('image', size.join('×'), () => compile((numbers) => imageGraph(config, size, { numbers }))),
     patches: (size: readonly [number, number]) =>
-      get('patches', size.join('×'), () =>
-        runtime.compile(patchGraph(config, size, { weightBits: bits }), { weights }),
-      ),
-    text: () => get('text', '', () => runtime.compile(textGraph(config, { weightBits: bits }), { weights })),
-    similarity: () => get('similarity', '', () => runtime.compile(similarityGraph(config), { weights })),
+      get('patches', size.join('×'), () => compile((numbers) => patchGraph(config, size, { numbers }))),
+    text: () => get('text', '', () => compile((numbers) => textGraph(config, { numbers }))),
+    similarity: () => get('similarity', '', () => compile(() => similarityGraph(config))),
     dispose: async () => {
       for (const { session } of kept.values()) await (await session.catch(() => undefined))?.dispose();
       kept.clear();

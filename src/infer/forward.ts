@@ -1,5 +1,5 @@
 import type { Tensor } from '../core/tensor.js';
-import type { Lowering } from '../graph/builder.js';
+import type { NumberFormat } from '../graph/builder.js';
 import { type ForwardInput, prepareForward } from '../models/forward-inputs.js';
 import type { DecoderFamily } from '../models/graphs.js';
 import type { Runtime, WeightLoader } from '../runtime/runtime.js';
@@ -12,15 +12,15 @@ export interface ForwardOutput {
   readonly taps: Readonly<Record<string, Tensor>>;
 }
 
-/** Runs the whole model once, with the decoder's matrices in `weightBits`. */
+/** Runs the whole model once, with the decoder's matrices in `numbers`. */
 export async function forward(
   runtime: Runtime,
   weights: WeightLoader,
   family: DecoderFamily,
   input: ForwardInput,
-  weightBits: Lowering['weightBits'] = 32,
+  numbers: NumberFormat,
 ): Promise<ForwardOutput> {
-  const { graph, feeds } = prepareForward(family, input, { weightBits });
+  const { graph, feeds } = prepareForward(family, input, { numbers });
   const session = await runtime.compile(graph(), { weights });
   try {
     const { logits, loss, ...taps } = await session.run(feeds);

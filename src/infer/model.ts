@@ -14,7 +14,7 @@ import { createEngine, type Engine, type EngineLoad, type EngineModel, type Engi
 import { type ForwardOutput, forward } from './forward.js';
 import { type GeneratedRow, type GenerateOptions, generate } from './generate.js';
 import { type PreparedImage, prepareImage, prepareSettings } from './prepare.js';
-import { type Precision, weightBits } from './quantize.js';
+import { numbersOf, type Precision } from './quantize.js';
 import { readPrepared } from './read-prepared.js';
 import type { Reader } from './reader.js';
 import type { ReadOptions, ReadResult } from './reading.js';
@@ -93,7 +93,9 @@ function createSessions({ family, runtime, weights, precision, towerSegments }: 
       return tower;
     },
     decoder: () => {
-      decoder ??= runtime.compile(cachedDecoderGraph(family, weightBits[precision]), shared);
+      decoder ??= numbersOf(precision, runtime).then((numbers) =>
+        runtime.compile(cachedDecoderGraph(family, numbers), shared),
+      );
       return decoder;
     },
     dispose: async () => {
@@ -170,9 +172,9 @@ function createBase(parts: ModelParts) {
     expectAlive,
     generateRows,
     generate: generateIds,
-    forward: (input: ForwardInput) => {
+    forward: async (input: ForwardInput) => {
       expectAlive();
-      return forward(runtime, weights, family, input, weightBits[parts.precision]);
+      return forward(runtime, weights, family, input, await numbersOf(parts.precision, runtime));
     },
     dispose: async () => {
       if (disposed) return;

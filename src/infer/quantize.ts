@@ -1,29 +1,74 @@
 import { InputError } from '../core/errors.js';
 import { asObject } from '../core/json.js';
-import { type Tensor, zeros } from '../core/tensor.js';
-import type { Graph } from '../graph/builder.js';
+import { floats, type Tensor, zeros } from '../core/tensor.js';
+import { createGraphBuilder, float32Numbers, type Graph, type NumberFormat } from '../graph/builder.js';
 import { cachedDecoderGraph, type DecoderFamily, towerGraphs } from '../models/graphs.js';
 import { blockSize } from '../nn/quantized.js';
+import type { Runtime } from '../runtime/runtime.js';
 import { checkpointLoader, type NamedWeights, readNamed } from './weights.js';
 
 /** Of the decoder's matrices; everything else stays as it is stored. */
 export type Precision = 'float32' | 'int8' | 'int4';
 export type QuantizedPrecision = Exclude<Precision, 'float32'>;
 
-export const weightBits: { readonly float32: 32; readonly int8: 8; readonly int4: 4 } = {
-  float32: 32,
-  int8: 8,
-  int4: 4,
-};
+const weightBits = { float32: 32, int8: 8, int4: 4 } as const;
 export const precisions: readonly Precision[] = ['float32', 'int8', 'int4'];
+
+/** The numbers of a checkpoint's graphs, where only the weights' matter. */
+export const storedNumbers = (precision: Precision): NumberFormat => ({
+  ...float32Numbers,
+  weightBits: weightBits[precision],
+});
+
+/** The numbers to run with on this runtime. */
+export async function numbersOf(precision: Precision, runtime: Runtime): Promise<NumberFormat> {
+  const stored = storedNumbers(precision);
+  return precision === 'float32' ? stored : { ...stored, inputBits: await inputBitsOn(runtime) };
+}
+
+const tried = new WeakMap<Runtime, Promise<8 | 7>>();
+
+/**
+ * 7 where sums of products of uint8 and int8 saturate at 16 bits: x86 without VNNI multiplies by vpmaddubsw. Found out by trying,
+ * once for a runtime.
+ */
+function inputBitsOn(runtime: Runtime): Promise<8 | 7> {
+  const known = tried.get(runtime) ?? tryProducts(runtime);
+  tried.set(runtime, known);
+  return known;
+}
+
+async function tryProducts(runtime: Runtime): Promise<8 | 7> {
+  const length = 64;
+  const { root, input, output, finish } = createGraphBuilder('integers');
+  const of = (tensor: Tensor) => root.constant(tensor);
+  const weight = of({ dtype: 'int8', shape: [length, 1], data: new Int8Array(length).fill(127) });
+  const [one, ones] = [of(floats([], [1])), of(floats([1], [1]))];
+  const zero = of({ dtype: 'uint8', shape: [], data: Uint8Array.of(0) });
+  const x = input('x', 'uint8', [1, length]);
+  output('sum', root.op('MatMulIntegerToFloat', [x, weight, one, ones, zero], {}));
+  const session = await runtime.compile(finish(), { weights: () => undefined });
+  try {
+    const data = new Uint8Array(length).fill(255);
+    const { sum } = await session.run({ x: { dtype: 'uint8', shape: [1, length], data } });
+    return sum.data[0] === length * 127 * 255 ? 8 : 7;
+  } finally {
+    await session.dispose();
+  }
+}
 
 /** What `quantization_config.quant_method` says in a checkpoint of ours. */
 const method = 'varyclip';
 
+/** What it says besides: how the weights are laid out (nn/quantized.ts). */
+const marks: Readonly<Record<QuantizedPrecision, { readonly bits: number; readonly block_size?: number }>> = {
+  int8: { bits: 8 },
+  int4: { bits: 4, block_size: blockSize },
+};
+
 /** A `config.json` whose weights are quantized: the same with `quantization_config`, as Hugging Face's libraries mark it. */
 export function quantizedConfig(config: unknown, precision: QuantizedPrecision, where: string): unknown {
-  const quantization = { quant_method: method, bits: weightBits[precision], block_size: blockSize };
-  return { ...asObject(config, where), quantization_config: quantization };
+  return { ...asObject(config, where), quantization_config: { quant_method: method, ...marks[precision] } };
 }
 
 /**
@@ -36,9 +81,9 @@ export function storedPrecision(config: unknown, where: string): QuantizedPrecis
   const at = `${where}: quantization_config`;
   const { quant_method: by, bits, block_size: block } = asObject(given, at);
   const found = precisions.find((name) => weightBits[name] === bits);
-  if (by === method && block === blockSize && found && found !== 'float32') return found;
+  if (by === method && found && found !== 'float32' && block === marks[found].block_size) return found;
   throw new InputError(
-    `${at}: expected quant_method ${method}, bits 4 or 8, block_size ${blockSize}, got ${JSON.stringify(given).slice(0, 200)}; take the checkpoint that is not quantized, and varyclip quantize`,
+    `${at}: expected quant_method ${method}, bits 8 or bits 4 with block_size ${blockSize}, got ${JSON.stringify(given).slice(0, 200)}; take the checkpoint that is not quantized, and varyclip quantize`,
   );
 }
 
@@ -62,7 +107,7 @@ export function precisionOf(
 
 /** The graphs whose parameters are a model's checkpoint. */
 export function modelGraphs(family: DecoderFamily, precision: Precision): readonly Graph[] {
-  const decoder = cachedDecoderGraph(family, weightBits[precision]);
+  const decoder = cachedDecoderGraph(family, storedNumbers(precision));
   return [decoder, ...(family.kind === 'vary' ? towerGraphs(family.vary) : [])];
 }
 

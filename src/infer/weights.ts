@@ -3,6 +3,7 @@ import type { Tensor } from '../core/tensor.js';
 import type { Derivation, Graph, Parameter } from '../graph/builder.js';
 import type { WeightLoader } from '../runtime/runtime.js';
 import { type Checkpoint, readFloat32 } from '../weights/checkpoint.js';
+import type { RequiredTensor } from '../weights/manifest.js';
 
 /** A checkpoint whose tensors are found by our names. */
 export interface NamedWeights {
@@ -24,12 +25,13 @@ export function nameWeights(checkpoint: Checkpoint, rename: (name: string) => st
   return { checkpoint, names };
 }
 
-/** Every checkpoint tensor that graphs need, with its shape: read as stored, or the sources it is derived from. */
-export function requiredTensors(graphs: readonly Graph[], { names }: NamedWeights): Map<string, readonly number[]> {
-  const required = new Map<string, readonly number[]>();
+/** Every checkpoint tensor that graphs need: read as stored, or the sources it is derived from. */
+export function requiredTensors(graphs: readonly Graph[], { names }: NamedWeights): Map<string, RequiredTensor> {
+  const required = new Map<string, RequiredTensor>();
   for (const parameter of graphs.flatMap((graph) => graph.parameters)) {
-    if (parameter.derived && names.has(parameter.name)) required.set(parameter.name, parameter.value.shape.map(Number));
-    else for (const { name, shape } of parameter.sources) required.set(name, shape);
+    const { name, value, derived, sources } = parameter;
+    if (derived && names.has(name)) required.set(name, { shape: value.shape.map(Number), dtype: value.dtype });
+    else for (const source of sources) required.set(source.name, { shape: source.shape, dtype: 'float' });
   }
   return required;
 }

@@ -3,13 +3,22 @@ import {
   fusedLowering,
   type Graph,
   type Lowering,
+  type NumberFormat,
   plainLowering,
   type Scope,
   type Value,
 } from '../graph/builder.js';
 import { sigmoidLoss, symmetricCrossEntropy } from '../nn/contrastive-loss.js';
 import { l2Normalize } from '../nn/normalize.js';
-import { type ClipConfig, clipLogits, clipPatches, clipText, clipVision, type TextInputs } from './clip.js';
+import {
+  type ClipConfig,
+  clipLogits,
+  clipPatches,
+  clipText,
+  clipVision,
+  type TextInputs,
+  type TowerExtent,
+} from './clip.js';
 import { causalBias } from './opt.js';
 import { type SiglipConfig, siglipLogits, siglipPatches, siglipText, siglipVision } from './siglip.js';
 
@@ -23,13 +32,20 @@ type Input = (name: string, dtype: 'float32' | 'int64', shape: readonly (string 
 /** The size the vision tower's positions were learned for. */
 export const nativeSize = ({ vision }: TwoTowerConfig): ImageSize => [vision.imageSize, vision.imageSize];
 
-function imageEmbeds(root: Scope, pixels: Value, config: TwoTowerConfig): Value {
-  const features = config.family === 'clip' ? clipVision(root, pixels, config) : siglipVision(root, pixels, config);
+function imageEmbeds(root: Scope, pixels: Value, config: TwoTowerConfig, extent: TowerExtent): Value {
+  const features =
+    config.family === 'clip' ? clipVision(root, pixels, config, extent) : siglipVision(root, pixels, config);
   return root.tap('image_embeds', l2Normalize(root, features));
 }
 
 /** The text tower's inputs [texts, length]; CLIP's has a causal mask besides, from queryIndex and keyIndex. */
-function textEmbeds(root: Scope, input: Input, [texts, length]: TextExtents, config: TwoTowerConfig): Value {
+function textEmbeds(
+  root: Scope,
+  input: Input,
+  [texts, length]: TextExtents,
+  config: TwoTowerConfig,
+  extent: TowerExtent,
+): Value {
   const ids = input('inputIds', 'int64', [texts, length]);
   const positions = input('positions', 'int64', [length]);
   const ends = input('ends', 'int64', [texts]);
@@ -39,26 +55,26 @@ function textEmbeds(root: Scope, input: Input, [texts, length]: TextExtents, con
   };
   const features =
     config.family === 'clip'
-      ? clipText(root, clipInputs(), config)
-      : siglipText(root, { ids, positions, ends }, config);
+      ? clipText(root, clipInputs(), config, extent)
+      : siglipText(root, { ids, positions, ends }, config, extent);
   return root.tap('text_embeds', l2Normalize(root, features));
 }
 
 export interface TowerOptions {
-  readonly weightBits?: Lowering['weightBits'];
+  readonly numbers?: NumberFormat;
   /** A known number of rows, lowered to operators that have gradients: as training needs them. */
   readonly training?: readonly number[];
 }
 
-const towerLowering = ({ training, weightBits = 32 }: TowerOptions): Lowering =>
-  training ? plainLowering : { ...fusedLowering, weightBits };
+const towerLowering = ({ training, numbers }: TowerOptions): Lowering =>
+  training ? plainLowering : { ...fusedLowering, ...numbers };
 
 /** Pixels [images, 3, H, W] to unit vectors [images, E], `embeds`. `training` is [images]. */
 export function imageGraph(config: TwoTowerConfig, [height, width]: ImageSize, options: TowerOptions = {}): Graph {
   const builder = createGraphBuilder('image', towerLowering(options));
   const [images] = options.training ?? ['images'];
   const pixels = builder.input('pixelValues', 'float32', [images, config.vision.channels, height, width]);
-  builder.output('embeds', imageEmbeds(builder.root, pixels, config));
+  builder.output('embeds', imageEmbeds(builder.root, pixels, config, 'pooled'));
   return builder.finish();
 }
 
@@ -80,7 +96,7 @@ export function patchGraph(config: TwoTowerConfig, [height, width]: ImageSize, o
 export function textGraph(config: TwoTowerConfig, options: TowerOptions = {}): Graph {
   const builder = createGraphBuilder('text', towerLowering(options));
   const [texts, length] = options.training ?? ['texts', 'sequence'];
-  builder.output('embeds', textEmbeds(builder.root, builder.input, [texts, length], config));
+  builder.output('embeds', textEmbeds(builder.root, builder.input, [texts, length], config, 'pooled'));
   return builder.finish();
 }
 
@@ -113,8 +129,8 @@ export function twoTowerGraph(config: TwoTowerConfig, { imageSize, loss, taps }:
   const { root, input } = builder;
   const [images, texts] = loss ? ['batch', 'batch'] : ['images', 'texts'];
   const pixels = input('pixelValues', 'float32', [images, config.vision.channels, ...imageSize]);
-  const image = imageEmbeds(root, pixels, config);
-  const text = textEmbeds(root, input, [texts, 'sequence'], config);
+  const image = imageEmbeds(root, pixels, config, 'whole');
+  const text = textEmbeds(root, input, [texts, 'sequence'], config, 'whole');
   const perImage = similarityLogits(root, image, text, config);
   builder.output('imageEmbeds', image);
   builder.output('textEmbeds', text);

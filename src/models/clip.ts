@@ -13,7 +13,13 @@ import { layerNorm } from '../nn/layer-norm.js';
 import { linear } from '../nn/linear.js';
 import { patchEmbed } from '../nn/patch-embed.js';
 import { convStem, stemFrom, stemStride } from './conv-stem.js';
-import { type EncoderConfig, encoderConfigFrom, encoderLayers, encoderLayersInPlace } from './transformer-encoder.js';
+import {
+  type EncoderConfig,
+  encoderConfigFrom,
+  encoderLayers,
+  encoderLayersInPlace,
+  type PickRows,
+} from './transformer-encoder.js';
 
 export interface TextTowerConfig extends EncoderConfig {
   readonly vocabSize: number;
@@ -237,26 +243,46 @@ export interface TextInputs {
 
 const projection = ({ width }: EncoderConfig) => ({ bias: false, init: normalInit(width ** -0.5) });
 
+/**
+ * How much of a tower's last layer is computed: what its embedding needs, or every position, whose `last_hidden_state` is a tap then.
+ */
+export type TowerExtent = 'pooled' | 'whole';
+
 /** Texts in the common space, not yet of unit length: [B, embedWidth]. */
-export function clipText(root: Scope, { ids, positions, ends, bias }: TextInputs, config: ClipConfig): Value {
-  const s = root.at('text_model');
-  const hidden = encoderLayers(s, embedText(s, ids, positions, config.text), config.text, bias);
-  const last = s.tap('last_hidden_state', layerNorm(s.at('final_layer_norm'), hidden, config.text));
-  const pooled = pickRows(s, last, ends); // [B, C]
+export function clipText(root: Scope, inputs: TextInputs, config: ClipConfig, extent: TowerExtent): Value {
+  const pooled = pooledText(root.at('text_model'), inputs, config.text, extent);
   return root.tap(
     'text_features',
     linear(root.at('text_projection'), pooled, config.embedWidth, projection(config.text)),
   );
 }
 
+/** Texts after the last layer and its norm, each where it is pooled: [B, C]. */
+export function pooledText(
+  s: Scope,
+  { ids, positions, ends, bias }: Omit<TextInputs, 'bias'> & Partial<Pick<TextInputs, 'bias'>>,
+  config: TextTowerConfig,
+  extent: TowerExtent,
+): Value {
+  const pick: PickRows = (at, x) => reshape(at, pickRows(at, x, ends), [x.shape[0], 1, x.shape[2]]);
+  const options = { ...(bias && { bias }), ...(extent === 'pooled' && { pick }) };
+  const hidden = encoderLayers(s, embedText(s, ids, positions, config), config, options);
+  const last = layerNorm(s.at('final_layer_norm'), hidden, config);
+  if (extent === 'pooled') return reshape(s, last, [last.shape[0], config.width]);
+  return pickRows(s, s.tap('last_hidden_state', last), ends);
+}
+
 /** Images [B, 3, H, W] in the common space, not yet of unit length: [B, embedWidth]. */
-export function clipVision(root: Scope, pixels: Value, config: ClipConfig): Value {
+export function clipVision(root: Scope, pixels: Value, config: ClipConfig, extent: TowerExtent): Value {
   const s = root.at('vision_model');
   const { width, epsilon } = config.vision;
   const x = layerNorm(s.at('pre_layrnorm'), embedPatches(s.at('embeddings'), pixels, config.vision), { epsilon });
-  const last = s.tap('last_hidden_state', encoderLayers(s, x, config.vision));
-  const classRow = reshape(s, slice(s, last, 1, 0, 1), [last.shape[0], width]);
-  const pooled = layerNorm(s.at('post_layernorm'), classRow, { epsilon });
+  const classRow: PickRows = (at, value) => slice(at, value, 1, 0, 1);
+  const first =
+    extent === 'pooled'
+      ? encoderLayers(s, x, config.vision, { pick: classRow })
+      : classRow(s, s.tap('last_hidden_state', encoderLayers(s, x, config.vision)));
+  const pooled = layerNorm(s.at('post_layernorm'), reshape(s, first, [first.shape[0], width]), { epsilon });
   return root.tap(
     'image_features',
     linear(root.at('visual_projection'), pooled, config.embedWidth, projection(config.vision)),

@@ -2,7 +2,7 @@
 import { InputError } from '../core/errors.js';
 import { ignoreIndex } from '../core/labels.js';
 import { floats, intRows, ints, type Tensor } from '../core/tensor.js';
-import type { Graph, Lowering } from '../graph/builder.js';
+import type { Graph, NumberFormat } from '../graph/builder.js';
 import { type DecoderFamily, wholeGraph } from './graphs.js';
 import { positionRows } from './opt.js';
 import { spliceSources } from './vary.js';
@@ -26,7 +26,7 @@ export const paddingIndex: number = 2 ** 31;
 export interface PrepareOptions {
   /** Known extents, as gradients need them. */
   readonly fixed?: boolean;
-  readonly weightBits?: Lowering['weightBits'];
+  readonly numbers?: NumberFormat;
   /** What the loss is divided by; default: the labels counted here. */
   readonly total?: number;
   /** With the loss of guided attention, whose feeds the caller adds. */
@@ -37,7 +37,7 @@ export interface PrepareOptions {
 export function prepareForward(
   family: DecoderFamily,
   { inputIds, attentionMask, pixelValues, labels, taps = [] }: ForwardInput,
-  { fixed = false, weightBits = 32, total, guided = false }: PrepareOptions = {},
+  { fixed = false, numbers, total, guided = false }: PrepareOptions = {},
 ): { readonly graph: () => Graph; readonly feeds: Record<string, Tensor> } {
   const mask = attentionMask ?? inputIds.map((row) => row.map(() => 1));
   const [B, T] = [inputIds.length, inputIds[0]?.length ?? 0];
@@ -83,7 +83,7 @@ export function prepareForward(
       images,
       loss: labels !== undefined,
       taps,
-      weightBits,
+      ...(numbers && { numbers }),
       guided,
       ...(extents && { extents }),
     });

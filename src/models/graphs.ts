@@ -1,10 +1,11 @@
 import { ShapeError } from '../core/errors.js';
 import {
   createGraphBuilder,
+  float32Numbers,
   fusedLowering,
   type Graph,
   type GraphBuilder,
-  type Lowering,
+  type NumberFormat,
   plainLowering,
   type Value,
 } from '../graph/builder.js';
@@ -28,8 +29,8 @@ export const varyFamily = (vary: VaryConfig): DecoderFamily => ({ kind: 'vary', 
  * [batch], totalLength [1]; outputRows [rows]; for vary also features [features, C] and imageSource [batch, sequence].
  * Output: logits [rows, vocabulary].
  */
-export function cachedDecoderGraph(family: DecoderFamily, weightBits: Lowering['weightBits'] = 32): Graph {
-  const builder = createGraphBuilder('decoder', { ...fusedLowering, weightBits });
+export function cachedDecoderGraph(family: DecoderFamily, numbers: NumberFormat = float32Numbers): Graph {
+  const builder = createGraphBuilder('decoder', { ...fusedLowering, ...numbers });
   const { root, input } = builder;
   const grid = ['batch', 'sequence'];
   const ids = input('inputIds', 'int64', grid);
@@ -76,8 +77,8 @@ export interface WholeGraphOptions {
   readonly extents?: { readonly grid: readonly [number, number]; readonly rows: number };
   /** Adds `guidance` of one attention head to the loss. */
   readonly guided?: boolean;
-  /** Of the decoder's matrices; gradients need 32, the default. */
-  readonly weightBits?: Lowering['weightBits'];
+  /** Of the decoder's matrices; gradients need float32, the default. */
+  readonly numbers?: NumberFormat;
 }
 
 /**
@@ -86,8 +87,8 @@ export interface WholeGraphOptions {
  * targets and targetWeights [rows]; guided, `guide` [batch, sequence, sequence] and `guideWeights` [batch, sequence]. Outputs: logits [rows, vocabulary], loss, taps.
  */
 export function wholeGraph(family: DecoderFamily, options: WholeGraphOptions): Graph {
-  const { images, loss, taps, extents, guided = false, weightBits = 32 } = options;
-  const builder = createGraphBuilder('whole', { ...plainLowering, weightBits });
+  const { images, loss, taps, extents, guided = false, numbers = float32Numbers } = options;
+  const builder = createGraphBuilder('whole', { ...plainLowering, ...numbers });
   const { root, input } = builder;
   const grid = extents?.grid ?? ['batch', 'sequence'];
   const scored = extents?.rows ?? 'rows';
@@ -100,7 +101,7 @@ export function wholeGraph(family: DecoderFamily, options: WholeGraphOptions): G
   if (family.kind === 'vary' && images > 0) {
     const { vary } = family;
     const pixels = input('pixelValues', 'float32', [images, 3, ...vary.tower.imageSize]);
-    const exact = root.lowered({ weightBits: 32 });
+    const exact = root.lowered(float32Numbers);
     const tokens = samTower(exact.at(towerPath), pixels, vary.tower);
     const features = projectImages(exact, tokens, vary);
     const [B, T, C] = features.shape;

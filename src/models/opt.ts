@@ -12,9 +12,9 @@ import { type ActivationName, activationName } from '../nn/activation.js';
 import { type AttentionOptions, attention, cachedAttention, cacheHeadSize } from '../nn/attention.js';
 import { embedding } from '../nn/embedding.js';
 import { layerNorm } from '../nn/layer-norm.js';
-import { linear, linearWith, quantizedLinear } from '../nn/linear.js';
+import { linear, linearWith } from '../nn/linear.js';
 import { mlp } from '../nn/mlp.js';
-import { delicate, isQuantized } from '../nn/quantized.js';
+import { delicate, isQuantized, quantizedProduct } from '../nn/quantized.js';
 
 export interface OptConfig {
   readonly vocabSize: number;
@@ -221,7 +221,7 @@ export function optHead(s: Scope, hidden: Value, rows: Value, config: OptConfig)
   const shape = [config.vocabSize, config.embedWidth];
   const init: Init = normalInit(config.initStd);
   const owner = config.tiedHead ? decoderScope(s).at('embed_tokens') : s.at('lm_head');
-  if (isQuantized(s, shape)) return quantizedLinear(s.at('lm_head'), picked, owner.spec('weight', shape, init));
+  if (isQuantized(s, shape)) return quantizedProduct(s.at('lm_head'), picked, owner.spec('weight', shape, init));
   return linearWith(s, picked, owner.parameter('weight', shape, init));
 }
 

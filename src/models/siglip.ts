@@ -10,13 +10,13 @@ import { attention } from '../nn/attention.js';
 import { layerNorm } from '../nn/layer-norm.js';
 import { linear, linearWith } from '../nn/linear.js';
 import {
-  embedText,
   gridPositions,
   logitFactor,
   patchesOf,
-  pickRows,
+  pooledText,
   type TextInputs,
   type TextTowerConfig,
+  type TowerExtent,
   textTowerFrom,
   towerJson,
   type VisionTowerConfig,
@@ -73,13 +73,13 @@ export function siglipConfigFrom(value: unknown, where: string): SiglipConfig {
 /** Texts in the common space, not yet of unit length: [B, C]. */
 export function siglipText(
   root: Scope,
-  { ids, positions, ends }: Omit<TextInputs, 'bias'>,
+  inputs: Omit<TextInputs, 'bias'>,
   config: SiglipConfig,
+  extent: TowerExtent,
 ): Value {
   const s = root.at('text_model');
-  const hidden = encoderLayers(s, embedText(s, ids, positions, config.text), config.text);
-  const last = s.tap('last_hidden_state', layerNorm(s.at('final_layer_norm'), hidden, config.text));
-  return root.tap('text_features', linear(s.at('head'), pickRows(s, last, ends), config.embedWidth));
+  const pooled = pooledText(s, inputs, config.text, extent);
+  return root.tap('text_features', linear(s.at('head'), pooled, config.embedWidth));
 }
 
 /** Images [B, 3, H, W] in the common space, not yet of unit length: [B, C]. */

@@ -2,7 +2,7 @@
 import { InputError } from '../core/errors.js';
 import { countField, type JsonObject, numberField } from '../core/json.js';
 import { normalInit, type Scope, type Value } from '../graph/builder.js';
-import { add } from '../graph/functions.js';
+import { add, reshape } from '../graph/functions.js';
 import { type ActivationName, activationName } from '../nn/activation.js';
 import { attention } from '../nn/attention.js';
 import { layerNorm } from '../nn/layer-norm.js';
@@ -36,11 +36,28 @@ export function encoderConfigFrom(json: JsonObject, where: string, other: Encode
   return config;
 }
 
-/** `encoder.layers` of a tower over x [B, T, C], taps `hidden_states.0` to the last; `bias` [B, 1, T, T] masks. Shape of x. */
-export function encoderLayers(tower: Scope, x: Value, config: EncoderConfig, bias?: Value): Value {
+/** Some rows [B, R, ..] of a value [B, T, ..]. */
+export type PickRows = (s: Scope, x: Value) => Value;
+
+export interface LayersOptions {
+  /** [B, 1, T, T]: masks. */
+  readonly bias?: Value;
+  /** The rows that are asked for: the last layer computes no other, as nothing comes after it. Default: every row. */
+  readonly pick?: PickRows;
+}
+
+/** `encoder.layers` of a tower over x [B, T, C], taps `hidden_states.0` to the last. Shape of x, or [B, R, C] of what is picked. */
+export function encoderLayers(
+  tower: Scope,
+  x: Value,
+  config: EncoderConfig,
+  { bias, pick }: LayersOptions = {},
+): Value {
   let h = tower.tap('hidden_states.0', x);
   for (let layer = 0; layer < config.layers; layer++) {
-    h = encoderLayer(tower.at('encoder').at('layers').at(layer), h, config, bias);
+    const isLast = layer === config.layers - 1;
+    const how = { ...(bias && { bias }), ...(isLast && pick && { pick }) };
+    h = encoderLayer(tower.at('encoder').at('layers').at(layer), h, config, how);
     tower.tap(`hidden_states.${layer + 1}`, h);
   }
   return h;
@@ -53,26 +70,38 @@ export function encoderLayers(tower: Scope, x: Value, config: EncoderConfig, bia
 export function encoderLayersInPlace(tower: Scope, x: Value, config: EncoderConfig): Value {
   const last = config.layers - 1;
   const h = encoderLayers(tower, x, { ...config, layers: last });
-  return encoderLayer(tower.at('encoder').at('layers').at(last), h, config, undefined, ownValue);
+  return encoderLayer(tower.at('encoder').at('layers').at(last), h, config, {}, ownValue);
 }
 
 function encoderLayer(
   s: Scope,
   x: Value,
   config: EncoderConfig,
-  bias: Value | undefined,
+  options: LayersOptions,
   attend: typeof selfAttention = selfAttention,
 ): Value {
-  const h = add(s, x, attend(s.at('self_attn'), layerNorm(s.at('layer_norm1'), x, config), config, bias));
+  const attended = attend(s.at('self_attn'), layerNorm(s.at('layer_norm1'), x, config), config, options);
+  const h = add(s, options.pick ? options.pick(s, x) : x, attended);
   return add(s, h, encoderMlp(s.at('mlp'), layerNorm(s.at('layer_norm2'), h, config), config));
 }
 
 /** Starting values are openai/CLIP's (model.py, initialize_parameters). */
-function selfAttention(s: Scope, x: Value, { width, heads, layers }: EncoderConfig, bias: Value | undefined): Value {
+function selfAttention(s: Scope, x: Value, config: EncoderConfig, { bias, pick }: LayersOptions): Value {
+  const { width, heads, layers } = config;
   const init = normalInit(width ** -0.5);
-  const [q, k, v] = ['q_proj', 'k_proj', 'v_proj'].map((name) => linear(s.at(name), x, width, { init })); // [B, T, C] each
-  const mixed = attention(s, q, k, v, { heads, scale: (width / heads) ** -0.5, ...(bias && { bias }) });
+  const asking = pick ? pick(s, x) : x;
+  const project = (name: string, from: Value) => linear(s.at(name), from, width, { init });
+  const [q, k, v] = [project('q_proj', asking), project('k_proj', x), project('v_proj', x)]; // [B, R, C], [B, T, C], [B, T, C]
+  const seen = bias && pick ? pickBias(s, bias, pick) : bias;
+  const mixed = attention(s, q, k, v, { heads, scale: (width / heads) ** -0.5, ...(seen && { bias: seen }) });
   return linear(s.at('out_proj'), mixed, width, { init: normalInit((2 * layers * width) ** -0.5) });
+}
+
+/** The rows of a bias [B, 1, T, T] that stand for the rows picked: [B, 1, R, T]. */
+function pickBias(s: Scope, bias: Value, pick: PickRows): Value {
+  const [B, , T] = bias.shape;
+  const rows = pick(s, reshape(s, bias, [B, T, T]));
+  return reshape(s, rows, [B, 1, rows.shape[1], T]);
 }
 
 /** Attention of each position to itself alone. Shape of x. */

@@ -80,3 +80,8 @@ export function activationName(name: unknown, where: string): ActivationName {
 export function activate(s: Scope, x: Value, name: ActivationName): Value {
   return activations[name](s, x);
 }
+
+const neverNegative: ReadonlySet<ActivationName> = new Set(['relu', 'relu2', 'relu6', 'sigmoid']);
+
+/** Whether none of its results is below zero. */
+export const isPositive = (name: ActivationName): boolean => neverNegative.has(name);

@@ -1,11 +1,13 @@
-import { type Init, normalInit, type ParameterSpec, type Scope, type Value, zerosInit } from '../graph/builder.js';
+import { type Init, normalInit, type Scope, type Value, zerosInit } from '../graph/builder.js';
 import { fixedDimAt } from '../graph/dims.js';
 import { add, flattenRows, matMulTransposed, reshape } from '../graph/functions.js';
-import { blockSize, isQuantized, quantizedWeight } from './quantized.js';
+import { isQuantized, quantizedProduct } from './quantized.js';
 
 export interface LinearOptions {
   readonly bias?: boolean;
   readonly init?: Init;
+  /** No value of x is below zero. */
+  readonly positive?: boolean;
 }
 
 /** x [.., in] × `weight` [out, in]ᵀ + `bias` [out]: [.., out]. */
@@ -13,12 +15,12 @@ export function linear(
   s: Scope,
   x: Value,
   outFeatures: number,
-  { bias = true, init = normalInit(0.02) }: LinearOptions = {},
+  { bias = true, init = normalInit(0.02), positive = false }: LinearOptions = {},
 ): Value {
   const shape = [outFeatures, fixedDimAt(x.shape, -1)];
   const biasValue = bias ? s.parameter('bias', [outFeatures], zerosInit) : undefined;
   if (isQuantized(s, shape)) {
-    const product = quantizedLinear(s, x, s.spec('weight', shape, init));
+    const product = quantizedProduct(s, x, s.spec('weight', shape, init), positive);
     return biasValue ? add(s, product, biasValue) : product;
   }
   return linearWith(s, x, s.parameter('weight', shape, init), biasValue);
@@ -34,12 +36,4 @@ export function linearWith(s: Scope, x: Value, weight: Value, bias?: Value): Val
   }
   const rows = s.op('Gemm', bias ? [flattenRows(s, x), weight, bias] : [flattenRows(s, x), weight], { transB: 1 });
   return reshape(s, rows, [...x.shape.slice(0, -1), fixedDimAt(weight.shape, 0)]);
-}
-
-/** x [.., in] × sourceᵀ [out, in] with the source quantized to the lowering's bits. Owns `<scope>.weight.quantized`. */
-export function quantizedLinear(s: Scope, x: Value, source: ParameterSpec): Value {
-  const bits = s.lowering.weightBits as 4 | 8;
-  const [N, K] = source.shape;
-  const [packed, scales] = quantizedWeight(s, source, bits);
-  return s.op('MatMulNBits', [x, packed, scales], { K, N, bits, blockSize, accuracyLevel: 4 });
 }

@@ -1,6 +1,6 @@
 import type { Init, Scope, Value } from '../graph/builder.js';
 import { fixedDimAt } from '../graph/dims.js';
-import { type ActivationName, activate } from './activation.js';
+import { type ActivationName, activate, isPositive } from './activation.js';
 import { linear } from './linear.js';
 
 export interface MlpOptions {
@@ -15,5 +15,8 @@ export interface MlpOptions {
 /** Two linear layers with an activation between: [.., C] to [.., C]. */
 export function mlp(s: Scope, x: Value, { hidden, activation, names, ...options }: MlpOptions): Value {
   const inner = activate(s, linear(s.at(names[0]), x, hidden, options), activation);
-  return linear(s.at(names[1]), inner, fixedDimAt(x.shape, -1), options);
+  return linear(s.at(names[1]), inner, fixedDimAt(x.shape, -1), {
+    ...options,
+    positive: isPositive(activation),
+  });
 }

@@ -1,7 +1,10 @@
-import type { Tensor } from '../core/tensor.js';
+/** Weights in 8 or 4 bits (docs/decisions/0002-quantization.md): 8 bits a level per input and output, 4 bits weights only. */
+import { floats, type Tensor } from '../core/tensor.js';
 import type { ParameterSpec, Scope, Value } from '../graph/builder.js';
+import { fixedDimAt } from '../graph/dims.js';
+import { add, div, mul, scalar } from '../graph/functions.js';
 
-/** Inputs that share a scale. */
+/** Inputs that share a scale in 4 bits. */
 export const blockSize = 64;
 
 /** Fewer weights than this are not worth quantizing: they cost no time, and short sums do not average the error away. */
@@ -19,42 +22,125 @@ export function isQuantized(s: Scope, shape: readonly number[]): boolean {
 export const delicate = (s: Scope): Scope => (s.lowering.weightBits === 4 ? s.lowered({ weightBits: 8 }) : s);
 
 /**
- * MatMulNBits' operands for a weight [N, K]: packed [N, blocks, blockSize·bits/8] uint8 and scales [N·blocks] float32.
- * Symmetric: value = (stored - 2^(bits-1)) · scale; 4-bit values are packed two a byte, the first in the low half.
+ * x [.., in] × sourceᵀ [out, in] with the source in the lowering's bits. Owns `<scope>.weight.quantized` and `.scales`. `positive` where no
+ * value of x is below zero.
  */
-export function quantizedWeight(s: Scope, source: ParameterSpec, bits: 4 | 8): readonly [Value, Value] {
+export function quantizedProduct(s: Scope, x: Value, source: ParameterSpec, positive = false): Value {
+  return s.lowering.weightBits === 4 ? blockProduct(s, x, source) : integerProduct(s, x, source, positive);
+}
+
+/** The largest level of a weight, to either side of zero. */
+const mostLevel = 127;
+
+/** Rows of a value in levels uint8: value = (level - zero) · step · largest, with one `largest` a row [.., 1]. */
+interface Levels {
+  readonly levels: Value;
+  readonly largest: Value;
+  readonly step: Value;
+  readonly zero: Value;
+}
+
+/** The levels of values that have some: what several products share is there once. */
+const knownLevels = new WeakMap<Value, Levels>();
+
+/**
+ * Products of integers: each row of x in 8 bits by its own largest value (so that no row depends on the others), each column of
+ * the weight by its own.
+ */
+function integerProduct(s: Scope, x: Value, source: ParameterSpec, positive: boolean): Value {
+  const { levels, largest, step, zero } = rowLevels(s, x, positive);
+  const [weight, scales] = columnLevels(s, source);
+  return mul(s, s.op('MatMulIntegerToFloat', [levels, weight, step, scales, zero], {}), largest);
+}
+
+/** x [.., K] in levels; `positive` where none of its values is below zero: all levels are above it then. */
+function rowLevels(s: Scope, x: Value, positive: boolean): Levels {
+  const known = knownLevels.get(x);
+  if (known) return known;
+  const most = 2 ** s.lowering.inputBits - 1;
+  const zeroLevel = positive ? 0 : (most + 1) / 2;
+  const step = scalar(s, 1 / (most - zeroLevel));
+  const zero = s.constant({ dtype: 'uint8', shape: [], data: Uint8Array.of(zeroLevel) });
+  const extreme = s.op('ReduceMax', [positive ? x : s.op('Abs', [x], {})], { axes: [-1], keepdims: 1 });
+  // A row of zeros has no largest value to divide by.
+  const largest = add(s, extreme, scalar(s, 2 ** -100));
+  const levels = s.op('QuantizeLinear', [div(s, x, largest), step, zero], {});
+  const result = { levels, largest, step, zero };
+  knownLevels.set(x, result);
+  return result;
+}
+
+/** A weight [N, K] as int8 [K, N] and the step of each column [N]. */
+function columnLevels(s: Scope, source: ParameterSpec): readonly [Value, Value] {
+  const [N, K] = source.shape;
+  const [weight, scales] = s.derive(
+    [
+      { name: 'weight.quantized', type: { dtype: 'int8', shape: [K, N] } },
+      { name: 'weight.scales', type: { dtype: 'float32', shape: [N] } },
+    ],
+    { sources: [source], compute: ([tensor]) => quantizeColumns(tensor) },
+  );
+  return [weight, scales];
+}
+
+/** A float32 weight [N, K] as levels [K, N] from -127 to 127 and what one level is, per output [N]. */
+export function quantizeColumns({ shape: [N, K], data }: Tensor<'float32'>): readonly [Tensor, Tensor] {
+  const levels = new Int8Array(K * N);
+  const steps = new Float32Array(N);
+  for (let row = 0; row < N; row++) {
+    let largest = 0;
+    for (let i = row * K; i < (row + 1) * K; i++) largest = Math.max(largest, Math.abs(data[i]));
+    steps[row] = largest / mostLevel;
+    const inverse = largest === 0 ? 0 : mostLevel / largest;
+    for (let i = 0; i < K; i++) levels[i * N + row] = Math.round(data[row * K + i] * inverse);
+  }
+  return [{ dtype: 'int8', shape: [K, N], data: levels }, floats([N], steps)];
+}
+
+/** MatMulNBits: weights in blocks of 4 bits. */
+function blockProduct(s: Scope, x: Value, source: ParameterSpec): Value {
   const [N, K] = source.shape;
   const blocks = Math.ceil(K / blockSize);
   const [packed, scales] = s.derive(
     [
-      { name: 'weight.quantized', type: { dtype: 'uint8', shape: [N, blocks, (blockSize * bits) / 8] } },
+      { name: 'weight.quantized', type: { dtype: 'uint8', shape: [N, blocks, blockSize / 2] } },
       { name: 'weight.scales', type: { dtype: 'float32', shape: [N * blocks] } },
     ],
-    { sources: [source], compute: ([weight]) => quantize(weight, bits) },
+    { sources: [source], compute: ([weight]) => quantizeBlocks(weight) },
   );
-  return [packed, scales];
+  return s.op('MatMulNBits', [x, packed, scales], {
+    K: fixedDimAt(x.shape, -1),
+    N,
+    bits: 4,
+    blockSize,
+    accuracyLevel: 4,
+  });
 }
 
-/** A float32 weight [N, K] as packed blocks and scales. */
-export function quantize({ shape: [N, K], data }: Tensor<'float32'>, bits: 4 | 8): readonly [Tensor, Tensor] {
+/** The middle of the 16 levels. */
+const middle = 8;
+
+/**
+ * A float32 weight [N, K] as MatMulNBits' operands: packed [N, blocks, blockSize / 2] uint8 and scales [N·blocks] float32. Value =
+ * (stored - 8) · scale; two a byte, the first in the low half.
+ */
+export function quantizeBlocks({ shape: [N, K], data }: Tensor<'float32'>): readonly [Tensor, Tensor] {
   const blocks = Math.ceil(K / blockSize);
-  const bytesPerBlock = (blockSize * bits) / 8;
+  const bytesPerBlock = blockSize / 2;
   const packed = new Uint8Array(N * blocks * bytesPerBlock);
   const scales = new Float32Array(N * blocks);
-  const middle = 2 ** (bits - 1);
   for (let row = 0; row < N; row++) {
     for (let block = 0; block < blocks; block++) {
       const start = row * K + block * blockSize;
       const end = Math.min(start + blockSize, (row + 1) * K);
       const at = row * blocks + block;
-      const scale = blockScale(data, start, end, middle);
+      const scale = blockScale(data, start, end);
       scales[at] = scale;
       const inverse = scale === 0 ? 0 : 1 / scale;
       for (let i = 0; i < blockSize; i++) {
         const value = start + i < end ? Math.round(data[start + i] * inverse) : 0;
         const stored = Math.max(0, Math.min(2 * middle - 1, value + middle));
-        if (bits === 8) packed[at * bytesPerBlock + i] = stored;
-        else packed[at * bytesPerBlock + (i >> 1)] |= stored << (4 * (i & 1));
+        packed[at * bytesPerBlock + (i >> 1)] |= stored << (4 * (i & 1));
       }
     }
   }
@@ -64,29 +150,11 @@ export function quantize({ shape: [N, K], data }: Tensor<'float32'>, bits: 4 | 8
   ];
 }
 
-/** Float32 weights [N, K] again, from `quantize`'s result. */
-export function dequantize(packed: Tensor, scales: Tensor, K: number, bits: 4 | 8): Tensor<'float32'> {
-  const [N, blocks, bytesPerBlock] = packed.shape;
-  const [bytes, steps] = [packed.data as Uint8Array, scales.data as Float32Array];
-  const data = new Float32Array(N * K);
-  const middle = 2 ** (bits - 1);
-  for (let row = 0; row < N; row++) {
-    for (let column = 0; column < K; column++) {
-      const at = row * blocks + Math.floor(column / blockSize);
-      const i = column % blockSize;
-      const byte = bytes[at * bytesPerBlock + (bits === 8 ? i : i >> 1)];
-      const stored = bits === 8 ? byte : (byte >> (4 * (i & 1))) & 15;
-      data[row * K + column] = (stored - middle) * steps[at];
-    }
-  }
-  return { dtype: 'float32', shape: [N, K], data };
-}
-
 /**
- * The step for one block. The value of largest magnitude is mapped to -2^(bits-1), the one level that has no opposite, so
- * all levels are used.
+ * The step for one block. The value of largest magnitude is mapped to -8, the one level that has no opposite, so all levels are
+ * used.
  */
-function blockScale(data: Float32Array, start: number, end: number, middle: number): number {
+function blockScale(data: Float32Array, start: number, end: number): number {
   let extreme = 0;
   for (let i = start; i < end; i++) if (Math.abs(data[i]) > Math.abs(extreme)) extreme = data[i];
   return Math.fround(extreme / -middle);

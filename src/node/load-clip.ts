@@ -11,7 +11,7 @@ import {
   type TextOptions,
 } from '../infer/clip-model.js';
 import type { Classification, LabelOptions } from '../infer/labels.js';
-import { type Precision, weightBits } from '../infer/quantize.js';
+import { type Precision, storedNumbers } from '../infer/quantize.js';
 import { checkpointLoader, type NamedWeights, nameWeights, requiredTensors } from '../infer/weights.js';
 import { clipConfigFrom, isPositionIds } from '../models/clip.js';
 import { imageGraph, nativeSize, similarityGraph, type TwoTowerConfig, textGraph } from '../models/clip-graphs.js';
@@ -152,10 +152,10 @@ function processorOf(dir: string, config: TwoTowerConfig, given: JsonObject = {}
 
 /** Checks that a checkpoint has every tensor of the model at the right shape, and no other. */
 export function checkClipWeights(config: TwoTowerConfig, weights: NamedWeights, precision: Precision): void {
-  const bits = weightBits[precision];
+  const numbers = storedNumbers(precision);
   const graphs = [
-    imageGraph(config, nativeSize(config), { weightBits: bits }),
-    textGraph(config, { weightBits: bits }),
+    imageGraph(config, nativeSize(config), { numbers }),
+    textGraph(config, { numbers }),
     similarityGraph(config),
   ];
   checkManifest(requiredTensors(graphs, weights), weights.checkpoint, { names: weights.names, ignore: isPositionIds });

@@ -5,6 +5,13 @@ import { type Checkpoint, isFloat } from './checkpoint.js';
 /** Most names of a kind that a message lists. */
 const maxListed = 10;
 
+/** A tensor that a model needs. */
+export interface RequiredTensor {
+  readonly shape: readonly number[];
+  /** 'float': any floating-point type, since it is widened. */
+  readonly dtype: DType | 'float';
+}
+
 export interface ManifestOptions {
   /** Our name -> the checkpoint's, for every tensor it has. */
   readonly names: ReadonlyMap<string, string>;
@@ -17,18 +24,20 @@ export interface ManifestOptions {
  * unexpected and misshapen.
  */
 export function checkManifest(
-  required: ReadonlyMap<string, readonly number[]>,
+  required: ReadonlyMap<string, RequiredTensor>,
   checkpoint: Checkpoint,
   { names, ignore = () => false }: ManifestOptions,
 ): void {
   const missing = [...required.keys()].filter((name) => !names.has(name));
   const unexpected = [...names.keys()].filter((name) => !required.has(name) && !ignore(name));
-  const misshapen = [...required].flatMap(([name, shape]) => {
+  const misshapen = [...required].flatMap(([name, { shape, dtype }]) => {
     const stored = names.get(name);
     if (stored === undefined) return [];
     const found = checkpoint.info(stored);
-    if (String(found.shape) === String(shape) && fits(name, found.dtype)) return [];
-    return [`${stored}: expected [${shape}], got ${found.dtype} [${found.shape}]`];
+    if (String(found.shape) === String(shape) && (dtype === 'float' ? isFloat(found.dtype) : found.dtype === dtype))
+      return [];
+    const expected = dtype === 'float' ? `[${shape}]` : `${dtype} [${shape}]`;
+    return [`${stored}: expected ${expected}, got ${found.dtype} [${found.shape}]`];
   });
   const parts = [listed('missing', missing), listed('unexpected', unexpected), listed('misshapen', misshapen)];
   const problems = parts.filter((part) => part !== '');
@@ -36,12 +45,6 @@ export function checkManifest(
   throw new WeightsError(
     `${checkpoint.name}: the tensors are not those of the model its config.json describes:\n${problems.join('\n')}`,
   );
-}
-
-/** Whole numbers for quantized matrices, their scales as they are used, and any floating-point type for what is widened. */
-function fits(name: string, dtype: DType): boolean {
-  if (name.endsWith('.quantized')) return dtype === 'uint8';
-  return name.endsWith('.weight.scales') ? dtype === 'float32' : isFloat(dtype);
 }
 
 function listed(kind: string, names: readonly string[]): string {

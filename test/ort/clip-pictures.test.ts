@@ -57,7 +57,7 @@ test('a layer in place is a layer whose attention is masked to the diagonal', as
       const layers = last.root.at('encoder').at('layers');
       return { ...layers, at: (layer: string | number) => layers.at(Number(layer) + 1) };
     };
-    last.output('masked', encoderLayers(renamed, h, { ...config, layers: 1 }, last.root.constant(mask)));
+    last.output('masked', encoderLayers(renamed, h, { ...config, layers: 1 }, { bias: last.root.constant(mask) }));
     return last.finish();
   }
 });

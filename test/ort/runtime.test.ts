@@ -4,10 +4,10 @@ import { bytesOf } from '../../src/core/dtype.js';
 import { AbortedError, RuntimeUnavailableError, ShapeError } from '../../src/core/errors.js';
 import { createRng } from '../../src/core/rng.js';
 import { floats, int32s, sizeOf, type Tensor } from '../../src/core/tensor.js';
-import { createGraphBuilder, fusedLowering, plainLowering } from '../../src/graph/builder.js';
+import { createGraphBuilder, fusedLowering, type NumberFormat, plainLowering } from '../../src/graph/builder.js';
 import { attention, cachedAttention } from '../../src/nn/attention.js';
 import { linear } from '../../src/nn/linear.js';
-import { dequantize, quantize } from '../../src/nn/quantized.js';
+import { blockSize, quantizeBlocks, quantizeColumns } from '../../src/nn/quantized.js';
 import { bindTogether, copyBytes } from '../../src/node/ort/memory.js';
 import { createRuntime } from '../../src/node/ort/runtime.js';
 import { assertAllclose } from '../helpers/allclose.js';
@@ -85,27 +85,81 @@ test('fused attention without a mask equals the plain one', async () => {
   assertAllclose(results[1], results[0], { atol: 1e-5, rtol: 1e-4 });
 });
 
-for (const bits of [8, 4] as const) {
-  test(`${bits}-bit weights multiply as their dequantized values do`, async () => {
-    const [rows, K, N] = [3, 320, 256];
-    const weight = randomTensor([N, K], 7);
-    const x = randomTensor([rows, K], 8);
-    const builder = createGraphBuilder('linear', { ...fusedLowering, weightBits: bits });
-    builder.output('y', linear(builder.root, builder.input('x', 'float32', [rows, K]), N, { bias: false }));
-    const got = (await runGraph(builder.finish(), new Map([['weight', weight]]), { x }))['y'].data as Float32Array;
-    const [packed, scales] = quantize(weight, bits);
-    const back = dequantize(packed, scales, K, bits).data;
-    const want = Array.from({ length: rows * N }, (_, at) => {
-      let sum = 0;
-      for (let i = 0; i < K; i++) sum += x.data[Math.floor(at / N) * K + i] * back[(at % N) * K + i];
-      return sum;
-    });
-    // The kernel rounds activations to 8 bits per block: errors of a percent of a typical value.
-    assertAllclose(got, want, { atol: 0.02 * Math.sqrt(K), rtol: 0 });
-    const error = Math.max(...back.map((value, i) => Math.abs(value - weight.data[i])));
-    assert.ok(error < (bits === 8 ? 0.03 : 0.4), `quantization error ${error}`);
+/** Rows of x [rows, K] times a weight [N, K], every sum in float64. */
+function product(x: Tensor<'float32'>, weight: ArrayLike<number>, N: number): number[] {
+  const [rows, K] = x.shape;
+  return Array.from({ length: rows * N }, (_, at) => {
+    let sum = 0;
+    for (let i = 0; i < K; i++) sum += x.data[Math.floor(at / N) * K + i] * weight[(at % N) * K + i];
+    return sum;
   });
 }
+
+async function quantizedLinear(
+  numbers: NumberFormat,
+  x: Tensor<'float32'>,
+  weight: Tensor<'float32'>,
+  positive = false,
+): Promise<Float32Array> {
+  const builder = createGraphBuilder('linear', { ...fusedLowering, ...numbers });
+  const input = builder.input('x', 'float32', ['rows', x.shape[1]]);
+  builder.output('y', linear(builder.root, input, weight.shape[0], { bias: false, positive }));
+  return (await runGraph(builder.finish(), new Map([['weight', weight]]), { x }))['y'].data as Float32Array;
+}
+
+for (const inputBits of [8, 7] as const) {
+  for (const positive of [false, true]) {
+    test(`8-bit weights times ${inputBits}-bit inputs${positive ? ' above zero' : ''} are products of their levels`, async () => {
+      const [rows, K, N] = [3, 320, 256];
+      const weight = randomTensor([N, K], 7);
+      const given = randomTensor([rows, K], 8);
+      const x = positive ? floats(given.shape, given.data.map(Math.abs)) : given;
+      // A row of zeros, and one of another size.
+      x.data.fill(0, K, 2 * K);
+      for (let i = 2 * K; i < 3 * K; i++) x.data[i] *= 1000;
+      const got = await quantizedLinear({ weightBits: 8, inputBits }, x, weight, positive);
+      const [levels, steps] = quantizeColumns(weight);
+      const back = Array.from({ length: N * K }, (_, at) => {
+        const [n, k] = [Math.floor(at / K), at % K];
+        return (levels.data as Int8Array)[k * N + n] * (steps.data as Float32Array)[n];
+      });
+      const most = positive ? 2 ** inputBits - 1 : 2 ** (inputBits - 1) - 1;
+      const rounded = x.data.map((value, at) => {
+        const row = x.data.subarray(Math.floor(at / K) * K, (Math.floor(at / K) + 1) * K);
+        const step = Math.max(...row.map(Math.abs)) / most;
+        return step === 0 ? 0 : Math.round(value / step) * step;
+      });
+      const want = product(floats([rows, K], rounded), back, N);
+      for (let row = 0; row < rows; row++) {
+        // A value in the middle of two levels may go to either.
+        const own = [got, want].map((all) => all.slice(row * N, (row + 1) * N));
+        assertAllclose(own[0], own[1], { atol: row === 2 ? 20 : 0.02, rtol: 0 });
+      }
+      assert.ok(Math.max(...back.map((value, i) => Math.abs(value - weight.data[i]))) < 0.02);
+      const alone = await quantizedLinear(
+        { weightBits: 8, inputBits },
+        floats([1, K], x.data.slice(2 * K)),
+        weight,
+        positive,
+      );
+      assert.deepEqual(alone, got.slice(2 * N));
+    });
+  }
+}
+
+test('4-bit weights multiply as their dequantized values do', async () => {
+  const [rows, K, N] = [3, 320, 256];
+  const weight = randomTensor([N, K], 7);
+  const x = randomTensor([rows, K], 8);
+  const got = await quantizedLinear({ weightBits: 4, inputBits: 8 }, x, weight);
+  const [packed, scales] = quantizeBlocks(weight).map(({ data }) => data as Uint8Array | Float32Array);
+  const back = Array.from({ length: N * K }, (_, at) => ((packed[at >> 1] >> (4 * (at & 1))) & 15) - 8).map(
+    (level, at) => level * scales[Math.floor(at / blockSize)],
+  );
+  // The kernel rounds activations to 8 bits per block: errors of a percent of a typical value.
+  assertAllclose(got, product(x, back, N), { atol: 0.02 * Math.sqrt(K), rtol: 0 });
+  assert.ok(Math.max(...back.map((value, i) => Math.abs(value - weight.data[i]))) < 0.4);
+});
 
 test('wrong feeds are refused before anything runs', async () => {
   const builder = createGraphBuilder('g');

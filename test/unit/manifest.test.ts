@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import type { DType } from '../../src/core/dtype.js';
 import { WeightsError } from '../../src/core/errors.js';
 import type { Checkpoint } from '../../src/weights/checkpoint.js';
-import { checkManifest } from '../../src/weights/manifest.js';
+import { checkManifest, type RequiredTensor } from '../../src/weights/manifest.js';
 
 type Infos = Readonly<Record<string, readonly [dtype: DType, ...shape: number[]]>>;
 
@@ -18,8 +18,18 @@ function checkpointOf(infos: Infos): Checkpoint {
   };
 }
 
-const check = (required: Record<string, number[]>, infos: Infos, ignore?: (name: string) => boolean) =>
-  checkManifest(new Map(Object.entries(required)), checkpointOf(infos), {
+/** Names to shapes, of any floating-point type but where a dtype stands before the shape. */
+type Needed = Readonly<Record<string, readonly (number | DType)[]>>;
+
+const needed = (required: Needed) =>
+  Object.entries(required).map(([name, given]): [string, RequiredTensor] => {
+    const [dtype] = given;
+    const shape = given.filter((extent) => typeof extent === 'number');
+    return [name, { dtype: typeof dtype === 'string' ? dtype : 'float', shape }];
+  });
+
+const check = (required: Needed, infos: Infos, ignore?: (name: string) => boolean) =>
+  checkManifest(new Map(needed(required)), checkpointOf(infos), {
     names: new Map(Object.keys(infos).map((name) => [name.replace('theirs.', 'ours.'), name])),
     ...(ignore && { ignore }),
   });
@@ -52,14 +62,11 @@ test('shapes of the same size are not the same', () => {
   refused(() => check({ a: [] }, { a: ['float32', 1] }), /expected \[\], got float32 \[1\]/);
 });
 
-test('dtypes: floats, except for quantized matrices and their scales', () => {
+test('dtypes: floats, except where another one is needed', () => {
   refused(() => check({ a: [1] }, { a: ['int8', 1] }), /got int8 \[1\]/);
-  check(
-    { 'w.weight.quantized': [1, 1, 64], 'w.weight.scales': [1] },
-    { 'w.weight.quantized': ['uint8', 1, 1, 64], 'w.weight.scales': ['float32', 1] },
-  );
-  refused(() => check({ 'w.weight.quantized': [1] }, { 'w.weight.quantized': ['float32', 1] }), /got float32 \[1\]/);
-  refused(() => check({ 'w.weight.scales': [1] }, { 'w.weight.scales': ['bfloat16', 1] }), /got bfloat16 \[1\]/);
+  check({ levels: ['int8', 4, 64], scales: ['float32', 1] }, { levels: ['int8', 4, 64], scales: ['float32', 1] });
+  refused(() => check({ levels: ['int8', 1] }, { levels: ['uint8', 1] }), /expected int8 \[1\], got uint8 \[1\]/);
+  refused(() => check({ scales: ['float32', 1] }, { scales: ['bfloat16', 1] }), /got bfloat16 \[1\]/);
 });
 
 test('what may be there is ignored, and long lists are cut', () => {
