@@ -42,7 +42,7 @@ export async function openBenchEngine(
   const runtime = createRuntime({ threads });
   const weights = { weights: randomWeights };
   const tower: Session[] = [];
-  for (const graph of segments === 0 ? [] : towerGraphs(config, segments))
+  for (const graph of segments === 0 ? [] : towerGraphs(config, { segments }))
     tower.push(await runtime.compile(graph, weights));
   const session = await runtime.compile(cachedDecoderGraph(varyFamily(config)), weights);
   const { width, maxPositions, vocabSize } = config.decoder;

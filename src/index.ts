@@ -17,7 +17,7 @@ export type { ForwardOutput } from './infer/forward.js';
 export type { FinishReason, GenerateOptions } from './infer/generate.js';
 export type { Classification, LabelOptions } from './infer/labels.js';
 export type { GenerateInput, OptModel } from './infer/model.js';
-export type { Precision } from './infer/quantize.js';
+export type { Precision, TowerPrecision } from './infer/quantize.js';
 export type { ReadOptions, ReadResult } from './infer/reading.js';
 export type { Retried } from './infer/retries.js';
 export type { ForwardInput } from './models/forward-inputs.js';

@@ -4,7 +4,7 @@ import { argmax } from '../core/logits.js';
 import { floats, type Tensor } from '../core/tensor.js';
 import { createGraphBuilder } from '../graph/builder.js';
 import { createSessionDecoder } from '../infer/decoder.js';
-import { numbersOf, type Precision } from '../infer/quantize.js';
+import { numbersOf, type Precision, type TowerPrecision } from '../infer/quantize.js';
 import { type ClipConfig, clipVitB32, clipVitL14, type VisionTowerConfig } from '../models/clip.js';
 import { imageGraph, nativeSize } from '../models/clip-graphs.js';
 import { cachedDecoderGraph, towerGraphs, varyFamily } from '../models/graphs.js';
@@ -23,6 +23,7 @@ const pageTokens = 500;
 interface Settings {
   readonly runtime: Runtime;
   readonly precision: Precision;
+  readonly towerPrecision: TowerPrecision;
   readonly batch: number;
   readonly repeats: number;
   readonly profilePath: string | undefined;
@@ -33,6 +34,7 @@ export const benchCommand: Command = {
   usage: 'varyclip bench tower|decode|page|clip-b32|clip-l14 [options]',
   options: {
     precision: { type: 'string', value: 'float32|int8|int4', help: "of the decoder's or CLIP's weights (float32)" },
+    'tower-precision': { type: 'string', value: 'float32|int8', help: "of the weights of a reader's tower (float32)" },
     batch: { type: 'string', value: 'N', help: 'rows decoded, or images embedded, together (1)' },
     threads: { type: 'string', short: 't', value: 'N', help: 'threads (all cores)' },
     repeats: { type: 'string', value: 'N', help: 'tower runs, or decode steps × 20 (3)' },
@@ -45,6 +47,7 @@ export const benchCommand: Command = {
     const settings: Settings = {
       runtime: createRuntime({ threads }),
       precision: args.choice('precision', ['float32', 'int8', 'int4']) ?? 'float32',
+      towerPrecision: args.choice('tower-precision', ['float32', 'int8']) ?? 'float32',
       batch: args.count('batch') ?? 1,
       repeats: args.count('repeats') ?? 3,
       profilePath: args.text('profile'),
@@ -59,8 +62,8 @@ export const benchCommand: Command = {
     };
     if (what === undefined || !Object.hasOwn(benches, what))
       throw new InputError(`bench: expected ${Object.keys(benches).join(', ')}`);
-    const { precision, batch } = settings;
-    const result = { bench: what, threads, precision, batch, ...(await benches[what](settings)) };
+    const { precision, towerPrecision, batch } = settings;
+    const result = { bench: what, threads, precision, towerPrecision, batch, ...(await benches[what](settings)) };
     print(result, args.flag('json'), io);
     return 0;
   },
@@ -108,8 +111,8 @@ async function gemmRate({ runtime }: Settings, [M, K, N]: readonly [number, numb
   return (2 * M * N * K) / median(times.slice(2)) / 1e9;
 }
 
-async function openTower({ runtime, profilePath }: Settings) {
-  const [graph] = towerGraphs(varyTiny);
+async function openTower({ runtime, towerPrecision, profilePath }: Settings) {
+  const [graph] = towerGraphs(varyTiny, { numbers: await numbersOf(towerPrecision, runtime) });
   const options = profilePath === undefined ? {} : { profilePath };
   return runtime.compile(graph, { weights: randomWeights, ...options });
 }

@@ -35,6 +35,7 @@ export const evaluateCommand: Command = {
     worst: { type: 'string', value: 'N', help: 'cases shown in the report (20)' },
     exact: { type: 'boolean', help: 'white space counts as it is; else any of it is one space' },
     precision: { type: 'string', value: 'float32|int8|int4', help: "of the decoder's weights (float32)" },
+    'tower-precision': { type: 'string', value: 'float32|int8', help: "of the weights of a reader's tower (float32)" },
     threads: { type: 'string', short: 't', value: 'N', help: 'threads (all cores)' },
     'max-new-tokens': { type: 'string', value: 'N', help: 'most tokens per image (1024)' },
   },

@@ -25,6 +25,7 @@ export const readCommand: Command = {
     },
     json: { type: 'boolean', help: 'one JSON document per image, a line each' },
     precision: { type: 'string', value: 'float32|int8|int4', help: "of the decoder's weights (as stored)" },
+    'tower-precision': { type: 'string', value: 'float32|int8', help: "of the weights of a reader's tower (float32)" },
     threads: { type: 'string', short: 't', value: 'N', help: 'threads (all cores)' },
     device: { type: 'string', value: 'cpu|cuda|webgpu', help: 'where to run (cpu)' },
     prompt: { type: 'string', short: 'p', value: 'TEXT', help: 'an instruction beside the picture' },

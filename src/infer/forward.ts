@@ -1,6 +1,5 @@
 import type { Tensor } from '../core/tensor.js';
-import type { NumberFormat } from '../graph/builder.js';
-import { type ForwardInput, prepareForward } from '../models/forward-inputs.js';
+import { type ForwardInput, type PrepareOptions, prepareForward } from '../models/forward-inputs.js';
 import type { DecoderFamily } from '../models/graphs.js';
 import type { Runtime, WeightLoader } from '../runtime/runtime.js';
 
@@ -12,15 +11,15 @@ export interface ForwardOutput {
   readonly taps: Readonly<Record<string, Tensor>>;
 }
 
-/** Runs the whole model once, with the decoder's matrices in `numbers`. */
+/** Runs the whole model once, in the numbers given. */
 export async function forward(
   runtime: Runtime,
   weights: WeightLoader,
   family: DecoderFamily,
   input: ForwardInput,
-  numbers: NumberFormat,
+  numbers: Pick<PrepareOptions, 'numbers' | 'towerNumbers'>,
 ): Promise<ForwardOutput> {
-  const { graph, feeds } = prepareForward(family, input, { numbers });
+  const { graph, feeds } = prepareForward(family, input, numbers);
   const session = await runtime.compile(graph(), { weights });
   try {
     const { logits, loss, ...taps } = await session.run(feeds);

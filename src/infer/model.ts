@@ -14,7 +14,7 @@ import { createEngine, type Engine, type EngineLoad, type EngineModel, type Engi
 import { type ForwardOutput, forward } from './forward.js';
 import { type GeneratedRow, type GenerateOptions, generate } from './generate.js';
 import { type PreparedImage, prepareImage, prepareSettings } from './prepare.js';
-import { numbersOf, type Precision } from './quantize.js';
+import { numbersOf, type Precision, type TowerPrecision } from './quantize.js';
 import { readPrepared } from './read-prepared.js';
 import type { Reader } from './reader.js';
 import type { ReadOptions, ReadResult } from './reading.js';
@@ -24,7 +24,10 @@ export interface ModelParts {
   readonly family: DecoderFamily;
   readonly runtime: Runtime;
   readonly weights: WeightLoader;
+  /** Of the decoder's matrices. */
   readonly precision: Precision;
+  /** Of the tower's and the projector's matrices; default float32. */
+  readonly towerPrecision?: TowerPrecision;
   /** Into how many sessions the tower is cut; decoding of others can run between them. */
   readonly towerSegments?: number;
   readonly tokenizer?: Tokenizer;
@@ -75,7 +78,8 @@ export interface VaryModel extends Omit<OptModel, 'kind' | 'config'> {
 }
 
 /** Sessions are compiled when first needed. `threads` as in CompileOptions. */
-function createSessions({ family, runtime, weights, precision, towerSegments }: ModelParts, threads?: number) {
+function createSessions(parts: ModelParts, threads?: number) {
+  const { family, runtime, weights, precision, towerPrecision = 'float32', towerSegments } = parts;
   let tower: Promise<Session[]> | undefined;
   let decoder: Promise<Session> | undefined;
   const shared = { weights, ...(threads !== undefined && { threads }) };
@@ -83,7 +87,13 @@ function createSessions({ family, runtime, weights, precision, towerSegments }: 
     const sessions: Session[] = [];
     // A page takes a gigabyte beside the weights, for seconds; lines take little, and often.
     const options = { ...shared, releaseAfterRun: config.input === 'page' };
-    for (const graph of towerGraphs(config, towerSegments)) sessions.push(await runtime.compile(graph, options));
+    const numbers = await numbersOf(towerPrecision, runtime);
+    for (const graph of towerGraphs(config, {
+      numbers,
+      ...(towerSegments !== undefined && { segments: towerSegments }),
+    })) {
+      sessions.push(await runtime.compile(graph, options));
+    }
     return sessions;
   };
   return {
@@ -174,7 +184,9 @@ function createBase(parts: ModelParts) {
     generate: generateIds,
     forward: async (input: ForwardInput) => {
       expectAlive();
-      return forward(runtime, weights, family, input, await numbersOf(parts.precision, runtime));
+      const numbers = await numbersOf(parts.precision, runtime);
+      const towerNumbers = await numbersOf(parts.towerPrecision ?? 'float32', runtime);
+      return forward(runtime, weights, family, input, { numbers, towerNumbers });
     },
     dispose: async () => {
       if (disposed) return;

@@ -9,6 +9,8 @@ import { checkpointLoader, type NamedWeights, readNamed } from './weights.js';
 
 /** Of the decoder's matrices; everything else stays as it is stored. */
 export type Precision = 'float32' | 'int8' | 'int4';
+/** Of a reader's vision tower. */
+export type TowerPrecision = Exclude<Precision, 'int4'>;
 export type QuantizedPrecision = Exclude<Precision, 'float32'>;
 
 const weightBits = { float32: 32, int8: 8, int4: 4 } as const;

@@ -27,6 +27,7 @@ export interface PrepareOptions {
   /** Known extents, as gradients need them. */
   readonly fixed?: boolean;
   readonly numbers?: NumberFormat;
+  readonly towerNumbers?: NumberFormat;
   /** What the loss is divided by; default: the labels counted here. */
   readonly total?: number;
   /** With the loss of guided attention, whose feeds the caller adds. */
@@ -37,7 +38,7 @@ export interface PrepareOptions {
 export function prepareForward(
   family: DecoderFamily,
   { inputIds, attentionMask, pixelValues, labels, taps = [] }: ForwardInput,
-  { fixed = false, numbers, total, guided = false }: PrepareOptions = {},
+  { fixed = false, numbers, towerNumbers, total, guided = false }: PrepareOptions = {},
 ): { readonly graph: () => Graph; readonly feeds: Record<string, Tensor> } {
   const mask = attentionMask ?? inputIds.map((row) => row.map(() => 1));
   const [B, T] = [inputIds.length, inputIds[0]?.length ?? 0];
@@ -84,6 +85,7 @@ export function prepareForward(
       loss: labels !== undefined,
       taps,
       ...(numbers && { numbers }),
+      ...(towerNumbers && { towerNumbers }),
       guided,
       ...(extents && { extents }),
     });

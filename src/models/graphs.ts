@@ -49,15 +49,24 @@ export function cachedDecoderGraph(family: DecoderFamily, numbers: NumberFormat 
   return builder.finish();
 }
 
-/** The tower and projector cut into `segments` graphs, each from `x` to `x`: pixels [images, 3, H, W] to [images, T, C]. */
-export function towerGraphs(config: VaryConfig, segments = 1): readonly Graph[] {
+export interface TowerGraphsOptions {
+  /** Into how many graphs it is cut; default 1. */
+  readonly segments?: number;
+  readonly numbers?: NumberFormat;
+}
+
+/** The tower and projector, in graphs each from `x` to `x`: pixels [images, 3, H, W] to [images, T, C]. */
+export function towerGraphs(
+  config: VaryConfig,
+  { segments = 1, numbers = float32Numbers }: TowerGraphsOptions = {},
+): readonly Graph[] {
   const total = samStages(config.tower).length;
   const count = Math.min(segments, total);
   const cuts = Array.from({ length: count + 1 }, (_, i) => Math.round((i * total) / count));
   const { tower } = config;
   const [h, w] = tower.imageSize.map((side, i) => side / tower.patchSize[i]);
   return cuts.slice(1).map((end, i) => {
-    const builder = createGraphBuilder(`tower.${i}`, fusedLowering);
+    const builder = createGraphBuilder(`tower.${i}`, { ...fusedLowering, ...numbers });
     const shape = i === 0 ? ['images', 3, ...tower.imageSize] : ['images', h, w, tower.width];
     const scope = builder.root.at(towerPath);
     let x = builder.input('x', 'float32', shape);
@@ -79,6 +88,8 @@ export interface WholeGraphOptions {
   readonly guided?: boolean;
   /** Of the decoder's matrices; gradients need float32, the default. */
   readonly numbers?: NumberFormat;
+  /** Of the tower's and the projector's. */
+  readonly towerNumbers?: NumberFormat;
 }
 
 /**
@@ -87,7 +98,7 @@ export interface WholeGraphOptions {
  * targets and targetWeights [rows]; guided, `guide` [batch, sequence, sequence] and `guideWeights` [batch, sequence]. Outputs: logits [rows, vocabulary], loss, taps.
  */
 export function wholeGraph(family: DecoderFamily, options: WholeGraphOptions): Graph {
-  const { images, loss, taps, extents, guided = false, numbers = float32Numbers } = options;
+  const { images, loss, taps, extents, guided = false, numbers, towerNumbers } = options;
   const builder = createGraphBuilder('whole', { ...plainLowering, ...numbers });
   const { root, input } = builder;
   const grid = extents?.grid ?? ['batch', 'sequence'];
@@ -101,9 +112,9 @@ export function wholeGraph(family: DecoderFamily, options: WholeGraphOptions): G
   if (family.kind === 'vary' && images > 0) {
     const { vary } = family;
     const pixels = input('pixelValues', 'float32', [images, 3, ...vary.tower.imageSize]);
-    const exact = root.lowered(float32Numbers);
-    const tokens = samTower(exact.at(towerPath), pixels, vary.tower);
-    const features = projectImages(exact, tokens, vary);
+    const seeing = root.lowered(towerNumbers ?? float32Numbers);
+    const tokens = samTower(seeing.at(towerPath), pixels, vary.tower);
+    const features = projectImages(seeing, tokens, vary);
     const [B, T, C] = features.shape;
     const flat = root.op('Reshape', [features], { shape: [Number(B) * Number(T), C] });
     embeds = spliceImages(root, embeds, flat, input('imageSource', 'int64', grid));

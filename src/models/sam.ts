@@ -27,7 +27,7 @@ import {
 import { attention } from '../nn/attention.js';
 import { conv2d } from '../nn/conv.js';
 import { layerNorm } from '../nn/layer-norm.js';
-import { linearWith } from '../nn/linear.js';
+import { linear, linearWith } from '../nn/linear.js';
 import { mlp } from '../nn/mlp.js';
 import { patchEmbed } from '../nn/patch-embed.js';
 import { convStem, stemFrom, stemStride } from './conv-stem.js';
@@ -285,22 +285,18 @@ function samBlock(s: Scope, x: Value, block: number, config: SamConfig, shared: 
   const { width } = config;
   const [B, h, w] = x.shape;
   const at = s.at('attn');
-  const qkvScope = at.at('qkv');
-  const qkvWeight = qkvScope.parameter('weight', [3 * width, width], normalInit(0.02));
-  const qkvBias = config.qkvBias ? qkvScope.parameter('bias', [3 * width], zerosInit) : undefined;
+  const qkv = at.at('qkv');
   const normed = layerNorm(s.at('norm1'), x, config);
   let mixed: Value;
   if (isGlobal(config, block)) {
-    mixed = gridAttention(at, linearWith(qkvScope, normed, qkvWeight, qkvBias), config, shared);
+    mixed = gridAttention(at, linear(qkv, normed, 3 * width, { bias: config.qkvBias }), config, shared);
   } else {
     const side = config.windowSize;
-    const windows = partition(at, linearWith(qkvScope, normed, qkvWeight), side); // [B·windows, side, side, 3C]
-    const biased = qkvBias ? add(at, windows, qkvBias) : windows;
+    const windows = partition(at, linear(qkv, normed, 3 * width, { bias: false }), side); // [B·windows, side, side, 3C]
+    const biased = config.qkvBias ? add(at, windows, qkv.parameter('bias', [3 * width], zerosInit)) : windows;
     mixed = unpartition(at, gridAttention(at, biased, config, shared), [B, Number(h), Number(w)], side);
   }
-  const proj = at.at('proj');
-  const projWeight = proj.parameter('weight', [width, width], normalInit(0.02));
-  const joined = add(s, x, linearWith(proj, mixed, projWeight, proj.parameter('bias', [width], zerosInit)));
+  const joined = add(s, x, linear(at.at('proj'), mixed, width));
   const hidden = Math.floor(width * config.mlpRatio);
   const fed = mlp(s.at('mlp'), layerNorm(s.at('norm2'), joined, config), {
     hidden,

@@ -9,6 +9,7 @@ import {
   precisionOf,
   type QuantizedPrecision,
   storedPrecision,
+  type TowerPrecision,
 } from '../infer/quantize.js';
 import type { ReadOptions, ReadResult } from '../infer/reading.js';
 import { checkpointLoader, type NamedWeights, nameWeights, requiredTensors } from '../infer/weights.js';
@@ -30,6 +31,11 @@ import { createRuntime } from './ort/runtime.js';
 export interface LoadOptions {
   /** Of the decoder's matrices. Default: as a quantized checkpoint stores them, else float32. */
   readonly precision?: Precision;
+  /**
+   * Of the matrices of a Vary model's tower and projector. Default float32: 'int8' is faster where the processor multiplies 8-bit
+   * integers (VNNI, AMX), and readings may differ by a character.
+   */
+  readonly towerPrecision?: TowerPrecision;
   readonly device?: Device;
   readonly threads?: number;
   readonly towerSegments?: number;
@@ -46,6 +52,7 @@ export interface NodeVaryModel extends Omit<VaryModel, 'read' | 'readAll'> {
   /** The checkpoint it was loaded from. */
   readonly directory: string;
   readonly precision: Precision;
+  readonly towerPrecision: TowerPrecision;
   /** SHA-256 of the weights, whatever files they are in. Reads all of them. */
   hashWeights(): Promise<string>;
   read(image: ImageInput, options?: ReadOptions & { readonly limits?: ImageLimits }): Promise<ReadResult>;
@@ -96,7 +103,10 @@ export function checkWeights(family: DecoderFamily, weights: NamedWeights, preci
  * variables say. Throws InputError or WeightsError saying what is wrong with it.
  */
 export async function loadModel(name: string, options: LoadOptions = {}): Promise<Model> {
-  const { towerSegments, engine } = options;
+  const { towerSegments, engine, towerPrecision = 'float32' } = options;
+  if (towerPrecision !== 'float32' && towerPrecision !== 'int8') {
+    throw new InputError(`towerPrecision: expected float32 or int8, got ${String(towerPrecision)}`);
+  }
   const dir = await resolveModel(name, { ...options, settings: hubSettings(process.env) });
   if (isClipPath(dir)) return loadClip(dir, createRuntime(options), precisionOf(options.precision, undefined, dir));
   const { family, rename, stored } = familyOf(dir);
@@ -111,6 +121,7 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
       family,
       runtime,
       precision,
+      towerPrecision,
       weights: checkpointLoader(weights),
       close: () => checkpoint.dispose(),
       ...(tokenizer && { tokenizer }),
@@ -126,14 +137,17 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
       ...(imageTokens && { imageTokens }),
       ...(promptStyle && { promptStyle }),
     });
-    return { ...withImages(model, dir), precision, hashWeights: () => hashTensors(checkpoint) };
+    return { ...withImages(model, dir), precision, towerPrecision, hashWeights: () => hashTensors(checkpoint) };
   } catch (error) {
     checkpoint.dispose();
     throw error;
   }
 }
 
-function withImages(model: VaryModel, directory: string): Omit<NodeVaryModel, 'precision' | 'hashWeights'> {
+function withImages(
+  model: VaryModel,
+  directory: string,
+): Omit<NodeVaryModel, 'precision' | 'towerPrecision' | 'hashWeights'> {
   const decode = (image: ImageInput, limits: ImageLimits | undefined) =>
     decodeImage(image, limits, 0, lookOf(model.config));
   return {

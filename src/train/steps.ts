@@ -23,6 +23,14 @@ export interface Steps<Batch> {
   dispose(): Promise<void>;
 }
 
+/** Zeros in the arena, but where the gradients of some parameters are about to be written. */
+export function clearOthers({ layout, gradients }: Arenas, names: readonly string[]): void {
+  const written = new Set(names);
+  for (const [name, { offset, length }] of layout.slots) {
+    if (offset < layout.trainableSize && !written.has(name)) gradients.fill(0, offset, offset + length);
+  }
+}
+
 /** Adds the gradients of some parameters to those in the arena. */
 export function addSlots({ layout, gradients }: Arenas, from: Float32Array, names: readonly string[]): void {
   for (const name of names) {

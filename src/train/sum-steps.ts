@@ -4,7 +4,7 @@ import { createRng } from '../core/rng.js';
 import { createCompilations } from './compilations.js';
 import { type Compiled, type CompileWorkOptions, compileWork } from './compile-work.js';
 import { type DropoutSite, drawMask } from './dropout.js';
-import { addSlots, type Ground, type Steps } from './steps.js';
+import { addSlots, clearOthers, type Ground, type Steps } from './steps.js';
 import type { Task, Work } from './task.js';
 
 /** Sets the random numbers of dropout apart from those of starting values and data. */
@@ -38,12 +38,12 @@ export function createSumSteps<Batch>(
       const totals = Float64Array.of(count, 0);
       await peers?.sum(totals);
       if (!(totals[0] > 0)) throw new InputError('training: a step has no labels to learn from');
-      arenas.gradients.fill(0);
       for (const [i, part] of parts.entries()) {
         const work = task.prepare(part, totals[0]);
         if (i > 0) scratch ??= runtime.allocate('float32', arenas.layout.trainableSize);
         const into = scratch && i > 0 ? scratch : arenas.gradients;
         const graph = await compiledFor(work, into);
+        if (i === 0) clearOthers(arenas, graph.parameters);
         totals[1] += await graph.run(work, drawer(step, i));
         if (i > 0) addSlots(arenas, into, graph.parameters);
       }

@@ -33,7 +33,7 @@ export const documentInfo: DocumentInfo = {
   source: 'test.pdf',
   pages: 1,
   generator: 'varyclip test',
-  reader: { name: 'test', weights: 'aa', precision: 'float32', preprocessing: 'bb' },
+  reader: { name: 'test', weights: 'aa', precision: 'float32', towerPrecision: 'float32', preprocessing: 'bb' },
 };
 
 /** A PDF of pictures without text. */
@@ -82,6 +82,7 @@ export function scriptedModel({
     kind: 'vary',
     directory: 'scripted',
     precision: 'float32',
+    towerPrecision: 'float32',
     config: { input: 'line', tower: { imageSize: [32, 384] } } as unknown as NodeVaryModel['config'],
     load: () => ({ slots: 32, usedSlots: 0, running: 0, waiting: 0 }),
     readPrepared: async (image, { retries } = {}) => {

@@ -62,7 +62,12 @@ test('lines of several pages in one batch: texts and probabilities are to the bi
   const dir = join(scratch, 'lines');
   const tower = { ...varyNano.tower, depth: 1 };
   await writeRandomCheckpoint(dir, { ...varyNano, tower, decoder: { ...varyNano.decoder, layers: 2 } }, 3);
-  const model = await open(dir, { engine: { slots: 12 } });
+  const exact = await linesAsAlone(await open(dir, { engine: { slots: 12 } }));
+  const rounded = { engine: { slots: 12 }, precision: 'int8', towerPrecision: 'int8' } as const;
+  assert.notDeepEqual(await linesAsAlone(await open(dir, rounded)), exact);
+});
+
+async function linesAsAlone(model: NodeVaryModel): Promise<unknown> {
   const lines = (seed: number, count: number): PreparedImage => {
     const rng = createRng(seed, 2);
     const box = { left: 0, top: 0, width: 100, height: 20 };
@@ -83,4 +88,5 @@ test('lines of several pages in one batch: texts and probabilities are to the bi
   assert.deepEqual(together.map(whole), alone.map(whole));
   assert.ok(new Set(alone[2].lines?.map(({ confidence }) => confidence)).size > 10);
   await model.dispose();
-});
+  return alone.map(whole);
+}

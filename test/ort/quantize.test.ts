@@ -3,8 +3,12 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { AbortedError, InputError, WeightsError } from '../../src/core/errors.js';
+import { createRng } from '../../src/core/rng.js';
+import { floats } from '../../src/core/tensor.js';
 import type { Precision } from '../../src/infer/quantize.js';
+import { varyNano } from '../../src/models/vary.js';
 import { openWeights } from '../../src/node/checkpoint-dir.js';
+import { writeRandomCheckpoint } from '../../src/node/init-vary.js';
 import { loadModel } from '../../src/node/load-model.js';
 import { quantizeCheckpoint } from '../../src/node/quantize.js';
 import { writeSafetensors } from '../../src/weights/safetensors.js';
@@ -161,3 +165,35 @@ test('an empty output directory is used; configuration and licence come along', 
   assert.deepEqual(rest, wideOpt);
   assert.deepEqual(quantization_config, { quant_method: 'varyclip', bits: 8 });
 });
+
+test('a tower in 8 bits sees nearly the same', async () => {
+  const dir = join(scratch, 'nano');
+  await writeRandomCheckpoint(dir, varyNano, 5);
+  const rng = createRng(9);
+  const [height, width] = varyNano.tower.imageSize;
+  const pixelValues = floats(
+    [1, 3, height, width],
+    Float32Array.from({ length: 3 * height * width }, () => rng.normal()),
+  );
+  const { start, patch, end, count } = varyNano.imageTokens;
+  const prompt = [[2, start, ...Array<number>(count).fill(patch), end, 7]];
+  const features = [];
+  for (const towerPrecision of ['float32', 'int8'] as const) {
+    const model = await loadModel(dir, { threads: 1, towerPrecision });
+    after(() => model.dispose());
+    assert.ok(model.kind === 'vary');
+    assert.equal(model.towerPrecision, towerPrecision);
+    const { taps } = await model.forward({ inputIds: prompt, pixelValues, taps: ['image_features'] });
+    features.push(taps['image_features'].data as Float32Array);
+  }
+  assert.notDeepEqual(features[1], features[0]);
+  const cosine =
+    dot(features[0], features[1]) / Math.sqrt(dot(features[0], features[0]) * dot(features[1], features[1]));
+  assert.ok(cosine > 0.999, `cosine ${cosine}`);
+  await assert.rejects(
+    loadModel(dir, { towerPrecision: 'int4' as 'int8' }),
+    /towerPrecision: expected float32 or int8/,
+  );
+});
+
+const dot = (a: Float32Array, b: Float32Array) => a.reduce((sum, value, i) => sum + value * b[i], 0);

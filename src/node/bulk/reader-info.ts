@@ -17,6 +17,7 @@ export async function readerInfoOf(
     name,
     weights: await model.hashWeights(),
     precision: model.precision,
+    towerPrecision: model.towerPrecision,
     preprocessing: createHash('sha256').update(preparation).digest('hex'),
   };
 }

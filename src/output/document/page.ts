@@ -29,7 +29,9 @@ export interface ReaderInfo {
   readonly name: string;
   /** SHA-256 of the weights. */
   readonly weights: string;
+  /** Of the decoder's weights. */
   readonly precision: string;
+  readonly towerPrecision: string;
   /** SHA-256 of everything that is done to a page before the model sees it. */
   readonly preprocessing: string;
 }
