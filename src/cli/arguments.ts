@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util';
 import { InputError, messageOf } from '../core/errors.js';
-import { editDistance } from '../text/metrics.js';
+import { didYouMean } from './nearest.js';
 
 export interface OptionSpec {
   readonly type: 'string' | 'boolean';
@@ -87,13 +87,8 @@ function joinNegatives(args: readonly string[], specs: OptionSpecs): string[] {
   return joined;
 }
 
-/** Suggests the nearest option, where at most half of it is written otherwise. */
 function unknownOption(name: string, specs: OptionSpecs): string {
-  const near = Object.keys(specs)
-    .map((known) => ({ known, away: editDistance(name, known) }))
-    .filter(({ known, away }) => name.length > 1 && 2 * away <= known.length)
-    .sort((a, b) => a.away - b.away);
-  const hint = near.length > 0 ? `; did you mean --${near[0].known}?` : '';
+  const hint = didYouMean(name, Object.keys(specs), '--');
   return `there is no option ${name.length > 1 ? '--' : '-'}${name}${hint}; --help lists them all`;
 }
 

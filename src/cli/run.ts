@@ -11,6 +11,7 @@ import { evaluateCommand } from './evaluate.js';
 import { indexCommand } from './index-pictures.js';
 import { initCommand } from './init.js';
 import { inspectCommand } from './inspect.js';
+import { didYouMean } from './nearest.js';
 import { programVersion } from './program-version.js';
 import { pullCommand } from './pull.js';
 import { quantizeCommand } from './quantize.js';
@@ -49,10 +50,8 @@ function help(): string {
 /** The command of that name. Throws InputError that suggests the nearest one. */
 function findCommand(name: string): Command {
   if (Object.hasOwn(commands, name)) return commands[name];
-  const near = Object.keys(commands).find((known) => known.startsWith(name[0]) || known.includes(name));
-  throw new InputError(
-    `there is no command ${name}${near ? `; did you mean ${near}?` : ''}; varyclip --help lists them`,
-  );
+  const hint = didYouMean(name, Object.keys(commands));
+  throw new InputError(`there is no command ${name}${hint}; varyclip --help lists them`);
 }
 
 async function run(args: readonly string[], io: Io): Promise<number> {

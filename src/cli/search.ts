@@ -96,6 +96,7 @@ async function findPictures(dir: string, texts: readonly string[], args: Argumen
     index = await openIndex(dir, { model, ...apiKeyOf(args) });
     const hits = await index.search(query, { ...options, signal: io.signal, ...(top !== undefined && { top }) });
     status('');
+    if (hits.length === 0) io.err(`varyclip: ${dir}: no picture to show\n`);
     for (const hit of hits) printHit(hit, args, io);
     const html = args.text('html');
     if (html === undefined) return 0;
@@ -131,6 +132,7 @@ async function findDuplicates(dir: string, args: Arguments, io: Io): Promise<num
       onProgress: (done) => status(`comparing, ${done} pictures done`),
     });
     status('');
+    if (groups.length === 0) io.err(`varyclip: ${dir}: no pictures are alike\n`);
     for (const { similarity, pictures } of groups) {
       const files = pictures.map(({ path }) => join(index.root, path));
       if (args.flag('json')) io.out(`${JSON.stringify({ similarity, files })}\n`);

@@ -282,7 +282,8 @@ export const rules: { readonly [K in OpName]: GradRule<K> | 'none' } = {
     return [() => scale(s, reduced(context), 1 / count.reduce((a, b) => a * b, 1))];
   },
   ReduceSum: (context) => [() => reduced(context)],
-  Relu: unary((s, g, x) => whereNot(s, lessOrEqual(s, x, scalar(s, 0)), g)),
+  // Times 0 or 1: Where takes several times as long. 2^-149 is the least float32 above zero.
+  Relu: unary((s, g, x) => mul(s, g, cast(s, lessOrEqual(s, scalar(s, 2 ** -149), x), 'float32'))),
   Reshape: ({ s, g, inputs: [x] }) => [() => reshape(s, g, x.shape)],
   ScatterND: ({ s, g, inputs: [, indices, updates], attributes: { reduction = 'none' } }) => [
     () => {

@@ -13,30 +13,39 @@ export interface AdamWOptions {
 
 export const defaultAdamW: AdamWOptions = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
 
-/** Elements updated by one run: arenas of any size pass through the caches, and memory for results stays small. */
-const chunkLength = 1 << 19;
+/** Elements of a piece, which stays in the caches until it is done. */
+const pieceLength = 1 << 17;
+/** Pieces of one run, which all of its own costs are shared by. */
+const piecesOfRun = 8;
 
 /**
- * p ← p·keep − stepSize · m / (√v · correction + ε), with m ← β₁m + (1−β₁)cg and v ← β₂v + (1−β₂)(cg)²; c scales gradients to
- * their clipped norm.
+ * p ← p·keep − stepSize · m / (√v + ε), with m ← β₁m + a and v ← β₂v + a²·(1−β₂)/(1−β₁)², for each of so many pieces. a is the gradient
+ * times 1−β₁ and what clips it (`gain`); stepSize and ε are divided by v's bias correction.
  */
-function adamWGraph({ beta1, beta2, epsilon }: AdamWOptions): Graph {
+function adamWGraph({ beta1, beta2 }: AdamWOptions, pieces: number): Graph {
   const builder = createGraphBuilder('adamw');
   const s = builder.root;
-  const flat = (name: string) => builder.input(name, 'float32', ['n']);
-  const number = (name: string) => builder.input(name, 'float32', []);
-  const [p, g, m, v] = [flat('parameters'), flat('gradients'), flat('firstMoments'), flat('secondMoments')];
-  const [keep, stepSize, correction, clip] = ['keep', 'stepSize', 'correction', 'clip'].map(number);
-  const clipped = mul(s, g, clip);
-  const first = add(s, mul(s, m, scalar(s, beta1)), mul(s, clipped, scalar(s, 1 - beta1)));
-  const second = add(s, mul(s, v, scalar(s, beta2)), mul(s, mul(s, clipped, clipped), scalar(s, 1 - beta2)));
-  const denominator = add(s, mul(s, s.op('Sqrt', [second], {}), correction), scalar(s, epsilon));
-  const moved = sub(s, mul(s, p, keep), mul(s, div(s, first, denominator), stepSize));
-  builder.output('parameters.next', moved);
-  builder.output('firstMoments.next', first);
-  builder.output('secondMoments.next', second);
+  const [keep, stepSize, epsilon, gain] = stepNumbers.map((name) => builder.input(name, 'float32', []));
+  const [forget1, forget2, squareGain] = [beta1, beta2, (1 - beta2) / (1 - beta1) ** 2].map((value) =>
+    scalar(s, value),
+  );
+  for (let i = 0; i < pieces; i++) {
+    const [p, g, m, v] = ['parameters', 'gradients', 'firstMoments', 'secondMoments'].map((name) =>
+      builder.input(`${name}.${i}`, 'float32', [`n${i}`]),
+    );
+    const gained = mul(s, g, gain);
+    const first = add(s, mul(s, m, forget1), gained);
+    const second = add(s, mul(s, v, forget2), mul(s, mul(s, gained, gained), squareGain));
+    const direction = div(s, first, add(s, s.op('Sqrt', [second], {}), epsilon));
+    builder.output(`parameters.${i}.next`, sub(s, mul(s, p, keep), mul(s, direction, stepSize)));
+    builder.output(`firstMoments.${i}.next`, first);
+    builder.output(`secondMoments.${i}.next`, second);
+  }
   return builder.finish();
 }
+
+/** Scalars that every run is given. */
+const stepNumbers = ['keep', 'stepSize', 'epsilon', 'gain'] as const;
 
 export interface AdamW {
   /** One update; `step` counts from 1. `clip` scales the gradients. */
@@ -44,59 +53,63 @@ export interface AdamW {
   dispose(): Promise<void>;
 }
 
+/** A run over some pieces of a group. */
 interface Chunk {
   readonly group: Arenas['layout']['groups'][number];
+  readonly session: Session;
   readonly bound: Readonly<Record<string, Tensor>>;
 }
 
 /** An optimizer over arenas, which it changes in place. */
 export async function createAdamW(runtime: Runtime, arenas: Arenas, options: AdamWOptions): Promise<AdamW> {
-  const none = () => undefined;
-  const session: Session = await runtime.compile(adamWGraph(options), { weights: none });
+  const open = (pieces: number) => runtime.compile(adamWGraph(options, pieces), { weights: () => undefined });
+  const [several, one] = [await open(piecesOfRun), await open(1)];
   const chunks = arenas.layout.groups.flatMap((group) => {
-    const count = Math.ceil(group.length / chunkLength);
-    return Array.from({ length: count }, (_, i): Chunk => {
-      const start = group.offset + i * chunkLength;
-      const end = Math.min(start + chunkLength, group.offset + group.length);
-      return { group, bound: bindChunk(arenas, start, end) };
-    });
+    const found: Chunk[] = [];
+    const end = group.offset + group.length;
+    for (let start = group.offset; start < end; ) {
+      const pieces = end - start >= piecesOfRun * pieceLength ? piecesOfRun : 1;
+      const length = Math.min(pieces * pieceLength, end - start);
+      const session = pieces === 1 ? one : several;
+      found.push({ group, session, bound: bindPieces(arenas, start, length / pieces, pieces) });
+      start += length;
+    }
+    return found;
   });
   return {
     async update(step, learningRate, clip) {
       const correction1 = 1 - options.beta1 ** step;
       const correction2 = Math.sqrt(1 - options.beta2 ** step);
-      for (const { group, bound } of chunks) {
+      for (const { group, session, bound } of chunks) {
         const rate = learningRate * group.learningRateFactor;
-        await session.run(
-          {
-            keep: floats([], [1 - rate * group.weightDecay]),
-            stepSize: floats([], [rate / correction1]),
-            correction: floats([], [1 / correction2]),
-            clip: floats([], [clip]),
-          },
-          { bound },
-        );
+        const numbers = {
+          keep: 1 - rate * group.weightDecay,
+          stepSize: (rate / correction1) * correction2,
+          epsilon: options.epsilon * correction2,
+          gain: clip * (1 - options.beta1),
+        };
+        await session.run(Object.fromEntries(stepNumbers.map((name) => [name, floats([], [numbers[name]])])), {
+          bound,
+        });
       }
     },
-    dispose: () => session.dispose(),
+    dispose: async () => {
+      for (const session of [several, one]) await session.dispose();
+    },
   };
 }
 
-function bindChunk(arenas: Arenas, start: number, end: number): Chunk['bound'] {
-  const { parameters, gradients, firstMoments, secondMoments } = arenas;
-  const part = (arena: Float32Array): Tensor => ({
-    dtype: 'float32',
-    shape: [end - start],
-    data: arena.subarray(start, end),
-  });
-  const [p, m, v] = [part(parameters), part(firstMoments), part(secondMoments)];
-  return {
-    parameters: p,
-    gradients: part(gradients),
-    firstMoments: m,
-    secondMoments: v,
-    'parameters.next': p,
-    'firstMoments.next': m,
-    'secondMoments.next': v,
-  };
+/** Pieces of `length` elements from `start` on, bound as inputs and as outputs. */
+function bindPieces(arenas: Arenas, start: number, length: number, pieces: number): Chunk['bound'] {
+  const bound: Record<string, Tensor> = {};
+  for (let i = 0; i < pieces; i++) {
+    const from = start + i * length;
+    for (const name of ['parameters', 'gradients', 'firstMoments', 'secondMoments'] as const) {
+      const data = arenas[name].subarray(from, from + length);
+      const piece: Tensor = { dtype: 'float32', shape: [length], data };
+      bound[`${name}.${i}`] = piece;
+      if (name !== 'gradients') bound[`${name}.${i}.next`] = piece;
+    }
+  }
+  return bound;
 }

@@ -5,6 +5,7 @@ import { type AdamWOptions, createAdamW, defaultAdamW } from './adamw.js';
 import { type Arenas, allocateArenas, type GroupOptions, initialise, layOut } from './arena.js';
 import { defaultMaxCompiled } from './compilations.js';
 import { checkRates, type DropoutRates } from './dropout.js';
+import { createGradientNorm } from './gradient-norm.js';
 import { createJointSteps } from './joint-steps.js';
 import type { JointTask } from './joint-task.js';
 import type { Peers } from './peers.js';
@@ -100,6 +101,7 @@ export async function createTrainer<Batch>(
   const arenas = allocateArenas(runtime, layOut(task.parameters, groups, weightDecay));
   initialise(arenas, createRng(seed), given);
   const optimizer = await createAdamW(runtime, arenas, { ...defaultAdamW, ...options.adamW });
+  const norm = await createGradientNorm(runtime, arenas);
   const ground = { runtime, arenas, peers, maxCompiled };
   const steps =
     'join' in task
@@ -121,7 +123,7 @@ export async function createTrainer<Batch>(
     accumulate: async (parts) => (await steps.accumulate(parts, stepsDone)).loss,
     step: async (parts) => {
       const { loss, count } = await steps.accumulate(parts, stepsDone);
-      const gradNorm = norm(arenas.gradients);
+      const gradNorm = await norm.measure();
       if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) {
         throw new NotFiniteError(
           `training: step ${stepsDone + 1} has loss ${loss} and gradient norm ${gradNorm}; stopped before it`,
@@ -137,6 +139,7 @@ export async function createTrainer<Batch>(
     dispose: async () => {
       await steps.dispose();
       await optimizer.dispose();
+      await norm.dispose();
     },
   };
 }
@@ -155,18 +158,4 @@ function checkSteps<Batch>(task: Task<Batch> | JointTask<Batch>, { dropout, ...o
       'training: activationCheckpointing is for losses that are sums; a joint loss takes less memory with a smaller chunkSize',
     );
   }
-}
-
-/** L2 norm, summed in double precision: four sums, none of which waits for the others' additions. */
-function norm(values: Float32Array): number {
-  let [a, b, c, d] = [0, 0, 0, 0];
-  const whole = values.length - (values.length % 4);
-  for (let i = 0; i < whole; i += 4) {
-    a += values[i] * values[i];
-    b += values[i + 1] * values[i + 1];
-    c += values[i + 2] * values[i + 2];
-    d += values[i + 3] * values[i + 3];
-  }
-  for (let i = whole; i < values.length; i++) a += values[i] * values[i];
-  return Math.sqrt(a + b + c + d);
 }

@@ -1,0 +1,39 @@
+/** The L2 norm of all gradients, in parts that are sums of squares. */
+import { createGraphBuilder, type Graph } from '../graph/builder.js';
+import { matMulTransposed, reshape } from '../graph/functions.js';
+import type { Runtime } from '../runtime/runtime.js';
+import type { Arenas } from './arena.js';
+
+/** Elements whose squares are summed in float32; such sums are added in double precision. */
+const partLength = 4096;
+
+/** x [parts, 1, n] to each part's product with itself [parts]. */
+function squaresGraph(): Graph {
+  const builder = createGraphBuilder('squares');
+  const x = builder.input('x', 'float32', ['parts', 1, partLength]);
+  builder.output('sums', reshape(builder.root, matMulTransposed(builder.root, x, x), ['parts']));
+  return builder.finish();
+}
+
+export interface GradientNorm {
+  /** Of what is in the arena now; not finite where a gradient is not. */
+  measure(): Promise<number>;
+  dispose(): Promise<void>;
+}
+
+export async function createGradientNorm(runtime: Runtime, { gradients }: Arenas): Promise<GradientNorm> {
+  const session = await runtime.compile(squaresGraph(), { weights: () => undefined });
+  const parts = Math.floor(gradients.length / partLength);
+  const whole = gradients.subarray(0, parts * partLength);
+  const rest = gradients.subarray(parts * partLength);
+  const bound = { x: { dtype: 'float32', shape: [parts, 1, partLength], data: whole } } as const;
+  return {
+    measure: async () => {
+      let total = 0;
+      if (parts > 0) for (const sum of (await session.run({}, { bound }))['sums'].data as Float32Array) total += sum;
+      for (const value of rest) total += value * value;
+      return Math.sqrt(total);
+    },
+    dispose: () => session.dispose(),
+  };
+}
