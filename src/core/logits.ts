@@ -1,7 +1,14 @@
 /** Index of the largest value, the first of equal ones. */
 export function argmax(values: Float32Array): number {
   let best = 0;
-  for (let i = 1; i < values.length; i++) if (values[i] > values[best]) best = i;
+  let largest = values[0];
+  for (let i = 1; i < values.length; i++) {
+    const value = values[i];
+    if (value > largest) {
+      best = i;
+      largest = value;
+    }
+  }
   return best;
 }
 

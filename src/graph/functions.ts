@@ -41,6 +41,11 @@ export function split(s: Scope, x: Value, sizes: readonly number[], axis: number
   return s.ops('Split', [x], { split: sizes, axis });
 }
 
+/** The rows of x [B, T, C] at flat places int64 [R] in B·T: [R, C]. */
+export function pickRows(s: Scope, x: Value, places: Value): Value {
+  return gather(s, flattenRows(s, x), places);
+}
+
 /** [.., C] as [rows, C]. */
 export function flattenRows(s: Scope, x: Value): Value {
   if (x.shape.length === 2) return x;

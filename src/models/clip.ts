@@ -5,8 +5,8 @@
 import { InputError } from '../core/errors.js';
 import { asObject, countField, indexField, isObject, type JsonObject, numberField } from '../core/json.js';
 import { normalInit, type Scope, type Value } from '../graph/builder.js';
-import { multiplyDims } from '../graph/dims.js';
-import { add, broadcastBatch, concat, gather, matMulTransposed, mul, reshape, slice } from '../graph/functions.js';
+
+import { add, broadcastBatch, concat, matMulTransposed, mul, pickRows, reshape, slice } from '../graph/functions.js';
 import { embedding } from '../nn/embedding.js';
 import { interpolateGrid } from '../nn/interpolate.js';
 import { layerNorm } from '../nn/layer-norm.js';
@@ -18,7 +18,7 @@ import {
   encoderConfigFrom,
   encoderLayers,
   encoderLayersInPlace,
-  type PickRows,
+  type RowPicker,
 } from './transformer-encoder.js';
 
 export interface TextTowerConfig extends EncoderConfig {
@@ -218,12 +218,6 @@ export function embedText(tower: Scope, ids: Value, positions: Value, config: Te
   return add(s, tokens, embedding(s.at('position_embedding'), positions, config.maxPositions, config.width));
 }
 
-/** The row of each text [B, T, C] at its flat place int64 [B] in B·T: [B, C]. */
-export function pickRows(s: Scope, x: Value, places: Value): Value {
-  const [B, T, C] = x.shape;
-  return gather(s, reshape(s, x, [multiplyDims(B, T), C]), places);
-}
-
 /** The positions of a patch grid, fitted to another one where the image has another size: [1, h·w, C]. */
 export function gridPositions(s: Scope, table: Value, side: number, [h, w]: readonly [number, number]): Value {
   const C = Number(table.shape[1]);
@@ -264,7 +258,7 @@ export function pooledText(
   config: TextTowerConfig,
   extent: TowerExtent,
 ): Value {
-  const pick: PickRows = (at, x) => reshape(at, pickRows(at, x, ends), [x.shape[0], 1, x.shape[2]]);
+  const pick: RowPicker = (at, x) => reshape(at, pickRows(at, x, ends), [x.shape[0], 1, x.shape[2]]);
   const options = { ...(bias && { bias }), ...(extent === 'pooled' && { pick }) };
   const hidden = encoderLayers(s, embedText(s, ids, positions, config), config, options);
   const last = layerNorm(s.at('final_layer_norm'), hidden, config);
@@ -277,7 +271,7 @@ export function clipVision(root: Scope, pixels: Value, config: ClipConfig, exten
   const s = root.at('vision_model');
   const { width, epsilon } = config.vision;
   const x = layerNorm(s.at('pre_layrnorm'), embedPatches(s.at('embeddings'), pixels, config.vision), { epsilon });
-  const classRow: PickRows = (at, value) => slice(at, value, 1, 0, 1);
+  const classRow: RowPicker = (at, value) => slice(at, value, 1, 0, 1);
   const first =
     extent === 'pooled'
       ? encoderLayers(s, x, config.vision, { pick: classRow })

@@ -10,7 +10,7 @@ import {
   type Value,
 } from '../graph/builder.js';
 import type { Dim } from '../graph/dims.js';
-import { add, mul, reshape, scalar, scale, split } from '../graph/functions.js';
+import { add, mul, pickRows, reshape, scalar, scale, split } from '../graph/functions.js';
 import { crossEntropy } from '../nn/cross-entropy.js';
 import { causalBias, embedTokens, type OptConfig, optDecoder, optHead, unlearnedPadding } from './opt.js';
 import { samStages, samTower } from './sam.js';
@@ -44,8 +44,8 @@ export function cachedDecoderGraph(family: DecoderFamily, numbers: NumberFormat 
     embeds = spliceImages(root, embeds, features, input('imageSource', 'int64', grid));
   }
   const context = { kind: 'cached', builder, lastIndex, totalLength } as const;
-  const hidden = optDecoder(root, embeds, positions, family.decoder, context);
-  builder.output('logits', optHead(root, hidden, rows, family.decoder));
+  const hidden = optDecoder(root, embeds, positions, family.decoder, context, rows);
+  builder.output('logits', optHead(root, hidden, family.decoder));
   return builder.finish();
 }
 
@@ -120,7 +120,7 @@ export function wholeGraph(family: DecoderFamily, options: WholeGraphOptions): G
     embeds = spliceImages(root, embeds, flat, input('imageSource', 'int64', grid));
   }
   const hidden = optDecoder(root, embeds, positions, family.decoder, { kind: 'whole', bias });
-  const logits = optHead(root, hidden, rows, family.decoder);
+  const logits = optHead(root, pickRows(root, hidden, rows), family.decoder);
   builder.output('logits', logits);
   if (loss) {
     const targets = input('targets', 'int64', [scored]);

@@ -6,8 +6,7 @@ import { InputError } from '../core/errors.js';
 import { asObject, booleanField, countField, indexField, type JsonObject, numberField } from '../core/json.js';
 import { floats, ints } from '../core/tensor.js';
 import { type GraphBuilder, type Init, normalInit, type Scope, type Value } from '../graph/builder.js';
-import { multiplyDims } from '../graph/dims.js';
-import { add, gather, reshape } from '../graph/functions.js';
+import { add, pickRows, reshape } from '../graph/functions.js';
 import { type ActivationName, activationName } from '../nn/activation.js';
 import { type AttentionOptions, attention, cachedAttention, cacheHeadSize } from '../nn/attention.js';
 import { embedding } from '../nn/embedding.js';
@@ -141,8 +140,18 @@ export function embedTokens(s: Scope, ids: Value, config: OptConfig): Value {
 
 const decoderScope = (s: Scope) => s.at('model').at('decoder');
 
-/** The decoder's layers over token embeddings [B, T, embedWidth] and rows of the position table: [B, T, embedWidth]. */
-export function optDecoder(root: Scope, embeds: Value, positions: Value, config: OptConfig, context: Context): Value {
+/**
+ * The decoder's layers over token embeddings [B, T, embedWidth] and rows of the position table: [B, T, embedWidth]. With `places` int64 [R]
+ * in B·T only those rows, [R, embedWidth]: what follows the last layer's attention is worked out for no other.
+ */
+export function optDecoder(
+  root: Scope,
+  embeds: Value,
+  positions: Value,
+  config: OptConfig,
+  context: Context,
+  places?: Value,
+): Value {
   const s = decoderScope(root);
   const { width, embedWidth } = config;
   const init = normalInit(config.initStd);
@@ -151,8 +160,9 @@ export function optDecoder(root: Scope, embeds: Value, positions: Value, config:
   let x = add(s, wide, embedding(s.at('embed_positions'), positions, rows, width, config.initStd)); // [B, T, C]
   root.tap('hidden_states.0', x);
   for (let layer = 0; layer < config.layers; layer++) {
-    x = decoderLayer(s.at('layers').at(layer), x, layer, config, context);
-    if (layer < config.layers - 1) root.tap(`hidden_states.${layer + 1}`, x);
+    const isLast = layer === config.layers - 1;
+    x = decoderLayer(s.at('layers').at(layer), x, layer, config, context, isLast ? places : undefined);
+    if (!isLast) root.tap(`hidden_states.${layer + 1}`, x);
   }
   if (config.finalNorm) x = norm(s.at('final_layer_norm'), x, config);
   if (embedWidth !== width) x = linear(s.at('project_out'), x, embedWidth, { bias: false, init });
@@ -161,7 +171,14 @@ export function optDecoder(root: Scope, embeds: Value, positions: Value, config:
 
 const norm = (s: Scope, x: Value, { affineNorm }: OptConfig) => layerNorm(s, x, { epsilon, affine: affineNorm });
 
-function decoderLayer(s: Scope, x: Value, layer: number, config: OptConfig, context: Context): Value {
+function decoderLayer(
+  s: Scope,
+  x: Value,
+  layer: number,
+  config: OptConfig,
+  context: Context,
+  places: Value | undefined,
+): Value {
   const { preNorm } = config;
   const attended = selfAttention(
     s.at('self_attn'),
@@ -169,8 +186,9 @@ function decoderLayer(s: Scope, x: Value, layer: number, config: OptConfig, cont
     layer,
     config,
     context,
+    places,
   );
-  let h = add(s, x, attended);
+  let h = add(s, places ? pickRows(s, x, places) : x, attended);
   if (!preNorm) h = norm(s.at('self_attn_layer_norm'), h, config);
   const fed = mlp(delicate(s), preNorm ? norm(s.at('final_layer_norm'), h, config) : h, {
     hidden: config.mlpWidth,
@@ -183,7 +201,14 @@ function decoderLayer(s: Scope, x: Value, layer: number, config: OptConfig, cont
   return preNorm ? out : norm(s.at('final_layer_norm'), out, config);
 }
 
-function selfAttention(s: Scope, x: Value, layer: number, config: OptConfig, context: Context): Value {
+function selfAttention(
+  s: Scope,
+  x: Value,
+  layer: number,
+  config: OptConfig,
+  context: Context,
+  places: Value | undefined,
+): Value {
   const { width, heads, bias } = config;
   const options = { bias, init: normalInit(config.initStd) };
   const [q, k] = ['q_proj', 'k_proj'].map((name) => linear(s.at(name), x, width, options)); // [B, T, C] each
@@ -193,7 +218,7 @@ function selfAttention(s: Scope, x: Value, layer: number, config: OptConfig, con
     context.kind === 'whole'
       ? attention(s, q, k, v, { ...how, bias: context.bias })
       : throughCache(s, [q, k, v], layer, config, context, how);
-  return linear(delicate(s).at('out_proj'), mixed, width, options);
+  return linear(delicate(s).at('out_proj'), places ? pickRows(s, mixed, places) : mixed, width, options);
 }
 
 function throughCache(
@@ -213,16 +238,13 @@ function throughCache(
   return result.output;
 }
 
-/** Logits of rows picked from hidden states: hidden [B, T, E], rows int64 [R] into B·T: [R, V]. */
-export function optHead(s: Scope, hidden: Value, rows: Value, config: OptConfig): Value {
-  const [B, T, E] = hidden.shape;
-  const flat = reshape(s, hidden, [multiplyDims(B, T), E]);
-  const picked = gather(s, flat, rows); // [R, E]
+/** Logits of hidden states [R, E]: [R, V]. */
+export function optHead(s: Scope, hidden: Value, config: OptConfig): Value {
   const shape = [config.vocabSize, config.embedWidth];
   const init: Init = normalInit(config.initStd);
   const owner = config.tiedHead ? decoderScope(s).at('embed_tokens') : s.at('lm_head');
-  if (isQuantized(s, shape)) return quantizedProduct(s.at('lm_head'), picked, owner.spec('weight', shape, init));
-  return linearWith(s, picked, owner.parameter('weight', shape, init));
+  if (isQuantized(s, shape)) return quantizedProduct(s.at('lm_head'), hidden, owner.spec('weight', shape, init));
+  return linearWith(s, hidden, owner.parameter('weight', shape, init));
 }
 
 /** Position-table rows for a mask's row: real tokens count from the offset, padding takes the row before it. */

@@ -37,13 +37,13 @@ export function encoderConfigFrom(json: JsonObject, where: string, other: Encode
 }
 
 /** Some rows [B, R, ..] of a value [B, T, ..]. */
-export type PickRows = (s: Scope, x: Value) => Value;
+export type RowPicker = (s: Scope, x: Value) => Value;
 
 export interface LayersOptions {
   /** [B, 1, T, T]: masks. */
   readonly bias?: Value;
   /** The rows that are asked for: the last layer computes no other, as nothing comes after it. Default: every row. */
-  readonly pick?: PickRows;
+  readonly pick?: RowPicker;
 }
 
 /** `encoder.layers` of a tower over x [B, T, C], taps `hidden_states.0` to the last. Shape of x, or [B, R, C] of what is picked. */
@@ -98,7 +98,7 @@ function selfAttention(s: Scope, x: Value, config: EncoderConfig, { bias, pick }
 }
 
 /** The rows of a bias [B, 1, T, T] that stand for the rows picked: [B, 1, R, T]. */
-function pickBias(s: Scope, bias: Value, pick: PickRows): Value {
+function pickBias(s: Scope, bias: Value, pick: RowPicker): Value {
   const [B, , T] = bias.shape;
   const rows = pick(s, reshape(s, bias, [B, T, T]));
   return reshape(s, rows, [B, 1, rows.shape[1], T]);
