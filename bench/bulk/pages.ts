@@ -68,7 +68,7 @@ export async function writeScannedPdf(path: string, pngs: readonly string[], cou
       return { jpeg: new Uint8Array(data), components: 1 as const, width: info.width, height: info.height };
     }),
   );
-  const reader = { name: 'bench', weights: '', precision: 'float32', towerPrecision: 'float32', preprocessing: '' };
+  const reader = { name: 'bench', weights: '', precision: 'float32', preprocessing: '' };
   const writer = createPdfWriter({ source: 'bench.pdf', pages: count, generator: 'bench', reader });
   const handle = openSync(path, 'w');
   try {

@@ -1,4 +1,4 @@
-import { InputError } from '../core/errors.js';
+import { InputError, RuntimeUnavailableError } from '../core/errors.js';
 import { asObject } from '../core/json.js';
 import { floats, type Tensor, zeros } from '../core/tensor.js';
 import { createGraphBuilder, float32Numbers, type Graph, type NumberFormat } from '../graph/builder.js';
@@ -22,10 +22,16 @@ export const storedNumbers = (precision: Precision): NumberFormat => ({
   weightBits: weightBits[precision],
 });
 
-/** The numbers to run with on this runtime. */
+/** The numbers to run with on this runtime. Throws RuntimeUnavailableError where it has no kernels for them. */
 export async function numbersOf(precision: Precision, runtime: Runtime): Promise<NumberFormat> {
   const stored = storedNumbers(precision);
-  return precision === 'float32' ? stored : { ...stored, inputBits: await inputBitsOn(runtime) };
+  if (precision === 'float32') return stored;
+  if (runtime.device !== 'cpu') {
+    throw new RuntimeUnavailableError(
+      `precision ${precision}: products of integers run on the CPU only, not on ${runtime.device}; use float32 there`,
+    );
+  }
+  return { ...stored, inputBits: await inputBitsOn(runtime) };
 }
 
 const tried = new WeakMap<Runtime, Promise<8 | 7>>();
@@ -37,6 +43,7 @@ const tried = new WeakMap<Runtime, Promise<8 | 7>>();
 function inputBitsOn(runtime: Runtime): Promise<8 | 7> {
   const known = tried.get(runtime) ?? tryProducts(runtime);
   tried.set(runtime, known);
+  known.catch(() => tried.delete(runtime));
   return known;
 }
 
@@ -85,7 +92,7 @@ export function storedPrecision(config: unknown, where: string): QuantizedPrecis
   const found = precisions.find((name) => weightBits[name] === bits);
   if (by === method && found && found !== 'float32' && block === marks[found].block_size) return found;
   throw new InputError(
-    `${at}: expected quant_method ${method}, bits 8 or bits 4 with block_size ${blockSize}, got ${JSON.stringify(given).slice(0, 200)}; take the checkpoint that is not quantized, and varyclip quantize`,
+    `${at}: expected quant_method ${method}, bits 8 or bits 4 with block_size ${blockSize}, got ${JSON.stringify(given).slice(0, 200)}; take the checkpoint that is not quantized, and varyclip quantize (older versions stored 8 bits in another way)`,
   );
 }
 

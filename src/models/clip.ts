@@ -5,7 +5,6 @@
 import { InputError } from '../core/errors.js';
 import { asObject, countField, indexField, isObject, type JsonObject, numberField } from '../core/json.js';
 import { normalInit, type Scope, type Value } from '../graph/builder.js';
-
 import { add, broadcastBatch, concat, matMulTransposed, mul, pickRows, reshape, slice } from '../graph/functions.js';
 import { embedding } from '../nn/embedding.js';
 import { interpolateGrid } from '../nn/interpolate.js';

@@ -84,4 +84,4 @@ export function activate(s: Scope, x: Value, name: ActivationName): Value {
 const neverNegative: ReadonlySet<ActivationName> = new Set(['relu', 'relu2', 'relu6', 'sigmoid']);
 
 /** Whether none of its results is below zero. */
-export const isPositive = (name: ActivationName): boolean => neverNegative.has(name);
+export const isNonNegative = (name: ActivationName): boolean => neverNegative.has(name);

@@ -7,7 +7,7 @@ export interface LinearOptions {
   readonly bias?: boolean;
   readonly init?: Init;
   /** No value of x is below zero. */
-  readonly positive?: boolean;
+  readonly nonNegative?: boolean;
 }
 
 /** x [.., in] × `weight` [out, in]ᵀ + `bias` [out]: [.., out]. */
@@ -15,12 +15,12 @@ export function linear(
   s: Scope,
   x: Value,
   outFeatures: number,
-  { bias = true, init = normalInit(0.02), positive = false }: LinearOptions = {},
+  { bias = true, init = normalInit(0.02), nonNegative = false }: LinearOptions = {},
 ): Value {
   const shape = [outFeatures, fixedDimAt(x.shape, -1)];
   const biasValue = bias ? s.parameter('bias', [outFeatures], zerosInit) : undefined;
   if (isQuantized(s, shape)) {
-    const product = quantizedProduct(s, x, s.spec('weight', shape, init), positive);
+    const product = quantizedProduct(s, x, s.spec('weight', shape, init), nonNegative);
     return biasValue ? add(s, product, biasValue) : product;
   }
   return linearWith(s, x, s.parameter('weight', shape, init), biasValue);

@@ -1,6 +1,6 @@
 import type { Init, Scope, Value } from '../graph/builder.js';
 import { fixedDimAt } from '../graph/dims.js';
-import { type ActivationName, activate, isPositive } from './activation.js';
+import { type ActivationName, activate, isNonNegative } from './activation.js';
 import { linear } from './linear.js';
 
 export interface MlpOptions {
@@ -17,6 +17,6 @@ export function mlp(s: Scope, x: Value, { hidden, activation, names, ...options 
   const inner = activate(s, linear(s.at(names[0]), x, hidden, options), activation);
   return linear(s.at(names[1]), inner, fixedDimAt(x.shape, -1), {
     ...options,
-    positive: isPositive(activation),
+    nonNegative: isNonNegative(activation),
   });
 }

@@ -22,11 +22,11 @@ export function isQuantized(s: Scope, shape: readonly number[]): boolean {
 export const delicate = (s: Scope): Scope => (s.lowering.weightBits === 4 ? s.lowered({ weightBits: 8 }) : s);
 
 /**
- * x [.., in] × sourceᵀ [out, in] with the source in the lowering's bits. Owns `<scope>.weight.quantized` and `.scales`. `positive` where no
+ * x [.., in] × sourceᵀ [out, in] with the source in the lowering's bits. Owns `<scope>.weight.quantized` and `.scales`. `nonNegative` where no
  * value of x is below zero.
  */
-export function quantizedProduct(s: Scope, x: Value, source: ParameterSpec, positive = false): Value {
-  return s.lowering.weightBits === 4 ? blockProduct(s, x, source) : integerProduct(s, x, source, positive);
+export function quantizedProduct(s: Scope, x: Value, source: ParameterSpec, nonNegative = false): Value {
+  return s.lowering.weightBits === 4 ? blockProduct(s, x, source) : integerProduct(s, x, source, nonNegative);
 }
 
 /** The largest level of a weight, to either side of zero. */
@@ -40,28 +40,28 @@ interface Levels {
   readonly zero: Value;
 }
 
-/** The levels of values that have some: what several products share is there once. */
+/** The levels of values that have some: what several products share is there once. Any levels that a value has are right for all of them. */
 const knownLevels = new WeakMap<Value, Levels>();
 
 /**
  * Products of integers: each row of x in 8 bits by its own largest value (so that no row depends on the others), each column of
  * the weight by its own.
  */
-function integerProduct(s: Scope, x: Value, source: ParameterSpec, positive: boolean): Value {
-  const { levels, largest, step, zero } = rowLevels(s, x, positive);
+function integerProduct(s: Scope, x: Value, source: ParameterSpec, nonNegative: boolean): Value {
+  const { levels, largest, step, zero } = rowLevels(s, x, nonNegative);
   const [weight, scales] = columnLevels(s, source);
   return mul(s, s.op('MatMulIntegerToFloat', [levels, weight, step, scales, zero], {}), largest);
 }
 
-/** x [.., K] in levels; `positive` where none of its values is below zero: all levels are above it then. */
-function rowLevels(s: Scope, x: Value, positive: boolean): Levels {
+/** x [.., K] in levels; `nonNegative` where none of its values is below zero: all levels are above it then. */
+function rowLevels(s: Scope, x: Value, nonNegative: boolean): Levels {
   const known = knownLevels.get(x);
   if (known) return known;
   const most = 2 ** s.lowering.inputBits - 1;
-  const zeroLevel = positive ? 0 : (most + 1) / 2;
+  const zeroLevel = nonNegative ? 0 : (most + 1) / 2;
   const step = scalar(s, 1 / (most - zeroLevel));
   const zero = s.constant({ dtype: 'uint8', shape: [], data: Uint8Array.of(zeroLevel) });
-  const extreme = s.op('ReduceMax', [positive ? x : s.op('Abs', [x], {})], { axes: [-1], keepdims: 1 });
+  const extreme = s.op('ReduceMax', [nonNegative ? x : s.op('Abs', [x], {})], { axes: [-1], keepdims: 1 });
   // A row of zeros has no largest value to divide by.
   const largest = add(s, extreme, scalar(s, 2 ** -100));
   const levels = s.op('QuantizeLinear', [div(s, x, largest), step, zero], {});

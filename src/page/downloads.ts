@@ -29,7 +29,7 @@ export interface ReadDocument {
 /** The whole file in a format. */
 export function writeDocument({ format }: Download, { name, size, reading }: ReadDocument): string {
   // The page does not know which weights read: what it cannot say is left empty.
-  const reader = { name: '', weights: '', precision: '', towerPrecision: '', preprocessing: '' };
+  const reader = { name: '', weights: '', precision: '', preprocessing: '' };
   const document: DocumentInfo = { source: name, pages: 1, reader, generator: 'varyclip' };
   const { text, lines, warnings } = reading;
   const page: PageOutput = { ...size, number: 1, dpi: 72, text, warnings, ...(lines.length > 0 && { lines }) };

@@ -30,6 +30,7 @@ export function createJointSteps<Batch>(
       if (parts.length === 0) throw new InputError('training: every process needs a batch for a step');
       const pieces = task.pieces(parts);
       scratch ??= runtime.allocate('float32', arenas.layout.trainableSize);
+      // Pieces are only ever added.
       arenas.gradients.fill(0);
       const outputs = [];
       /** The piece that each graph ran last: what backward needs of it is still there. */

@@ -38,6 +38,8 @@ export function createSumSteps<Batch>(
       const totals = Float64Array.of(count, 0);
       await peers?.sum(totals);
       if (!(totals[0] > 0)) throw new InputError('training: a step has no labels to learn from');
+      // A process without a part adds nothing to the others' gradients, and not those of the step before.
+      if (parts.length === 0) clearOthers(arenas, []);
       for (const [i, part] of parts.entries()) {
         const work = task.prepare(part, totals[0]);
         if (i > 0) scratch ??= runtime.allocate('float32', arenas.layout.trainableSize);

@@ -101,7 +101,7 @@ export async function createTrainer<Batch>(
   const arenas = allocateArenas(runtime, layOut(task.parameters, groups, weightDecay));
   initialise(arenas, createRng(seed), given);
   const optimizer = await createAdamW(runtime, arenas, { ...defaultAdamW, ...options.adamW });
-  const norm = await createGradientNorm(runtime, arenas);
+  const norm = await createGradientNorm(runtime, arenas, peers);
   const ground = { runtime, arenas, peers, maxCompiled };
   const steps =
     'join' in task

@@ -33,7 +33,7 @@ export const documentInfo: DocumentInfo = {
   source: 'test.pdf',
   pages: 1,
   generator: 'varyclip test',
-  reader: { name: 'test', weights: 'aa', precision: 'float32', towerPrecision: 'float32', preprocessing: 'bb' },
+  reader: { name: 'test', weights: 'aa', precision: 'float32', preprocessing: 'bb' },
 };
 
 /** A PDF of pictures without text. */

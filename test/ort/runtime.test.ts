@@ -99,31 +99,31 @@ async function quantizedLinear(
   numbers: NumberFormat,
   x: Tensor<'float32'>,
   weight: Tensor<'float32'>,
-  positive = false,
+  nonNegative = false,
 ): Promise<Float32Array> {
   const builder = createGraphBuilder('linear', { ...fusedLowering, ...numbers });
   const input = builder.input('x', 'float32', ['rows', x.shape[1]]);
-  builder.output('y', linear(builder.root, input, weight.shape[0], { bias: false, positive }));
+  builder.output('y', linear(builder.root, input, weight.shape[0], { bias: false, nonNegative }));
   return (await runGraph(builder.finish(), new Map([['weight', weight]]), { x }))['y'].data as Float32Array;
 }
 
 for (const inputBits of [8, 7] as const) {
-  for (const positive of [false, true]) {
-    test(`8-bit weights times ${inputBits}-bit inputs${positive ? ' above zero' : ''} are products of their levels`, async () => {
-      const [rows, K, N] = [3, 320, 256];
+  for (const nonNegative of [false, true]) {
+    test(`8-bit weights times ${inputBits}-bit inputs${nonNegative ? ' above zero' : ''} are products of their levels`, async () => {
+      const [rows, K, N] = [3, 323, 257];
       const weight = randomTensor([N, K], 7);
       const given = randomTensor([rows, K], 8);
-      const x = positive ? floats(given.shape, given.data.map(Math.abs)) : given;
+      const x = nonNegative ? floats(given.shape, given.data.map(Math.abs)) : given;
       // A row of zeros, and one of another size.
       x.data.fill(0, K, 2 * K);
       for (let i = 2 * K; i < 3 * K; i++) x.data[i] *= 1000;
-      const got = await quantizedLinear({ weightBits: 8, inputBits }, x, weight, positive);
+      const got = await quantizedLinear({ weightBits: 8, inputBits }, x, weight, nonNegative);
       const [levels, steps] = quantizeColumns(weight);
       const back = Array.from({ length: N * K }, (_, at) => {
         const [n, k] = [Math.floor(at / K), at % K];
         return (levels.data as Int8Array)[k * N + n] * (steps.data as Float32Array)[n];
       });
-      const most = positive ? 2 ** inputBits - 1 : 2 ** (inputBits - 1) - 1;
+      const most = nonNegative ? 2 ** inputBits - 1 : 2 ** (inputBits - 1) - 1;
       const rounded = x.data.map((value, at) => {
         const row = x.data.subarray(Math.floor(at / K) * K, (Math.floor(at / K) + 1) * K);
         const step = Math.max(...row.map(Math.abs)) / most;
@@ -140,7 +140,7 @@ for (const inputBits of [8, 7] as const) {
         { weightBits: 8, inputBits },
         floats([1, K], x.data.slice(2 * K)),
         weight,
-        positive,
+        nonNegative,
       );
       assert.deepEqual(alone, got.slice(2 * N));
     });

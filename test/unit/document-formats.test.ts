@@ -13,7 +13,7 @@ const info: DocumentInfo = {
   source: 'a "b" <c>.pdf',
   pages: 3,
   generator: 'varyclip 1.2.3',
-  reader: { name: 'x', weights: 'ab', precision: 'float32', towerPrecision: 'float32', preprocessing: 'cd' },
+  reader: { name: 'x', weights: 'ab', precision: 'float32', towerPrecision: 'int8', preprocessing: 'cd' },
 };
 const line = (text: string, top: number, paragraph: number, block = 0, height = 30) => ({
   text,

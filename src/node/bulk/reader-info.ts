@@ -17,7 +17,7 @@ export async function readerInfoOf(
     name,
     weights: await model.hashWeights(),
     precision: model.precision,
-    towerPrecision: model.towerPrecision,
+    ...(model.towerPrecision !== 'float32' && { towerPrecision: model.towerPrecision }),
     preprocessing: createHash('sha256').update(preparation).digest('hex'),
   };
 }

@@ -5,7 +5,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { InputError, messageOf } from '../../core/errors.js';
 import { asObject, indexField, type JsonObject } from '../../core/json.js';
 import type { Tensor } from '../../core/tensor.js';
-import { viewSlot } from '../../train/arena.js';
+import { type Arenas, viewSlot } from '../../train/arena.js';
 import type { Trainer } from '../../train/trainer.js';
 import { readFloat32 } from '../../weights/checkpoint.js';
 import { openSafetensors, safetensorsChunks } from '../../weights/safetensors.js';
@@ -94,15 +94,20 @@ function writeRun<B>(dir: string, { arenas, stepsDone }: Trainer<B>, state: RunS
     if (state.isPublished(slot.name)) published.set(slot.name, view);
     else heads.push([`head.${slot.name}`, view]);
   }
-  const flat = (data: Float32Array): Tensor => ({ dtype: 'float32', shape: [data.length], data });
-  const moments: [string, Tensor][] = [
-    ['first_moments', flat(arenas.firstMoments)],
-    ['second_moments', flat(arenas.secondMoments)],
-  ];
+  const moments = momentsOf(arenas).map(({ name, moment }): [string, Tensor] => [name, moment]);
   writeFileAtomic(join(dir, 'model.safetensors'), safetensorsChunks([...published], { format: 'pt' }), fs);
   writeFileAtomic(join(dir, stateFile), safetensorsChunks([...moments, ...heads]), fs);
   writeJson(progressFile, { step: stepsDone, settings: state.settings, ...state.notes?.() });
   writeJson(manifestFile, Object.fromEntries(readdirSync(dir).map((name) => [name, hashFile(join(dir, name))])));
+}
+
+/** Both moments of every parameter that has some, by name: where they lie in the arenas is not the file's business. */
+function momentsOf(arenas: Arenas): { readonly name: string; readonly moment: Tensor<'float32'> }[] {
+  const trained = [...arenas.layout.slots.values()].filter(({ offset }) => offset < arenas.layout.trainableSize);
+  return trained.flatMap((slot) => [
+    { name: `first_moment.${slot.name}`, moment: viewSlot(arenas.firstMoments, slot) },
+    { name: `second_moment.${slot.name}`, moment: viewSlot(arenas.secondMoments, slot) },
+  ]);
 }
 
 /** Tensors are saved as float32, whatever the start had. */
@@ -178,8 +183,14 @@ export async function resumeRun<B>(path: string, trainer: Trainer<B>, state: Run
         : await readFloat32(rest, `head.${slot.name}`);
       viewSlot(arenas.parameters, slot).data.set(stored.data);
     }
-    arenas.firstMoments.set((await readFloat32(rest, 'first_moments')).data);
-    arenas.secondMoments.set((await readFloat32(rest, 'second_moments')).data);
+    for (const { name, moment } of momentsOf(arenas)) {
+      if (!rest.names.includes(name)) {
+        throw new InputError(
+          `${path}: ${stateFile} has no ${name}; an older version wrote moments without names: start a new run from this checkpoint's model`,
+        );
+      }
+      moment.data.set((await readFloat32(rest, name)).data);
+    }
   } finally {
     weights.dispose();
     rest.dispose();

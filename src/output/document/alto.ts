@@ -64,7 +64,7 @@ export const altoFormat: TextFormat = {
     </sourceImageInformation>
     <Processing ID="processing_1">
       <processingStepDescription>text recognition</processingStepDescription>
-      <processingStepSettings>model ${escapeXml(reader.name)}, weights ${reader.weights}, ${reader.precision}</processingStepSettings>
+      <processingStepSettings>model ${escapeXml(reader.name)}, weights ${reader.weights}, ${reader.precision}${reader.towerPrecision ? `, tower ${reader.towerPrecision}` : ''}</processingStepSettings>
       <processingSoftware>
         <softwareName>${escapeXml(name)}</softwareName>
         <softwareVersion>${escapeXml(version)}</softwareVersion>

@@ -31,7 +31,8 @@ export interface ReaderInfo {
   readonly weights: string;
   /** Of the decoder's weights. */
   readonly precision: string;
-  readonly towerPrecision: string;
+  /** Of the tower's, where it is not float32. */
+  readonly towerPrecision?: string;
   /** SHA-256 of everything that is done to a page before the model sees it. */
   readonly preprocessing: string;
 }
