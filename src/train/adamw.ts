@@ -20,7 +20,7 @@ const piecesOfRun = 8;
 
 /**
  * p ← p·keep − stepSize · m / (√v + ε), with m ← β₁m + a and v ← β₂v + a²·(1−β₂)/(1−β₁)², for each of so many pieces. a is the gradient
- * times 1−β₁ and what clips it (`gain`); stepSize and ε are divided by v's bias correction.
+ * times 1−β₁ and what clips it (`gain`); stepSize and ε have the bias corrections in them.
  */
 function adamWGraph({ beta1, beta2 }: AdamWOptions, pieces: number): Graph {
   const builder = createGraphBuilder('adamw');
