@@ -159,10 +159,10 @@ export function optDecoder(
   const rows = config.maxPositions + positionOffset;
   let x = add(s, wide, embedding(s.at('embed_positions'), positions, rows, width, config.initStd)); // [B, T, C]
   root.tap('hidden_states.0', x);
-  for (let layer = 0; layer < config.layers; layer++) {
-    const isLast = layer === config.layers - 1;
-    x = decoderLayer(s.at('layers').at(layer), x, layer, config, context, isLast ? places : undefined);
-    if (!isLast) root.tap(`hidden_states.${layer + 1}`, x);
+  for (let index = 0; index < config.layers; index++) {
+    const isLast = index === config.layers - 1;
+    x = decoderLayer(s.at('layers').at(index), x, { index, config, context, places: isLast ? places : undefined });
+    if (!isLast) root.tap(`hidden_states.${index + 1}`, x);
   }
   if (config.finalNorm) x = norm(s.at('final_layer_norm'), x, config);
   if (embedWidth !== width) x = linear(s.at('project_out'), x, embedWidth, { bias: false, init });
@@ -171,23 +171,19 @@ export function optDecoder(
 
 const norm = (s: Scope, x: Value, { affineNorm }: OptConfig) => layerNorm(s, x, { epsilon, affine: affineNorm });
 
-function decoderLayer(
-  s: Scope,
-  x: Value,
-  layer: number,
-  config: OptConfig,
-  context: Context,
-  places: Value | undefined,
-): Value {
+/** A layer's place in the decoder. */
+interface Layer {
+  readonly index: number;
+  readonly config: OptConfig;
+  readonly context: Context;
+  /** The rows wanted of its result; undefined: all. */
+  readonly places: Value | undefined;
+}
+
+function decoderLayer(s: Scope, x: Value, layer: Layer): Value {
+  const { config, places } = layer;
   const { preNorm } = config;
-  const attended = selfAttention(
-    s.at('self_attn'),
-    preNorm ? norm(s.at('self_attn_layer_norm'), x, config) : x,
-    layer,
-    config,
-    context,
-    places,
-  );
+  const attended = selfAttention(s.at('self_attn'), preNorm ? norm(s.at('self_attn_layer_norm'), x, config) : x, layer);
   let h = add(s, places ? pickRows(s, x, places) : x, attended);
   if (!preNorm) h = norm(s.at('self_attn_layer_norm'), h, config);
   const fed = mlp(delicate(s), preNorm ? norm(s.at('final_layer_norm'), h, config) : h, {
@@ -201,14 +197,8 @@ function decoderLayer(
   return preNorm ? out : norm(s.at('final_layer_norm'), out, config);
 }
 
-function selfAttention(
-  s: Scope,
-  x: Value,
-  layer: number,
-  config: OptConfig,
-  context: Context,
-  places: Value | undefined,
-): Value {
+function selfAttention(s: Scope, x: Value, layer: Layer): Value {
+  const { config, context, places } = layer;
   const { width, heads, bias } = config;
   const options = { bias, init: normalInit(config.initStd) };
   const [q, k] = ['q_proj', 'k_proj'].map((name) => linear(s.at(name), x, width, options)); // [B, T, C] each
@@ -217,7 +207,7 @@ function selfAttention(
   const mixed =
     context.kind === 'whole'
       ? attention(s, q, k, v, { ...how, bias: context.bias })
-      : throughCache(s, [q, k, v], layer, config, context, how);
+      : throughCache(s, [q, k, v], layer.index, config, context, how);
   return linear(delicate(s).at('out_proj'), places ? pickRows(s, mixed, places) : mixed, width, options);
 }
 
