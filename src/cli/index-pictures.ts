@@ -69,7 +69,8 @@ async function indexPictures(args: Arguments, io: Io): Promise<number> {
       if (report.left !== undefined) io.err(`varyclip: ${waitingText(report.left)}\n`);
       else if (texts !== undefined) io.err(`varyclip: ${takeTexts(out, folder, texts)} pictures have a text\n`);
       const { added, changed, removed, unchanged, failed } = report;
-      if (added + changed + unchanged + failed.length === 0 && report.left === undefined)
+      // A share of several may well have none.
+      if (shard.size === 1 && added + changed + unchanged + failed.length === 0)
         io.err(`varyclip: ${folder}: no pictures in it\n`);
       if (args.flag('json')) io.out(`${JSON.stringify(report)}\n`);
       else

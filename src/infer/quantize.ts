@@ -71,8 +71,8 @@ const method = 'varyclip';
 
 /** What it says besides: how the weights are laid out (nn/quantized.ts). */
 const marks: Readonly<Record<QuantizedPrecision, { readonly bits: number; readonly block_size?: number }>> = {
-  int8: { bits: 8 },
-  int4: { bits: 4, block_size: blockSize },
+  int8: { bits: weightBits.int8 },
+  int4: { bits: weightBits.int4, block_size: blockSize },
 };
 
 /** A `config.json` whose weights are quantized: the same with `quantization_config`, as Hugging Face's libraries mark it. */
@@ -89,8 +89,10 @@ export function storedPrecision(config: unknown, where: string): QuantizedPrecis
   if (given === undefined || given === null) return undefined;
   const at = `${where}: quantization_config`;
   const { quant_method: by, bits, block_size: block } = asObject(given, at);
-  const found = precisions.find((name) => weightBits[name] === bits);
-  if (by === method && found && found !== 'float32' && block === marks[found].block_size) return found;
+  const found = (['int8', 'int4'] as const).find(
+    (name) => marks[name].bits === bits && marks[name].block_size === block,
+  );
+  if (by === method && found) return found;
   throw new InputError(
     `${at}: expected quant_method ${method}, bits 8 or bits 4 with block_size ${blockSize}, got ${JSON.stringify(given).slice(0, 200)}; take the checkpoint that is not quantized, and varyclip quantize (older versions stored 8 bits in another way)`,
   );
