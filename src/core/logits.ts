@@ -14,10 +14,14 @@ export function argmax(values: Float32Array): number {
 
 /** log softmax in double precision. */
 export function logSoftmax(logits: Float32Array): Float64Array {
+  // Of every step and row: plain loops, since iterators make an object of each value.
+  const count = logits.length;
   let max = Number.NEGATIVE_INFINITY;
-  for (const value of logits) if (value > max) max = value;
+  for (let i = 0; i < count; i++) max = logits[i] > max ? logits[i] : max;
   let total = 0;
-  for (const value of logits) total += Math.exp(value - max);
+  for (let i = 0; i < count; i++) total += Math.exp(logits[i] - max);
   const shift = max + Math.log(total);
-  return Float64Array.from(logits, (value) => value - shift);
+  const logs = new Float64Array(count);
+  for (let i = 0; i < count; i++) logs[i] = logits[i] - shift;
+  return logs;
 }

@@ -39,7 +39,9 @@ export function floatView(shape: readonly number[], data: Float32Array): Tensor<
 
 /** An int64 tensor from numbers. */
 export function ints(shape: readonly number[], values: ArrayLike<number>): Tensor<'int64'> {
-  return tensor('int64', shape, BigInt64Array.from(Array.from(values, BigInt)));
+  const data = new BigInt64Array(values.length);
+  for (let i = 0; i < values.length; i++) data[i] = BigInt(values[i]);
+  return tensor('int64', shape, data);
 }
 
 /** An int32 tensor from numbers. */

@@ -1,5 +1,5 @@
 import { InputError } from '../core/errors.js';
-import type { Tensor } from '../core/tensor.js';
+import { floatView, sizeOf, type Tensor } from '../core/tensor.js';
 import type { Gray } from './gray.js';
 import type { Size } from './pixels.js';
 
@@ -12,10 +12,14 @@ const inkQuantile = 0.97;
 
 /** The level most of the border has, nearly: the median of its pixels. */
 function paperLevel({ width, height, data }: Gray): number {
-  const border: number[] = [];
-  for (let x = 0; x < width; x++) border.push(data[x], data[(height - 1) * width + x]);
-  for (let y = 0; y < height; y++) border.push(data[y * width], data[y * width + width - 1]);
-  return border.sort((a, b) => a - b)[border.length >> 1];
+  const border = new Uint8Array(2 * (width + height));
+  border.set(data.subarray(0, width));
+  border.set(data.subarray((height - 1) * width, height * width), width);
+  for (let y = 0; y < height; y++) {
+    border[2 * width + 2 * y] = data[y * width];
+    border[2 * width + 2 * y + 1] = data[y * width + width - 1];
+  }
+  return border.sort()[border.length >> 1];
 }
 
 /** For each level what it becomes: signed distance from paper in units of the line's own ink, dark or light. */
@@ -37,27 +41,33 @@ function levelTable(line: Gray): Float32Array {
     contrast = sign * (paper - level);
   }
   const scale = (sign * inkValue) / Math.max(leastContrast, contrast);
-  return Float32Array.from({ length: 256 }, (_, level) => Math.max(-1, Math.min(3, scale * (paper - level))) + 0);
+  return new Float32Array(256).map((_, level) => Math.max(-1, Math.min(3, scale * (paper - level))) + 0);
 }
 
 /**
- * Lines of text as a tower's input [lines, 3, height, width]: each at the left of its canvas, the same in all channels, paper 0
- * and the line's own ink 2, whatever their levels were and whichever of them was the darker. Throws InputError for a line of
- * another height or too wide.
+ * A line of text as a tower's input, into all of float32 [3, height, width]: at the left of its canvas, the same in all channels,
+ * paper 0 and the line's own ink 2, whatever their levels were and whichever of them was the darker. Throws InputError for a line
+ * of another height or too wide.
  */
-export function lineTensor(lines: readonly Gray[], { width, height }: Size): Tensor<'float32'> {
+export function drawLine(line: Gray, { width, height }: Size, into: Float32Array): void {
+  if (line.height !== height || line.width > width) {
+    throw new InputError(`a line: expected at most ${width}x${height} pixels, got ${line.width}x${line.height}`);
+  }
   const plane = width * height;
-  const data = new Float32Array(lines.length * 3 * plane);
+  const values = levelTable(line);
+  into.fill(0);
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < line.width; x++) into[y * width + x] = values[line.data[y * line.width + x]];
+  }
+  for (const channel of [1, 2]) into.copyWithin(channel * plane, 0, plane);
+}
+
+/** Lines as `drawLine` draws them, as a tower's input [lines, 3, height, width]. */
+export function lineTensor(lines: readonly Gray[], size: Size): Tensor<'float32'> {
+  const shape = [3, size.height, size.width];
+  const data = new Float32Array(lines.length * sizeOf(shape));
   lines.forEach((line, i) => {
-    if (line.height !== height || line.width > width) {
-      throw new InputError(`line ${i}: expected at most ${width}x${height} pixels, got ${line.width}x${line.height}`);
-    }
-    const values = levelTable(line);
-    const start = i * 3 * plane;
-    for (let y = 0; y < height; y++) {
-      for (let x = 0; x < line.width; x++) data[start + y * width + x] = values[line.data[y * line.width + x]];
-    }
-    for (const channel of [1, 2]) data.copyWithin(start + channel * plane, start, start + plane);
+    drawLine(line, size, data.subarray(i * sizeOf(shape), (i + 1) * sizeOf(shape)));
   });
-  return { dtype: 'float32', shape: [lines.length, 3, height, width], data };
+  return floatView([lines.length, ...shape], data);
 }

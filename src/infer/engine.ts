@@ -4,7 +4,7 @@
  * rows from one queue and run beside each other.
  */
 import { AbortedError, DeadlineError, InputError, OverloadedError } from '../core/errors.js';
-import { floatView, type Tensor } from '../core/tensor.js';
+import { floatView, sizeOf, type Tensor } from '../core/tensor.js';
 import { type Prompt, prefillTokens, type SlotBatch, type SlotDecoder } from './decoder.js';
 import { type GeneratedRow, type GrowingRow, type RowOptions, rowsWith } from './generate.js';
 import type { PenaltyOptions } from './processors.js';
@@ -20,14 +20,21 @@ export interface EngineModel {
   promptOf(ids: readonly number[], features: Tensor<'float32'>): Prompt;
 }
 
+/** A picture that is drawn when its turn comes, where the tower takes it from. */
+export interface RowPicture {
+  /** [3, H, W]: the same for all rows that one engine is given. */
+  readonly shape: readonly number[];
+  /** Fills all of `into`, which other pictures were in before. */
+  draw(into: Float32Array): void;
+}
+
 /** One row of a request: ids that are continued, and the picture they are about. */
 export interface EngineRow {
   readonly ids: readonly number[];
-  /** Float32 [3, H, W]; asked for when its turn comes. */
-  readonly pixels?: () => Tensor<'float32'>;
+  readonly picture?: RowPicture;
 }
 
-/** Another attempt at a row that has ended. Without pixels it goes on with the features of the picture it had. */
+/** Another attempt at a row that has ended. Without a picture it goes on with the features of the one it had. */
 export interface RowAttempt extends EngineRow, PenaltyOptions {
   /** What penalties see. Default: `ids`. */
   readonly history?: readonly number[];
@@ -129,6 +136,8 @@ interface Lane {
   readonly ready: Ready[];
   readonly slots: (Ready | undefined)[];
   batch: SlotBatch | undefined;
+  /** Where the pictures of a group are drawn: one piece of memory for all groups, since it is megabytes. */
+  canvas: Float32Array;
   /** Its loop, while there is something to do. */
   loop: Promise<void> | undefined;
 }
@@ -190,6 +199,7 @@ const createLane = (model: EngineModel, slots: number): Lane => ({
   ready: [],
   slots: Array<Ready | undefined>(slots).fill(undefined),
   batch: undefined,
+  canvas: new Float32Array(0),
   loop: undefined,
 });
 
@@ -274,9 +284,10 @@ async function runLane(schedule: Schedule, lane: Lane): Promise<void> {
     lane.group = undefined;
     if (group) await attempt(schedule, group.places, () => runSegment(schedule, lane, group));
   }
-  // An idle lane holds no cache.
+  // An idle lane holds no cache and no pictures.
   lane.batch?.dispose();
   lane.batch = undefined;
+  lane.canvas = new Float32Array(0);
   lane.loop = undefined;
 }
 
@@ -359,11 +370,11 @@ function tryAgain(
   { task, index, prompt }: Ready,
   attempt: RowAttempt,
 ): void {
-  const { ids, pixels, history = ids, maxNewTokens = task.request.maxNewTokens, ...penalties } = attempt;
+  const { ids, picture, history = ids, maxNewTokens = task.request.maxNewTokens, ...penalties } = attempt;
   const options = { ...task.request, ...penalties, ...(maxNewTokens !== undefined && { maxNewTokens }) };
   task.rows[index] = rowsWith(options)(index, { ids: history, padding: 0 }, model.decoder.maxPositions - ids.length);
   task.inputs[index] = attempt;
-  if (!pixels) {
+  if (!picture) {
     const { images } = prompt;
     ready.push({ task, index, prompt: images ? model.promptOf(ids, images.features) : { ids } });
     return;
@@ -422,40 +433,37 @@ function soleSignal(places: readonly Place[]): AbortSignal | undefined {
 }
 
 /** The lane's part of the next rows, one of each task in turn; rows without a picture are ready at once. */
-function beginGroup(schedule: Schedule, { model: { towerImages }, ready, slots }: Lane): Group | undefined {
+function beginGroup(schedule: Schedule, lane: Lane): Group | undefined {
   const { waiting, lanes } = schedule;
+  const { model, ready, slots } = lane;
   const free = slots.filter((place) => place === undefined).length;
   const queued = waiting.reduce((sum, { queue }) => sum + queue.length, 0);
-  const most = Math.min(towerImages, Math.ceil(queued / lanes.length));
+  const most = Math.min(model.towerImages, Math.ceil(queued / lanes.length));
   const places: Place[] = [];
-  const pixels: Tensor<'float32'>[] = [];
+  let shape: readonly number[] = [];
   while (waiting.length > 0 && places.length < most && ready.length + places.length < Math.max(1, free)) {
     const task = waiting.shift() as Task;
     const index = task.queue.shift() as number;
     task.begun = true;
     if (task.queue.length > 0) waiting.push(task);
-    const row = task.inputs[index];
-    if (!row.pixels) {
-      ready.push({ task, index, prompt: { ids: row.ids } });
+    const { ids, picture } = task.inputs[index];
+    if (!picture) {
+      ready.push({ task, index, prompt: { ids } });
       continue;
     }
     try {
-      pixels.push(row.pixels());
+      const size = sizeOf(picture.shape);
+      if (lane.canvas.length < most * size) lane.canvas = new Float32Array(most * size);
+      picture.draw(lane.canvas.subarray(places.length * size, (places.length + 1) * size));
       places.push({ task, index });
+      shape = picture.shape;
     } catch (error) {
       endTask(schedule, task, error);
     }
   }
-  return places.length === 0 ? undefined : { places, x: stack(pixels), segment: 0 };
-}
-
-/** Tensors of one shape under each other. */
-function stack(parts: readonly Tensor<'float32'>[]): Tensor<'float32'> {
-  const shape = [parts.length, ...parts[0].shape];
-  if (parts.length === 1) return floatView(shape, parts[0].data);
-  const data = new Float32Array(parts.length * parts[0].data.length);
-  parts.forEach((part, i) => void data.set(part.data, i * part.data.length));
-  return floatView(shape, data);
+  if (places.length === 0) return undefined;
+  const x = floatView([places.length, ...shape], lane.canvas.subarray(0, places.length * sizeOf(shape)));
+  return { places, x, segment: 0 };
 }
 
 async function runSegment(schedule: Schedule, lane: Lane, { places, x, segment }: Group): Promise<void> {

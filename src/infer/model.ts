@@ -244,10 +244,10 @@ const mostLanes = 4;
  * than one after another on all threads.
  */
 async function openLanes(parts: ModelParts, config: VaryConfig, whole: ReturnType<typeof createSessions>) {
-  const { threads } = parts.runtime;
-  const count = config.input === 'line' && parts.runtime.device === 'cpu' ? Math.min(threads, mostLanes) : 1;
+  const { threads, runsAtOnce, device } = parts.runtime;
+  const count = config.input === 'line' && device === 'cpu' ? Math.min(runsAtOnce, mostLanes) : 1;
   // Of a pool, the threads that run for a lane are itself and those which no lane is.
-  const sessions = count === 1 ? whole : createSessions(parts, threads - count + 1);
+  const sessions = count === 1 ? whole : createSessions(parts, Math.max(1, threads - count + 1));
   const tower = await sessions.tower();
   const decoder = await sessions.decoder();
   const forks: Session[] = [];

@@ -90,7 +90,7 @@ export async function readPage(
     stopLoops: true,
     ...options,
     eosId,
-    rows: [{ ids, pixels: () => pixels }],
+    rows: [{ ids, picture: { shape: pixels.shape, draw: (into) => into.set(pixels.data) } }],
     onToken: (_, token) => growing.push(token),
     onRow: (_, ended) => {
       const way = attempts.add({ row: ended, text: '', confidence: 0, problem: problemOf(ended, anew !== undefined) });

@@ -1,7 +1,7 @@
-import { floatView, type Tensor } from '../core/tensor.js';
 import type { Gray } from '../image/gray.js';
-import { lineTensor } from '../image/line-tensor.js';
+import { drawLine } from '../image/line-tensor.js';
 import { createStopFilter } from '../text/stream.js';
+import type { RowPicture } from './engine.js';
 import type { FinishReason, GeneratedRow } from './generate.js';
 import { loopAtEnd } from './loops.js';
 import type { PreparedImage } from './prepare.js';
@@ -51,21 +51,21 @@ async function readLines(reader: Reader, plan: LinePlan, options: ReadOptions): 
   const ways = waysWithin(lineWays, options);
   const attempts = plan.pieces.map(() => createAttempts(ways));
   const page = createGrowingPage(plan, options);
-  const [height, width] = config.tower.imageSize;
+  const { imageSize } = config.tower;
   const { rows, tower, firstToken } = await engine.submit({
     stopLoops: true,
     ...options,
     eosId,
     maxNewTokens,
     keepLogProbabilities: true,
-    rows: plan.pieces.map(({ image }) => ({ ids, pixels: () => pieceTensor(image, width, height) })),
+    rows: plan.pieces.map(({ image }) => ({ ids, picture: linePicture(image, imageSize) })),
     onRow: (index, row) => {
       const loop = ways.length > 0 ? loopAtEnd(row.tokens) : undefined;
       const text = tokenizer.decode(row.tokens.slice(0, loop?.start), { skipSpecialTokens: true });
       const confidence = confidenceOf(row);
       const problem = problemOf(row, text, confidence, maxNewTokens === room);
       const way = attempts[index].add({ row, text, confidence, problem });
-      if (way) return { ids, pixels: () => pieceTensor(way(plan.pieces[index].image, width), width, height) };
+      if (way) return { ids, picture: linePicture(way(plan.pieces[index].image, imageSize[1]), imageSize) };
       page.put(index, attempts[index].best());
       return page.stopped() ? 'enough' : undefined;
     },
@@ -146,11 +146,11 @@ function retriedPieces({ pieces }: LinePlan, attempts: readonly Attempts<unknown
   });
 }
 
-/** One line as the tower takes it: [3, height, width]. */
-function pieceTensor(image: Gray, width: number, height: number): Tensor<'float32'> {
-  const { data } = lineTensor([image], { width, height });
-  return floatView([3, height, width], data as Float32Array);
-}
+/** One line as the tower takes it. */
+const linePicture = (image: Gray, [height, width]: readonly [number, number]): RowPicture => ({
+  shape: [3, height, width],
+  draw: (into) => drawLine(image, { width, height }, into),
+});
 
 /** The mean probability of a row's tokens. */
 function confidenceOf({ logProbabilities = [] }: GeneratedRow): number {

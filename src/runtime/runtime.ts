@@ -66,6 +66,11 @@ export interface Session {
 export interface Runtime {
   readonly device: Device;
   readonly threads: number;
+  /**
+   * How many runs of one thread each keep it busy: `threads`, or twice as many where these are all that the machine has, since a core
+   * that waits for one run's results to be looked at takes up another's.
+   */
+  readonly runsAtOnce: number;
   compile(graph: Graph, options: CompileOptions): Promise<Session>;
   /** Zeroed memory that runs can be bound to; parts of it by `subarray`. */
   allocate<D extends DType>(dtype: D, length: number): TypedArrayOf<D>;

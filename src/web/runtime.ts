@@ -23,6 +23,7 @@ export function createWebRuntime({ wasm }: WebRuntimeOptions): Runtime {
   return {
     device: 'cpu',
     threads: 1,
+    runsAtOnce: 1,
     compile,
     allocate: <D extends DType>(dtype: D, length: number): TypedArrayOf<D> => allocate(dtype, length),
   };

@@ -4,7 +4,7 @@ import { DeadlineError, InputError, OverloadedError } from '../../src/core/error
 import { createRng } from '../../src/core/rng.js';
 import { floats, type Tensor } from '../../src/core/tensor.js';
 import type { SlotBatch } from '../../src/infer/decoder.js';
-import { createEngine, type EngineModel, type EngineRequest } from '../../src/infer/engine.js';
+import { createEngine, type EngineModel, type EngineRequest, type RowPicture } from '../../src/infer/engine.js';
 
 const vocabulary = 50;
 
@@ -49,7 +49,8 @@ function scripted({ segments = 2, towerImages = 1, maxPositions = 64 } = {}): { 
   };
   const stage = (segment: number) => async (x: Tensor) => {
     await note(`tower.${segment} ${x.shape[0]}`);
-    return x;
+    // Results are the caller's own; pictures are drawn over.
+    return floats(x.shape, Float32Array.from(x.data as Float32Array));
   };
   const model: EngineModel = {
     decoder: { maxPositions, openSlots },
@@ -60,9 +61,9 @@ function scripted({ segments = 2, towerImages = 1, maxPositions = 64 } = {}): { 
   return { model, events };
 }
 
-const picture = (shift: number) => () => floats([1, 1], [shift]);
+const picture = (shift: number): RowPicture => ({ shape: [1, 1], draw: (into) => into.fill(shift) });
 const request = (start: number, changes: Partial<EngineRequest> = {}): EngineRequest => ({
-  rows: [{ ids: [start], pixels: picture(0) }],
+  rows: [{ ids: [start], picture: picture(0) }],
   eosId: null,
   maxNewTokens: 4,
   ...changes,
@@ -90,7 +91,7 @@ test('requests that join and leave at different steps get what each gets alone',
 test('pictures go to their own rows', async () => {
   const { model } = scripted({ towerImages: 4 });
   const engine = createEngine([model], { slots: 4 });
-  const rows = [3, 0, 7].map((shift) => ({ ids: [10], pixels: picture(shift) }));
+  const rows = [3, 0, 7].map((shift) => ({ ids: [10], picture: picture(shift) }));
   const result = await engine.submit({ rows, eosId: null, maxNewTokens: 2 });
   assert.deepEqual(
     result.rows.map(({ tokens, prompt }) => [prompt, ...tokens]),
@@ -125,7 +126,7 @@ test('a page of many lines lets a single line in before its own are done', async
   const engine = createEngine([model], { slots: 2 });
   const order: string[] = [];
   const page = engine.submit({
-    rows: Array.from({ length: 40 }, (_, i) => ({ ids: [i], pixels: picture(0) })),
+    rows: Array.from({ length: 40 }, (_, i) => ({ ids: [i], picture: picture(0) })),
     eosId: null,
     maxNewTokens: 3,
     onRow: (index) => void order.push(`page ${index}`),
@@ -141,7 +142,7 @@ test('lines of different pages go through tower and prefill together', async () 
   const engine = createEngine([model], { slots: 8 });
   const pages = [0, 1].map((page) =>
     engine.submit({
-      rows: Array.from({ length: 4 }, (_, i) => ({ ids: [10 * page + i], pixels: picture(0) })),
+      rows: Array.from({ length: 4 }, (_, i) => ({ ids: [10 * page + i], picture: picture(0) })),
       eosId: null,
       maxNewTokens: 2,
     }),
@@ -254,13 +255,14 @@ test('a run that fails takes only its own request with it', async () => {
   assert.deepEqual(await tokensOf(whole), [[6, 7, 8, 9]]);
 });
 
-test('a callback that throws, and pixels that cannot be had, end their own request', async () => {
+test('a callback that throws, and a picture that cannot be drawn, end their own request', async () => {
   const { model } = scripted({ towerImages: 2 });
   const engine = createEngine([model], { slots: 2 });
   const fail = () => {
     throw new InputError('not today');
   };
-  const bad = [request(0, { onToken: fail }), request(0, { rows: [{ ids: [1], pixels: fail }] })];
+  const undrawable: RowPicture = { shape: [1, 1], draw: fail };
+  const bad = [request(0, { onToken: fail }), request(0, { rows: [{ ids: [1], picture: undrawable }] })];
   const [first, second, good] = await Promise.allSettled([...bad, request(5)].map(engine.submit));
   assert.ok(first.status === 'rejected' && first.reason instanceof InputError);
   assert.ok(second.status === 'rejected' && second.reason instanceof InputError);
@@ -298,7 +300,7 @@ test('lanes share the work, run beside each other, and give each row what it get
     { slots: 7 },
   );
   assert.equal(engine.load().slots, 7);
-  const rows = Array.from({ length: 20 }, (_, i) => ({ ids: [i], pixels: picture(i % 3) }));
+  const rows = Array.from({ length: 20 }, (_, i) => ({ ids: [i], picture: picture(i % 3) }));
   const [page, line] = await Promise.all([
     engine.submit({ rows, eosId: null, maxNewTokens: 5 }),
     tokensOf(engine.submit(request(0))),
@@ -323,7 +325,7 @@ test('a request that ends in one lane leaves all of them', async () => {
     { slots: 2 },
   );
   const controller = new AbortController();
-  const rows = [0, 1].map((start) => ({ ids: [start], pixels: picture(0) }));
+  const rows = [0, 1].map((start) => ({ ids: [start], picture: picture(0) }));
   const stopped = engine.submit({ rows, eosId: null, maxNewTokens: 40, signal: controller.signal });
   lanes[0].events.before = (event) => {
     if (event.startsWith('step')) controller.abort();

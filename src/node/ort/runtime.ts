@@ -51,6 +51,7 @@ export function createRuntime({ device = 'cpu', threads = availableParallelism()
   return {
     device,
     threads,
+    runsAtOnce: threads > 1 && threads >= availableParallelism() ? 2 * threads : threads,
     compile: (graph, options) => compile(graph, options, device, threads),
     allocate: (dtype, length) => allocateOutside(dtype, length) as never,
   };
