@@ -2,6 +2,7 @@ import { availableParallelism, totalmem } from 'node:os';
 import { messageOf } from '../core/errors.js';
 import { loadOrt } from '../node/ort/library.js';
 import { createRuntime } from '../node/ort/runtime.js';
+import { loadSharp } from '../node/sharp.js';
 import type { Device } from '../runtime/runtime.js';
 import type { Command } from './command.js';
 
@@ -48,7 +49,7 @@ function runtime(): Finding {
 
 async function images(): Promise<Finding> {
   try {
-    const { default: sharp } = await import('sharp');
+    const sharp = await loadSharp();
     return {
       what: 'images',
       ok: true,

@@ -12,6 +12,8 @@ export interface ImageHeader extends Size {
   readonly format: ImageFormat;
   /** Frames of an animation or pages of a document, at least 1. */
   readonly frames: number;
+  /** Its samples are known to be gray or RGB of 8 bits or less, with alpha or not; where nothing is known, not. */
+  readonly plain: boolean;
 }
 
 const hasBytes = (bytes: Uint8Array, at: number, wanted: readonly number[]) =>
@@ -67,7 +69,7 @@ export function readImageHeader(bytes: Uint8Array, where: string): ImageHeader {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   try {
     const header = readers[format](view);
-    if (header.width > 0 && header.height > 0) return { format, ...header };
+    if (header.width > 0 && header.height > 0) return { format, plain: false, ...header };
     throw new InputError(`${where}: expected at least 1 pixel, got ${header.width}x${header.height}`);
   } catch (cause) {
     if (!(cause instanceof RangeError)) throw cause;
@@ -75,11 +77,11 @@ export function readImageHeader(bytes: Uint8Array, where: string): ImageHeader {
   }
 }
 
-type HeaderReader = (view: DataView) => Size & { readonly frames: number };
+type HeaderReader = (view: DataView) => Size & { readonly frames: number; readonly plain?: boolean };
 
 const readers: { readonly [F in ImageFormat]: HeaderReader } = {
   png: readPngHeader,
-  jpeg: (view) => ({ ...readJpegFrame(view), frames: 1 }),
+  jpeg: readJpegHeader,
   webp: readWebpHeader,
   gif: readGifHeader,
   tiff: readTiffHeader,
@@ -91,18 +93,20 @@ const textAt = (view: DataView, at: number) =>
 /** IHDR, and the frame count of an animation's acTL, which stands before the pixels. */
 function readPngHeader(view: DataView): ReturnType<HeaderReader> {
   if (textAt(view, 12) !== 'IHDR') throw new RangeError('no IHDR');
-  const size = { width: view.getUint32(16), height: view.getUint32(20) };
+  const facts = { width: view.getUint32(16), height: view.getUint32(20), plain: view.getUint8(24) <= 8 };
   for (let at = 8; at + 12 <= view.byteLength; at += view.getUint32(at) + 12) {
     const kind = textAt(view, at + 4);
-    if (kind === 'acTL') return { ...size, frames: Math.max(1, view.getUint32(at + 8)) };
+    if (kind === 'acTL') return { ...facts, frames: Math.max(1, view.getUint32(at + 8)) };
     if (kind === 'IDAT') break;
   }
-  return { ...size, frames: 1 };
+  return { ...facts, frames: 1 };
 }
 
 /** A JPEG's frame header, and whether Adobe's mark stands before it. */
 export interface JpegFrame extends Size {
   readonly components: number;
+  /** Bits a sample. */
+  readonly precision: number;
   readonly isAdobe: boolean;
 }
 
@@ -123,12 +127,17 @@ function readJpegFrame(view: DataView): JpegFrame {
     }
     if (isFrameHeader(marker)) {
       const [height, width] = [view.getUint16(at + 5), view.getUint16(at + 7)];
-      return { width, height, components: view.getUint8(at + 9), isAdobe };
+      return { width, height, precision: view.getUint8(at + 4), components: view.getUint8(at + 9), isAdobe };
     }
     if (marker === 0xda || marker === 0xd9) throw new RangeError('no frame header');
     if (marker === 0xee && textAt(view, at + 4) === 'Adob') isAdobe = true;
     at += 2 + view.getUint16(at + 2);
   }
+}
+
+function readJpegHeader(view: DataView): ReturnType<HeaderReader> {
+  const { width, height, components, precision } = readJpegFrame(view);
+  return { width, height, frames: 1, plain: precision === 8 && (components === 1 || components === 3) };
 }
 
 const getUint24 = (view: DataView, at: number) => view.getUint16(at, true) | (view.getUint8(at + 2) << 16);

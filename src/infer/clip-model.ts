@@ -17,6 +17,7 @@ import { padRows } from '../text/collate.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import { type ClipForwardInput, type ClipForwardOutput, clipForward } from './clip-forward.js';
 import { averageGroups, type Classification, type LabelOptions, rankLabels, writeLabels } from './labels.js';
+import { forkedSessions, type Lanes, lanesOf, oneLane } from './lanes.js';
 import { numbersOf, type Precision } from './quantize.js';
 
 /** What a two-tower model is made of; the platform supplies it. */
@@ -91,28 +92,49 @@ export interface ClipModel {
 /** Images and texts that go through a tower at once. */
 const batchSize = 8;
 
-/** Sessions are compiled when first needed; of the image tower's only the one for the last size is kept. */
+/** Multiplications of a picture up to which a tower is small: a millisecond of one core. */
+const smallWork = 1e8;
+
+/** Multiplications of the image tower for a picture of the given size, nearly. */
+function imageWork({ vision }: TwoTowerConfig, [height, width]: readonly [number, number]): number {
+  const patches = (height * width) / vision.patchSize ** 2;
+  return vision.layers * patches * (4 * vision.width ** 2 + 2 * vision.width * vision.mlpWidth);
+}
+
+/** Sessions are compiled when first needed; of the image tower's only those for the last size are kept. */
 function createSessions({ config, runtime, weights, precision }: ClipParts) {
-  const kept = new Map<string, { readonly key: string; readonly session: Promise<Session> }>();
-  const compile = async (graphOf: (numbers: NumberFormat) => Graph) =>
-    runtime.compile(graphOf(await numbersOf(precision, runtime)), { weights });
-  const get = async (role: string, key: string, compile: () => Promise<Session>): Promise<Session> => {
-    const known = kept.get(role);
-    if (known?.key === key) return known.session;
-    const session = compile();
-    kept.set(role, { key, session });
-    await known?.session.then((old) => old.dispose()).catch(() => undefined);
-    return session;
+  const kept = new Map<string, { readonly key: string; readonly sessions: Promise<readonly Session[]> }>();
+  const compile = async (graphOf: (numbers: NumberFormat) => Graph, { count, threads }: Lanes = oneLane) => {
+    const graph = graphOf(await numbersOf(precision, runtime));
+    return forkedSessions(await runtime.compile(graph, { weights, ...(threads !== undefined && { threads }) }), count);
   };
+  const disposeAll = async (sessions: Promise<readonly Session[]> | undefined) => {
+    for (const session of (await sessions?.catch(() => undefined)) ?? []) await session.dispose();
+  };
+  const get = async (role: string, key: string, compile: () => Promise<readonly Session[]>) => {
+    const known = kept.get(role);
+    if (known?.key === key) return known.sessions;
+    const sessions = compile();
+    kept.set(role, { key, sessions });
+    await disposeAll(known?.sessions);
+    return sessions;
+  };
+  const one = async (sessions: Promise<readonly Session[]>): Promise<Session> => (await sessions)[0];
   return {
+    /** One for each lane. */
     image: (size: readonly [number, number]) =>
-      get('image', size.join('×'), () => compile((numbers) => imageGraph(config, size, { numbers }))),
+      get('image', size.join('×'), () =>
+        compile(
+          (numbers) => imageGraph(config, size, { numbers }),
+          imageWork(config, size) > smallWork ? oneLane : lanesOf(runtime),
+        ),
+      ),
     patches: (size: readonly [number, number]) =>
       get('patches', size.join('×'), () => compile((numbers) => patchGraph(config, size, { numbers }))),
-    text: () => get('text', '', () => compile((numbers) => textGraph(config, { numbers }))),
-    similarity: () => get('similarity', '', () => compile(() => similarityGraph(config))),
+    text: () => one(get('text', '', () => compile((numbers) => textGraph(config, { numbers })))),
+    similarity: () => one(get('similarity', '', () => compile(() => similarityGraph(config)))),
     dispose: async () => {
-      for (const { session } of kept.values()) await (await session.catch(() => undefined))?.dispose();
+      for (const { sessions } of kept.values()) await disposeAll(sessions);
       kept.clear();
     },
   };
@@ -186,7 +208,27 @@ function paddedFeeds(config: TwoTowerConfig, rows: readonly (readonly number[])[
   );
 }
 
-type ImageSession = (size: readonly [number, number]) => Promise<Session>;
+type ImageSessions = (size: readonly [number, number]) => Promise<readonly Session[]>;
+
+/** Embeds of pixels [images, 3, H, W]: batches of them go through whatever session is free. */
+async function runLanes(lanes: readonly Session[], pixels: Tensor, options: RunSignal): Promise<Tensor<'float32'>> {
+  const count = pixels.shape[0];
+  const together = Math.min(batchSize, Math.ceil(count / lanes.length));
+  const embeds: Tensor[] = [];
+  let next = 0;
+  const work = lanes.map(async (session) => {
+    while (next < count) {
+      const at = next;
+      next += together;
+      const pixelValues = rowsOf(pixels, at, Math.min(count, at + together));
+      embeds[at / together] = (await session.run({ pixelValues }, options))['embeds'];
+    }
+  });
+  // One that fails ends all; none may still run when the next task begins.
+  await Promise.allSettled(work);
+  await Promise.all(work);
+  return stack(embeds, [count, ...embeds[0].shape.slice(1)]);
+}
 
 /** The towers, run one batch after the other. */
 function createTowers(parts: ClipParts) {
@@ -199,17 +241,10 @@ function createTowers(parts: ClipParts) {
     if (disposed) throw new InputError('this model was disposed');
   };
 
-  const embedWith = async (pixels: Tensor, open: ImageSession, options: RunSignal): Promise<Tensor<'float32'>> => {
+  const embedWith = async (pixels: Tensor, open: ImageSessions, options: RunSignal): Promise<Tensor<'float32'>> => {
     expectAlive();
     const size = checkPixels(config, pixels);
-    const count = pixels.shape[0];
-    const embeds: Tensor[] = [];
-    for (let at = 0; at < count; at += batchSize) {
-      const pixelValues = rowsOf(pixels, at, Math.min(count, at + batchSize));
-      const run = async () => (await open(size)).run({ pixelValues }, options);
-      embeds.push((await enqueue(run))['embeds']);
-    }
-    return stack(embeds, [count, ...embeds[0].shape.slice(1)]);
+    return enqueue(async () => runLanes(await open(size), pixels, options));
   };
   const embedPixels: ClipModel['embedPixels'] = (pixels, options = {}) => embedWith(pixels, sessions.image, options);
   const embedPatches: ClipModel['embedPatches'] = (pixels, options = {}) =>

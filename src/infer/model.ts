@@ -13,6 +13,7 @@ import { type CachedDecoder, createSessionDecoder, type Prompt, type SlotDecoder
 import { createEngine, type Engine, type EngineLoad, type EngineModel, type EngineOptions } from './engine.js';
 import { type ForwardOutput, forward } from './forward.js';
 import { type GeneratedRow, type GenerateOptions, generate } from './generate.js';
+import { forkedSessions, lanesOf, oneLane } from './lanes.js';
 import { type PreparedImage, prepareImage, prepareSettings } from './prepare.js';
 import { numbersOf, type Precision, type TowerPrecision } from './quantize.js';
 import { readPrepared } from './read-prepared.js';
@@ -236,42 +237,27 @@ export function createOptModel(parts: ModelParts): OptModel {
   return { kind: 'opt', config: parts.family.decoder, tokenizer, forward: run, generate: ids, generateRows, dispose };
 }
 
-/** Lanes of a model that reads lines, at most: each has a run under way, and they share the threads that wait for runs. */
-const mostLanes = 4;
-
-/**
- * A model as the lanes of a scheduler see it. One that reads lines is small: runs beside each other, of one thread each, are quicker
- * than one after another on all threads.
- */
+/** A model as the lanes of a scheduler see it; one that reads lines is small and has several. */
 async function openLanes(parts: ModelParts, config: VaryConfig, whole: ReturnType<typeof createSessions>) {
-  const { threads, runsAtOnce, device } = parts.runtime;
-  const count = config.input === 'line' && device === 'cpu' ? Math.min(runsAtOnce, mostLanes) : 1;
-  // Of a pool, the threads that run for a lane are itself and those which no lane is.
-  const sessions = count === 1 ? whole : createSessions(parts, Math.max(1, threads - count + 1));
-  const tower = await sessions.tower();
-  const decoder = await sessions.decoder();
-  const forks: Session[] = [];
-  const fork = (session: Session): Session => {
-    const own = session.fork();
-    forks.push(own);
-    return own;
-  };
-  const lanes = Array.from(
-    { length: count },
-    (): EngineModel => ({
-      decoder: decoderOver(fork(decoder), parts.family),
-      tower: tower.map(fork).map(
-        (session): EngineModel['tower'][number] =>
+  const { count, threads } = config.input === 'line' ? lanesOf(parts.runtime) : oneLane;
+  const sessions = count === 1 ? whole : createSessions(parts, threads);
+  const decoders = forkedSessions(await sessions.decoder(), count);
+  const stages = (await sessions.tower()).map((session) => forkedSessions(session, count));
+  const lanes = decoders.map(
+    (decoder, lane): EngineModel => ({
+      decoder: decoderOver(decoder, parts.family),
+      tower: stages.map(
+        (stage): EngineModel['tower'][number] =>
           async (x, signal) =>
-            (await session.run({ x }, signal && { signal }))['x.out'],
+            (await stage[lane].run({ x }, signal && { signal }))['x.out'],
       ),
       towerImages: imagesTogether(sizeOf([3, ...config.tower.imageSize])),
       promptOf: (ids, features) => promptsOf(parts, [ids], features)[0],
     }),
   );
   const dispose = async () => {
-    for (const session of forks) await session.dispose();
-    if (count > 1) await sessions.dispose();
+    if (count === 1) return;
+    for (const session of [decoders, ...stages].flat()) await session.dispose();
   };
   return { lanes, dispose };
 }

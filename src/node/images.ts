@@ -2,9 +2,10 @@ import { readFile, stat } from 'node:fs/promises';
 import type { Metadata, Sharp } from 'sharp';
 import { InputError, messageOf } from '../core/errors.js';
 import { readGifHeader } from '../image/header-gif.js';
-import { readImageHeader } from '../image/image-header.js';
+import { type ImageHeader, readImageHeader } from '../image/image-header.js';
 import type { Picture } from '../image/picture.js';
 import { type Look, type Pixels, pixelsFrom } from '../image/pixels.js';
+import { loadSharp } from './sharp.js';
 
 /** A path, the bytes of an image file, or pixels. */
 export type ImageInput = string | Uint8Array | Pixels;
@@ -39,9 +40,9 @@ export async function decodeImage(
   const where = typeof image === 'string' ? image : 'image';
   const applied = withDefaults(limits);
   const bytes = typeof image === 'string' ? await readImageFile(image, applied.maxBytes) : image;
-  checkHeader(bytes, where, applied);
+  const header = checkHeader(bytes, where, applied);
   try {
-    return await decode(bytes, applied, page, look);
+    return await decode(bytes, header, applied, { page, look });
   } catch (cause) {
     if (cause instanceof InputError) throw cause;
     throw new InputError(`${where}: cannot be decoded: ${messageOf(cause)}`, { cause });
@@ -63,23 +64,33 @@ function checkHeader(
   bytes: Uint8Array,
   where: string,
   { maxBytes, maxPixels, maxFrames }: Required<ImageLimits>,
-): void {
+): ImageHeader {
   if (bytes.length > maxBytes)
     throw new InputError(`${where}: has ${bytes.length} bytes, at most ${maxBytes} are allowed`);
-  const { width, height, frames } = readImageHeader(bytes, where);
+  const header = readImageHeader(bytes, where);
+  const { width, height, frames } = header;
   if (width * height > maxPixels) {
     throw new InputError(`${where}: is ${width}×${height} pixels, at most ${maxPixels} are allowed`);
   }
   if (frames > maxFrames) throw new InputError(`${where}: has ${frames} frames, at most ${maxFrames} are allowed`);
+  return header;
 }
 
-async function decode(bytes: Uint8Array, limits: Required<ImageLimits>, page: number, look: Look): Promise<Pixels> {
-  const { default: sharp } = await import('sharp');
-  sharp.cache(false);
+/** What decoding has to know about samples. */
+type Samples = Pick<Metadata, 'depth' | 'space' | 'format'>;
+
+async function decode(
+  bytes: Uint8Array,
+  { format, plain }: ImageHeader,
+  limits: Required<ImageLimits>,
+  { page, look }: { readonly page: number; readonly look: Look },
+): Promise<Pixels> {
+  const sharp = await loadSharp();
   const open = (content: Uint8Array) =>
     sharp(content, { limitInputPixels: limits.maxPixels, failOn: 'error', page }).timeout({ seconds: limits.timeout });
   if (look === 'seen') return decodeSeen(open(bytes));
-  const meta = await open(bytes).metadata();
+  // Most files are plain, and a second look at them takes as long as a small one's pixels.
+  const meta: Samples = plain ? { depth: 'uchar', space: 'srgb', format } : await open(bytes).metadata();
   if (meta.format === 'gif') return decodeGif(bytes, open);
   // Pillow turns a TIFF as its tag says while it reads it; other formats it leaves alone.
   const upright = meta.format === 'tiff' ? open(bytes).autoOrient() : open(bytes);
@@ -122,25 +133,26 @@ async function decodeGif(bytes: Uint8Array, open: (content: Uint8Array) => Sharp
 }
 
 /** Samples as they are stored: libvips would scale 16 bits where Pillow clips, and manage the colours of CMYK. */
-function toPlainChannels(image: Sharp, { space }: Metadata): Sharp {
+function toPlainChannels(image: Sharp, { space }: Samples): Sharp {
   if (space === 'cmyk') return image.pipelineColourspace('cmyk').toColourspace('cmyk');
   return image.toColourspace(space === 'grey16' || space === 'rgb16' ? space : 'srgb');
 }
 
 /** Interleaved samples of 1 to 4 channels as RGB bytes; alpha is dropped, as PIL's convert('RGB') drops it. */
-function toRgb(data: Uint8Array, channels: number, { depth, space, format }: Metadata, file: Uint8Array): Uint8Array {
+function toRgb(data: Uint8Array, channels: number, { depth, space, format }: Samples, file: Uint8Array): Uint8Array {
   if (space === 'cmyk') return cmykToRgb(data, channels);
   const wide = depth === 'ushort';
   if (channels === 3 && !wide) return new Uint8Array(data.buffer, data.byteOffset, data.length);
   const samples = wide ? new Uint16Array(data.buffer, data.byteOffset, data.byteLength / 2) : data;
-  const isGray = channels < 3;
+  const [green, blue] = channels < 3 ? [0, 0] : [1, 2];
   // Pillow's mode I;16 clips at 255. Colour, and a PNG's gray with alpha, are read as their high bytes.
   const clips = space === 'grey16' && !(format === 'png' && file[pngColourTypeAt] === pngGrayAlpha);
-  const narrow = wide ? (clips ? (v: number) => Math.min(v, 255) : (v: number) => v >> 8) : (v: number) => v;
-  const count = samples.length / channels;
-  const out = new Uint8Array(3 * count);
-  for (let i = 0; i < count; i++) {
-    for (let c = 0; c < 3; c++) out[3 * i + c] = narrow(samples[i * channels + (isGray ? 0 : c)]);
+  const shift = wide && !clips ? 8 : 0;
+  const out = new Uint8Array((samples.length / channels) * 3);
+  for (let i = 0, o = 0; o < out.length; i += channels, o += 3) {
+    out[o] = Math.min(samples[i] >> shift, 255);
+    out[o + 1] = Math.min(samples[i + green] >> shift, 255);
+    out[o + 2] = Math.min(samples[i + blue] >> shift, 255);
   }
   return out;
 }
@@ -175,7 +187,7 @@ export async function decodePicture(
   const bytes = typeof image === 'string' ? await readImageFile(image, applied.maxBytes) : image;
   checkHeader(bytes, where, applied);
   try {
-    const { default: sharp } = await import('sharp');
+    const sharp = await loadSharp();
     const { data, info } = await sharp(bytes, { limitInputPixels: applied.maxPixels, failOn: 'error' })
       .autoOrient()
       .resize(side, side, { fit: 'inside', withoutEnlargement: true })

@@ -1,6 +1,7 @@
 import { InputError, messageOf } from '../core/errors.js';
 import type { Look, Pixels } from '../image/pixels.js';
 import { decodeImage, type ImageInput } from './images.js';
+import { loadSharp } from './sharp.js';
 
 /** A picture within `side` × `side` pixels as a data URI of a JPEG. Throws InputError where it cannot be read. */
 export async function thumbnailUri(file: string, side = 240): Promise<string> {
@@ -19,7 +20,7 @@ export async function previewOf(
 }
 
 async function jpegUri({ width, height, data }: Pixels, side: number, where: string): Promise<string> {
-  const { default: sharp } = await import('sharp');
+  const sharp = await loadSharp();
   try {
     const jpeg = await sharp(data, { raw: { width, height, channels: 3 } })
       .resize(side, side, { fit: 'inside', withoutEnlargement: true })

@@ -10,6 +10,7 @@ import type { PagePicture } from '../../output/document/pdf.js';
 import { readRange } from '../files.js';
 import { hashRange } from '../hash-file.js';
 import { decodeImage, type ImageLimits } from '../images.js';
+import { loadSharp } from '../sharp.js';
 import { serveJobs } from '../worker-pool.js';
 import type { InputDocument } from './inputs.js';
 import { createPdfLibrary, type PdfDocument, type PdfLibrary } from './pdfium.js';
@@ -186,7 +187,7 @@ function pagesOf(bytes: Uint8Array, where: string): number {
 
 /** Pixels an inch, where a picture says something that makes sense. */
 async function statedDpi(bytes: Uint8Array): Promise<number | undefined> {
-  const { default: sharp } = await import('sharp');
+  const sharp = await loadSharp();
   const { density } = await sharp(bytes).metadata();
   return density !== undefined && density > 72 && density <= 2400 ? density : undefined;
 }
@@ -195,7 +196,7 @@ async function statedDpi(bytes: Uint8Array): Promise<number | undefined> {
 const jpegQuality = 80;
 
 async function pictureOf({ width, height, data }: Pixels): Promise<PagePicture> {
-  const { default: sharp } = await import('sharp');
+  const sharp = await loadSharp();
   let gray = true;
   for (let i = 0; gray && i < data.length; i += 3) gray = data[i] === data[i + 1] && data[i] === data[i + 2];
   const image = sharp(data, { raw: { width, height, channels: 3 } });

@@ -1,6 +1,6 @@
 /** The body of a worker thread: reads pictures and makes them what the model's tower takes. */
 import { createHash } from 'node:crypto';
-import { readFile, stat } from 'node:fs/promises';
+import { readFileSync, statSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { InputError, messageOf } from '../../core/errors.js';
 import type { Tensor } from '../../core/tensor.js';
@@ -28,16 +28,22 @@ export interface PreparedPicture {
   readonly picture?: { readonly width: number; readonly height: number; readonly pixels: Tensor<'float32'> };
 }
 
+/** Waits for the disk: this thread has nothing else to do, and going through the pool of threads takes longer than a small file. */
+function readPicture(file: string, maxBytes: number) {
+  try {
+    const facts = statSync(file);
+    if (facts.size > maxBytes) throw new InputError(`has ${facts.size} bytes, at most ${maxBytes} are allowed`);
+    return { facts, bytes: readFileSync(file) };
+  } catch (cause) {
+    const reason = cause instanceof InputError ? cause.message : `cannot be read: ${messageOf(cause)}`;
+    throw new InputError(`${file}: ${reason}`, { cause });
+  }
+}
+
 /** One picture: its file's facts, and pixels [3, H, W] for the tower. Throws InputError where it cannot be read. */
 async function preparePicture({ file, known }: PictureJob, plan: PicturePlan): Promise<PreparedPicture> {
   const { maxBytes = 1 << 30 } = plan.limits;
-  const facts = await stat(file).catch((cause: unknown) => {
-    throw new InputError(`${file}: cannot be read: ${messageOf(cause)}`, { cause });
-  });
-  if (facts.size > maxBytes) throw new InputError(`${file}: has ${facts.size} bytes, at most ${maxBytes} are allowed`);
-  const bytes = await readFile(file).catch((cause: unknown) => {
-    throw new InputError(`${file}: cannot be read: ${messageOf(cause)}`, { cause });
-  });
+  const { facts, bytes } = readPicture(file, maxBytes);
   const sha256 = createHash('sha256').update(bytes).digest('hex');
   const found = { size: bytes.length, modified: Math.trunc(facts.mtimeMs), sha256 };
   if (known.includes(sha256)) return found;
