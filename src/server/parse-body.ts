@@ -43,6 +43,16 @@ function isEscaped(bytes: Buffer, at: number): boolean {
   return (at - before) % 2 === 0;
 }
 
+/** Throws InputError for a name that is not `known`: a misspelt setting would be left out silently. */
+export function expectNames(names: Iterable<string>, known: readonly string[], where: string): void {
+  for (const name of names) {
+    if (known.includes(name)) continue;
+    throw new InputError(
+      `${where}: nothing is called ${JSON.stringify(name.slice(0, 40))}; there are ${known.join(', ')}`,
+    );
+  }
+}
+
 /** A form with an image. */
 export interface ImageForm {
   readonly image: Uint8Array;
@@ -50,17 +60,22 @@ export interface ImageForm {
   readonly texts: Readonly<Record<string, readonly string[]>>;
 }
 
-/** The image and the `names` of a form whose content type is `type`. Throws InputError. */
+/** The image and the `names` of a form whose content type is `type`. Throws InputError, also for fields of other names. */
 export async function readForm(bytes: Uint8Array, type: string, names: readonly string[]): Promise<ImageForm> {
   const form = await new Response(bytes as Uint8Array<ArrayBuffer>, { headers: { 'content-type': type } })
     .formData()
     .catch((cause: unknown) => {
       throw new InputError('body: is not a form', { cause });
     });
-  const image = form.get('image');
-  if (image === null || typeof image === 'string') throw new InputError('body: expected a file named image');
+  const [image, ...others] = form.getAll('image');
+  if (image === undefined || typeof image === 'string') throw new InputError('body: expected a file named image');
+  if (others.length > 0) throw new InputError(`body: expected one image, got ${others.length + 1}`);
+  expectNames([...form.keys()], ['image', ...names], 'body');
   const texts = names.flatMap((name) => {
-    const values = form.getAll(name).filter((value) => typeof value === 'string');
+    const values = form.getAll(name).map((value) => {
+      if (typeof value === 'string') return value;
+      throw new InputError(`body: ${name}: expected text, got a file`);
+    });
     return values.length === 0 ? [] : [[name, values] as const];
   });
   return { image: new Uint8Array(await image.arrayBuffer()), texts: Object.fromEntries(texts) };

@@ -100,7 +100,8 @@ test('classify: a form says what JSON says', async () => {
     [{ labels }, 400, /a file named image/],
     [{ image: pageUrl, labels }, 400, /a file named image/],
     [{ image: pageBytes }, 400, /labels: expected a list/],
-    [{ image: pageBytes, labels: pageBytes }, 400, /labels: expected a list/],
+    [{ image: pageBytes, labels: pageBytes }, 400, /labels: expected text, got a file/],
+    [{ image: pageBytes, labels, lables: 'a' }, 400, /nothing is called "lables"; there are image, model/],
     [{ image: pageBytes, labels: ['a', 'a'] }, 400, /occurs twice/],
     [{ image: pageBytes, labels: Array<string>(65).fill('a') }, 400, /at most 64/],
     [{ image: pageBytes, labels, model: 'nothing' }, 404, /no model nothing/],
@@ -120,6 +121,24 @@ test('read: numbers are written as numbers are', async () => {
     const response = await app.request(`/v1/read?${query}`, { method: 'POST', body: new Uint8Array(pageBytes) });
     assert.deepEqual([value, response.status], [value, 400]);
   }
+});
+
+test('read: a setting that is misspelt or given as a second image is refused', async () => {
+  const image = new Uint8Array(pageBytes);
+  const asked = await app.request('/v1/read?max_token=4', { method: 'POST', body: image });
+  assert.equal(asked.status, 400);
+  assert.match(
+    String((await errorOf(asked))['message']),
+    /query: nothing is called "max_token"; there are model, prompt/,
+  );
+  const form = formOf({ image, steam: 'true' });
+  const written = await app.request('/v1/read', form);
+  assert.equal(written.status, 400);
+  assert.match(String((await errorOf(written))['message']), /body: nothing is called "steam"/);
+  const twice = new FormData();
+  for (const name of ['a.png', 'b.png']) twice.append('image', new Blob([image]), name);
+  const two = await app.request('/v1/read', { method: 'POST', body: twice });
+  assert.deepEqual([two.status, (await errorOf(two))['message']], [400, 'body: expected one image, got 2']);
 });
 
 test('a client that goes away while it sends is no failure of the server', async () => {
