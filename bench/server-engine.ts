@@ -87,7 +87,7 @@ export async function openBenchEngine(
         Array.from({ length: sizeOf(shape) }, () => 4 * rng.next() - 2),
       );
       const block = [imageTokens.start, ...Array<number>(imageTokens.count).fill(imageTokens.patch), imageTokens.end];
-      return { ids: [2, ...block, ...ids(index, 1)], pixels: () => pixels };
+      return { ids: [2, ...block, ...ids(index, 1)], picture: { shape, draw: (into) => into.set(pixels.data) } };
     },
     dispose: async () => {
       await engine.close();

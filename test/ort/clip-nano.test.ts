@@ -2,8 +2,15 @@ import assert from 'node:assert/strict';
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { AbortedError } from '../../src/core/errors.js';
+import { createRng } from '../../src/core/rng.js';
+import { floatView } from '../../src/core/tensor.js';
 import { builtinFolder } from '../../src/node/builtin-models.js';
+import { loadClip } from '../../src/node/load-clip.js';
 import { loadModel } from '../../src/node/load-model.js';
+import { createRuntime } from '../../src/node/ort/runtime.js';
+import type { Runtime } from '../../src/runtime/runtime.js';
+import { assertAllclose } from '../helpers/allclose.js';
 import { examplePath, runCli } from '../helpers/cli.js';
 
 const model = await loadModel('clip-nano', { threads: 1 });
@@ -23,6 +30,40 @@ test('the built-in model is small, and tells many of ninety pictures of an artis
     if (best.label === labels[i]) right++;
   }
   assert.ok(right >= 0.3 * pictures.length, `${right} of ${pictures.length} are right`);
+});
+
+test('pictures go through a small tower in lanes: each is as it is alone, in its place, whatever their number', async () => {
+  const runtime = { ...createRuntime({ threads: 2 }), runsAtOnce: 4 };
+  const compiled: (number | undefined)[] = [];
+  const counting: Runtime = {
+    ...runtime,
+    compile: (graph, options) => {
+      compiled.push(options.threads);
+      return runtime.compile(graph, options);
+    },
+  };
+  const lanes = await loadClip(builtinFolder('clip-nano'), counting, 'float32');
+  const alone = await loadClip(builtinFolder('clip-nano'), createRuntime({ threads: 1 }), 'float32');
+  const { imageSize } = lanes.config.vision;
+  const rng = createRng(4);
+  const size = 3 * imageSize ** 2;
+  for (const count of [1, 5, 35]) {
+    const data = Float32Array.from({ length: count * size }, () => 4 * rng.next() - 2);
+    const together = await lanes.embedPixels(floatView([count, 3, imageSize, imageSize], data));
+    for (let i = 0; i < count; i++) {
+      const own = data.subarray(i * size, (i + 1) * size);
+      const { data: wanted } = await alone.embedPixels(floatView([1, 3, imageSize, imageSize], own));
+      const got = together.data.subarray(i * wanted.length, (i + 1) * wanted.length);
+      assertAllclose(got, [...wanted], { atol: 1e-5, rtol: 0 });
+    }
+  }
+  assert.deepEqual(compiled, [1]);
+  const controller = new AbortController();
+  controller.abort();
+  const pixels = floatView([35, 3, imageSize, imageSize], new Float32Array(35 * size));
+  await assert.rejects(lanes.embedPixels(pixels, { signal: controller.signal }), AbortedError);
+  assert.equal((await lanes.embedPixels(pixels)).shape[0], 35);
+  await Promise.all([lanes.dispose(), alone.dispose()]);
 });
 
 test('texts of any kind have tokens, and long ones are refused', async () => {
