@@ -210,24 +210,24 @@ function paddedFeeds(config: TwoTowerConfig, rows: readonly (readonly number[])[
 
 type ImageSessions = (size: readonly [number, number]) => Promise<readonly Session[]>;
 
-/** Embeds of pixels [images, 3, H, W]: batches of them go through whatever session is free. */
-async function runLanes(lanes: readonly Session[], pixels: Tensor, options: RunSignal): Promise<Tensor<'float32'>> {
+/** Embeds of the images of pixels [images, 3, H, W] from `start` on: of a batch for each lane, all at once. */
+async function embedOnLanes(
+  lanes: readonly Session[],
+  pixels: Tensor,
+  start: number,
+  options: RunSignal,
+): Promise<readonly Tensor[]> {
   const count = pixels.shape[0];
-  const together = Math.min(batchSize, Math.ceil(count / lanes.length));
-  const embeds: Tensor[] = [];
-  let next = 0;
-  const work = lanes.map(async (session) => {
-    while (next < count) {
-      const at = next;
-      next += together;
-      const pixelValues = rowsOf(pixels, at, Math.min(count, at + together));
-      embeds[at / together] = (await session.run({ pixelValues }, options))['embeds'];
-    }
-  });
-  // One that fails ends all; none may still run when the next task begins.
-  await Promise.allSettled(work);
-  await Promise.all(work);
-  return stack(embeds, [count, ...embeds[0].shape.slice(1)]);
+  const together = Math.min(batchSize, Math.ceil((count - start) / lanes.length));
+  const runs = lanes
+    .map((session, lane) => ({ session, at: start + lane * together }))
+    .filter(({ at }) => at < count)
+    .map(({ session, at }) =>
+      session.run({ pixelValues: rowsOf(pixels, at, Math.min(count, at + together)) }, options),
+    );
+  // Where one fails none may still run when the next task begins.
+  await Promise.allSettled(runs);
+  return (await Promise.all(runs)).map(({ embeds }) => embeds);
 }
 
 /** The towers, run one batch after the other. */
@@ -244,7 +244,13 @@ function createTowers(parts: ClipParts) {
   const embedWith = async (pixels: Tensor, open: ImageSessions, options: RunSignal): Promise<Tensor<'float32'>> => {
     expectAlive();
     const size = checkPixels(config, pixels);
-    return enqueue(async () => runLanes(await open(size), pixels, options));
+    const count = pixels.shape[0];
+    const embeds: Tensor[] = [];
+    // Others have their turn between batches.
+    for (let at = 0; at < count; at = embeds.reduce((sum, { shape }) => sum + shape[0], 0)) {
+      embeds.push(...(await enqueue(async () => embedOnLanes(await open(size), pixels, at, options))));
+    }
+    return stack(embeds, [count, ...embeds[0].shape.slice(1)]);
   };
   const embedPixels: ClipModel['embedPixels'] = (pixels, options = {}) => embedWith(pixels, sessions.image, options);
   const embedPatches: ClipModel['embedPatches'] = (pixels, options = {}) =>

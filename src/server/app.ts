@@ -200,6 +200,9 @@ async function readRequestOf(c: Context, bytes: Buffer, { limits, bodies }: Serv
     return withSettings(bytes, (name) => c.req.query(name), limits);
   }
   const { image, texts } = await bodies.form(type, settingNames, bytes);
+  for (const [name, values] of Object.entries(texts)) {
+    if (values.length > 1) throw new InputError(`body: ${name}: expected once, got ${values.length} times`);
+  }
   return withSettings(image, (name) => texts[name]?.[0] ?? c.req.query(name), limits);
 }
 

@@ -135,6 +135,11 @@ test('read: a setting that is misspelt or given as a second image is refused', a
   const written = await app.request('/v1/read', form);
   assert.equal(written.status, 400);
   assert.match(String((await errorOf(written))['message']), /body: nothing is called "steam"/);
+  const again = await app.request('/v1/read', formOf({ image, retries: ['0', '1'] }));
+  assert.deepEqual(
+    [again.status, (await errorOf(again))['message']],
+    [400, 'body: retries: expected once, got 2 times'],
+  );
   const twice = new FormData();
   for (const name of ['a.png', 'b.png']) twice.append('image', new Blob([image]), name);
   const two = await app.request('/v1/read', { method: 'POST', body: twice });

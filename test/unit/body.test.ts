@@ -73,13 +73,17 @@ test('a form has an image and what is asked for of its texts', async () => {
   form.set('image', new Blob([new Uint8Array(100_000).fill(7)]), 'page.png');
   form.append('prompt', 'read this');
   form.append('prompt', 'and this');
-  form.set('other', 'x');
   const made = new Response(form);
   const type = made.headers.get('content-type') as string;
   const read = async (bytes: Uint8Array) => reader.form(type, ['prompt', 'model'], bytes);
-  const { image, texts } = await read(new Uint8Array(await made.arrayBuffer()));
+  const bytes = new Uint8Array(await made.arrayBuffer());
+  const { image, texts } = await read(bytes.slice());
   assert.deepEqual([image.length, image[99_999], texts], [100_000, 7, { prompt: ['read this', 'and this'] }]);
   await assert.rejects(read(bytesOf('no form')), { name: 'InputError', message: /is not a form/ });
+  await assert.rejects(reader.form(type, ['model'], bytes), {
+    name: 'InputError',
+    message: /nothing is called "prompt"/,
+  });
 });
 
 test('all texts of a chat together have a limit, and so have conditions, stop strings and labels', async () => {
