@@ -188,6 +188,14 @@ export function mapField<T>(of: Field<T>): Field<Readonly<Record<string, T>>> {
   };
 }
 
+/** Throws InputError for the first of `names` that is not `known`: what is misspelt would be left out silently. */
+export function expectKnown(names: readonly string[], known: readonly string[], where: string): void {
+  const unknown = names.find((name) => !known.includes(name));
+  if (unknown !== undefined) {
+    throw new InputError(`${where}: unknown field ${unknown.slice(0, 40)}; there are ${known.join(', ')}`);
+  }
+}
+
 /** An object of these fields and no others; with `open` others are left alone. */
 export function objectField<F extends Fields>(
   fields: F,
@@ -204,10 +212,7 @@ export function objectField<F extends Fields>(
     required: true,
     read: (value, where) => {
       const json = asObject(value, where);
-      const unknown = open ? undefined : Object.keys(json).find((name) => !Object.hasOwn(fields, name));
-      if (unknown !== undefined) {
-        throw new InputError(`${where}: unknown field ${unknown}; there are ${names.join(', ')}`);
-      }
+      if (!open) expectKnown(Object.keys(json), names, where);
       const given = (name: string) => (Object.hasOwn(json, name) ? json[name] : undefined);
       const entries = names.map((name) => [name, fields[name].read(given(name), `${where}: ${name}`)] as const);
       return Object.fromEntries(entries.filter(([, read]) => read !== undefined)) as ObjectOf<F>;

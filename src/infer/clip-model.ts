@@ -210,24 +210,33 @@ function paddedFeeds(config: TwoTowerConfig, rows: readonly (readonly number[])[
 
 type ImageSessions = (size: readonly [number, number]) => Promise<readonly Session[]>;
 
-/** Embeds of the images of pixels [images, 3, H, W] from `start` on: of a batch for each lane, all at once. */
-async function embedOnLanes(
-  lanes: readonly Session[],
-  pixels: Tensor,
-  start: number,
-  options: RunSignal,
-): Promise<readonly Tensor[]> {
+/** Embeds of the first images of pixels [images, 3, H, W]: of a batch for each lane, all at once. */
+async function embedOnLanes(lanes: readonly Session[], pixels: Tensor, options: RunSignal): Promise<readonly Tensor[]> {
   const count = pixels.shape[0];
-  const together = Math.min(batchSize, Math.ceil((count - start) / lanes.length));
+  const together = Math.min(batchSize, Math.ceil(count / lanes.length));
   const runs = lanes
-    .map((session, lane) => ({ session, at: start + lane * together }))
-    .filter(({ at }) => at < count)
-    .map(({ session, at }) =>
-      session.run({ pixelValues: rowsOf(pixels, at, Math.min(count, at + together)) }, options),
+    .slice(0, Math.ceil(count / together))
+    .map((session, i) =>
+      session.run({ pixelValues: rowsOf(pixels, i * together, Math.min(count, (i + 1) * together)) }, options),
     );
   // Where one fails none may still run when the next task begins.
   await Promise.allSettled(runs);
   return (await Promise.all(runs)).map(({ embeds }) => embeds);
+}
+
+/** Embeds of all images of pixels, of which `embedFirst` embeds the first ones; others have their turn between its calls. */
+async function embedInTurns(
+  pixels: Tensor,
+  embedFirst: (rest: Tensor) => Promise<readonly Tensor[]>,
+): Promise<Tensor<'float32'>> {
+  const count = pixels.shape[0];
+  const embeds: Tensor[] = [];
+  for (let at = 0; at < count; ) {
+    const some = await embedFirst(rowsOf(pixels, at, count));
+    embeds.push(...some);
+    at += some.reduce((sum, { shape }) => sum + shape[0], 0);
+  }
+  return stack(embeds, [count, ...embeds[0].shape.slice(1)]);
 }
 
 /** The towers, run one batch after the other. */
@@ -244,13 +253,7 @@ function createTowers(parts: ClipParts) {
   const embedWith = async (pixels: Tensor, open: ImageSessions, options: RunSignal): Promise<Tensor<'float32'>> => {
     expectAlive();
     const size = checkPixels(config, pixels);
-    const count = pixels.shape[0];
-    const embeds: Tensor[] = [];
-    // Others have their turn between batches.
-    for (let at = 0; at < count; at = embeds.reduce((sum, { shape }) => sum + shape[0], 0)) {
-      embeds.push(...(await enqueue(async () => embedOnLanes(await open(size), pixels, at, options))));
-    }
-    return stack(embeds, [count, ...embeds[0].shape.slice(1)]);
+    return embedInTurns(pixels, (rest) => enqueue(async () => embedOnLanes(await open(size), rest, options)));
   };
   const embedPixels: ClipModel['embedPixels'] = (pixels, options = {}) => embedWith(pixels, sessions.image, options);
   const embedPatches: ClipModel['embedPatches'] = (pixels, options = {}) =>

@@ -2,6 +2,7 @@
 import { createHash, randomUUID, timingSafeEqual } from 'node:crypto';
 import { type Context, Hono } from 'hono';
 import { AbortedError, InputError } from '../core/errors.js';
+import { expectKnown } from '../core/fields.js';
 import { mostRetries } from '../infer/retries.js';
 import { answerOf, HttpError, sendError } from './answers.js';
 import { receiveBody } from './body.js';
@@ -9,7 +10,6 @@ import type { ServerLimits } from './limits.js';
 import type { GaugeValue } from './metrics.js';
 import { openApiDocument } from './open-api.js';
 import { answerPageFile, findPageFiles } from './page-files.js';
-import { expectNames } from './parse-body.js';
 import { answerClassify, answerEmbeddings, answerSearch } from './picture-routes.js';
 import { answerChat, answerRead, type ReadRequest, type Work } from './read-routes.js';
 import { expectLength, type RequestFields, type RequestOf } from './schemas.js';
@@ -194,7 +194,7 @@ function formTypeOf(c: Context): string | undefined {
 /** A form with an image, or an image as it is with the rest in the query. */
 async function readRequestOf(c: Context, bytes: Buffer, { limits, bodies }: ServerState): Promise<ReadRequest> {
   const type = formTypeOf(c);
-  expectNames(Object.keys(c.req.query()), settingNames, 'query');
+  expectKnown(Object.keys(c.req.query()), settingNames, 'query');
   if (type === undefined) {
     if (bytes.length === 0) throw new InputError('body: expected an image, got nothing');
     return withSettings(bytes, (name) => c.req.query(name), limits);

@@ -1,6 +1,6 @@
 /** What is in a body: as short as it may be, wherever it is done. */
 import { InputError, messageOf } from '../core/errors.js';
-import type { Field } from '../core/fields.js';
+import { expectKnown, type Field } from '../core/fields.js';
 
 /** Characters of JSON outside of its texts, and quotes within them, at most: what is within takes no time to speak of. */
 const maxStructure = 100_000;
@@ -43,16 +43,6 @@ function isEscaped(bytes: Buffer, at: number): boolean {
   return (at - before) % 2 === 0;
 }
 
-/** Throws InputError for a name that is not `known`: a misspelt setting would be left out silently. */
-export function expectNames(names: Iterable<string>, known: readonly string[], where: string): void {
-  for (const name of names) {
-    if (known.includes(name)) continue;
-    throw new InputError(
-      `${where}: nothing is called ${JSON.stringify(name.slice(0, 40))}; there are ${known.join(', ')}`,
-    );
-  }
-}
-
 /** A form with an image. */
 export interface ImageForm {
   readonly image: Uint8Array;
@@ -70,7 +60,7 @@ export async function readForm(bytes: Uint8Array, type: string, names: readonly 
   const [image, ...others] = form.getAll('image');
   if (image === undefined || typeof image === 'string') throw new InputError('body: expected a file named image');
   if (others.length > 0) throw new InputError(`body: expected one image, got ${others.length + 1}`);
-  expectNames([...form.keys()], ['image', ...names], 'body');
+  expectKnown([...form.keys()], ['image', ...names], 'body');
   const texts = names.flatMap((name) => {
     const values = form.getAll(name).map((value) => {
       if (typeof value === 'string') return value;

@@ -82,7 +82,7 @@ test('a form has an image and what is asked for of its texts', async () => {
   await assert.rejects(read(bytesOf('no form')), { name: 'InputError', message: /is not a form/ });
   await assert.rejects(reader.form(type, ['model'], bytes), {
     name: 'InputError',
-    message: /nothing is called "prompt"/,
+    message: /body: unknown field prompt;/,
   });
 });
 

@@ -35,7 +35,9 @@ export function createPageReader(model: NodeVaryModel, options: PageReadOptions)
   const expectNoFailure = () => {
     if (failure) throw failure.error;
   };
-  const enough = () => (pages === 0 ? 1 : rowsAhead * model.load().slots);
+  // The first page is read alone: whoever waits for it sees it in half the time, and only one batch is not full. From then on there are
+  // always two: the rows of the second are there when the first's run out.
+  const hasEnough = () => (pages === 0 ? rows > 0 : running.size > 1 && rows >= rowsAhead * model.load().slots);
   const start = ({ prepared, done }: PageTask) => {
     const own = rowsOf(prepared.image);
     rows += own;
@@ -56,9 +58,7 @@ export function createPageReader(model: NodeVaryModel, options: PageReadOptions)
   return {
     add: async (task) => {
       expectNoFailure();
-      // The first page is read alone: whoever waits for it sees it in half the time, and only one batch is not full. From then on
-      // there are always two: the rows of the second are there when the first's run out.
-      while (running.size > (pages === 0 ? 0 : 1) && rows >= enough()) await Promise.race(running);
+      while (hasEnough()) await Promise.race(running);
       expectNoFailure();
       start(task);
     },
