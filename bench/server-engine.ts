@@ -64,7 +64,9 @@ export async function openBenchEngine(
     [
       {
         decoder: { maxPositions, openSlots: (count) => timedSlots(decoder.openSlots(count)) },
-        tower: tower.map((part) => (x: Tensor) => timed('tower', async () => (await part.run({ x }))['x.out'])),
+        tower: tower.map(
+          (part) => (x: Tensor) => timed('tower', async () => ({ x: (await part.run({ x }))['x.out'] })),
+        ),
         towerImages: 1,
         promptOf: (ids, features) => ({ ids, images: { features, source: spliceSources([ids], imageTokens, 1)[0] } }),
       },

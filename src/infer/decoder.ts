@@ -7,6 +7,8 @@ import type { CarriedTensors, Session } from '../runtime/runtime.js';
 export interface Prompt {
   readonly ids: readonly number[];
   readonly images?: { readonly features: Tensor<'float32'>; readonly source: readonly number[] };
+  /** Ids that may come next: `fill` of a slot batch gives the logits after each of them too. */
+  readonly draft?: readonly number[];
 }
 
 /** Rows that are decoded together. */
@@ -25,9 +27,12 @@ export interface DecodingBatch {
 export interface SlotBatch extends DecodingBatch {
   /**
    * Rows [first, first + prompts) begin anew, each with a prompt; all prompts have one length. `room` is how many positions a row
-   * will need in the end: the cache is made so long. Returns the logits after each prompt. Other rows are as they were.
+   * will need in the end: the cache is made so long. Returns the logits after each prompt, and after each id of its draft, which does
+   * not belong to the row yet. Other rows are as they were.
    */
-  fill(first: number, prompts: readonly Prompt[], room: number, signal?: AbortSignal): Promise<Float32Array[]>;
+  fill(first: number, prompts: readonly Prompt[], room: number, signal?: AbortSignal): Promise<Float32Array[][]>;
+  /** So many ids of the draft that a row was filled with are its own, before its next step. */
+  accept(row: number, count: number): void;
   /** The row is empty from now on. */
   clear(row: number): void;
 }
@@ -76,7 +81,7 @@ export function createSessionDecoder(session: Session, options: SessionDecoderOp
         for (const group of prefillGroups(fresh, lengths)) {
           const some = group.map((at) => prompts[rows[at]]);
           const own = await batch.fill(group[0], some, longest + 1, signal);
-          for (const [i, at] of group.entries()) logits[at] = own[i];
+          for (const [i, at] of group.entries()) [logits[at]] = own[i];
         }
         const source = rows.map((row) => rows.indexOf(row));
         batch.reorder(source);
@@ -116,17 +121,23 @@ function prefillGroups(rows: readonly number[], lengths: readonly number[]): num
   return groups;
 }
 
-/** Fills rows of a cache with prompts of one length; the logits after each. */
+/** Fills rows of a cache with prompts of one length and their drafts; the logits after each prompt and each id of its draft. */
 async function prefill(
   session: Session,
   prompts: readonly Prompt[],
   state: CarriedTensors,
   { width, withImages }: SessionDecoderOptions,
   signal?: AbortSignal,
-): Promise<Float32Array[]> {
-  const rows = prompts.map(({ ids }) => ids);
-  const length = rows[0].length;
+): Promise<Float32Array[][]> {
+  const { length } = prompts[0].ids;
+  const drafts = prompts.map(({ draft = [] }) => draft);
+  const total = length + Math.max(...drafts.map((draft) => draft.length));
+  // What fills up shorter drafts comes after them: they do not look at it, and the row's next tokens take its place.
+  const rows = prompts.map(({ ids }, r) => padded([...ids, ...drafts[r]], total));
   const places = rows[0].map((_, i) => positionRow(i));
+  const outputs = drafts.flatMap((draft, r) =>
+    Array.from({ length: draft.length + 1 }, (_, i) => r * total + length - 1 + i),
+  );
   const feeds: Record<string, Tensor> = {
     inputIds: intRows(rows, 'prompt'),
     positions: intRows(
@@ -135,31 +146,38 @@ async function prefill(
     ),
     lastIndex: int32s(
       [rows.length],
-      rows.map(() => length - 1),
+      rows.map(() => total - 1),
     ),
-    totalLength: int32s([1], [length]),
-    outputRows: ints(
-      [rows.length],
-      rows.map((_, r) => (r + 1) * length - 1),
-    ),
+    totalLength: int32s([1], [total]),
+    outputRows: ints([outputs.length], outputs),
   };
-  if (withImages) Object.assign(feeds, imageFeeds(prompts, length, width));
+  if (withImages) Object.assign(feeds, imageFeeds(prompts, total, width));
   const { logits } = await session.run(feeds, { state, ...(signal && { signal }) });
   const [, vocabulary] = logits.shape;
   const data = logits.data as Float32Array;
-  return rows.map((_, r) => data.subarray(r * vocabulary, (r + 1) * vocabulary));
+  let at = 0;
+  return drafts.map((draft) =>
+    Array.from({ length: draft.length + 1 }, () => data.subarray(at++ * vocabulary, at * vocabulary)),
+  );
 }
 
-/** The features of several prompts one after another, and each row's places among all embeddings and features. */
-function imageFeeds(prompts: readonly Prompt[], length: number, width: number): Record<string, Tensor> {
-  const embeddings = prompts.length * length;
+const padded = (ids: readonly number[], length: number): number[] => [
+  ...ids,
+  ...Array<number>(length - ids.length).fill(0),
+];
+
+/**
+ * The features of several prompts one after another, and each row's places among all embeddings and features; rows are filled up to
+ * `total` with their own embeddings.
+ */
+function imageFeeds(prompts: readonly Prompt[], total: number, width: number): Record<string, Tensor> {
   let used = 0;
   const source = prompts.map(({ ids, images }, r) => {
-    const features = embeddings + used - length;
+    const features = prompts.length * total + used - ids.length;
     used += images?.features.shape[0] ?? 0;
-    return ids.map((_, t) => {
+    return Array.from({ length: total }, (_, t) => {
       const from = images?.source[t] ?? t;
-      return from < length ? r * length + from : features + from;
+      return t < ids.length && from >= ids.length ? features + from : r * total + from;
     });
   });
   const data = new Float32Array(used * width);
@@ -197,8 +215,9 @@ function createSlots(session: Session, count: number, options: SessionDecoderOpt
   return {
     fill: async (first, prompts, room, signal) => {
       const length = prompts[0].ids.length;
-      for (const { ids } of prompts) checkLength(ids.length, maxPositions);
-      const view = (await reserve(Math.max(length, room))).rows(first, prompts.length);
+      const longest = length + Math.max(...prompts.map(({ draft = [] }) => draft.length));
+      checkLength(longest, maxPositions);
+      const view = (await reserve(Math.max(longest, room))).rows(first, prompts.length);
       try {
         const logits = await prefill(session, prompts, view, options, signal);
         lengths.fill(length, first, first + prompts.length);
@@ -206,6 +225,9 @@ function createSlots(session: Session, count: number, options: SessionDecoderOpt
       } finally {
         view.dispose();
       }
+    },
+    accept: (row, count) => {
+      lengths[row] += count;
     },
     clear: (row) => {
       lengths[row] = 0;

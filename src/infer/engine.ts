@@ -13,16 +13,23 @@ import type { PenaltyOptions } from './processors.js';
 export interface EngineModel {
   readonly decoder: SlotDecoder;
   /** Parts of the tower in order: the first takes pixels [images, 3, H, W], the last gives features [images, T, C]. */
-  readonly tower: readonly ((x: Tensor, signal?: AbortSignal) => Promise<Tensor>)[];
+  readonly tower: readonly ((x: Tensor, signal?: AbortSignal) => Promise<TowerOutput>)[];
   /** Images that go through the tower together, at most. */
   readonly towerImages: number;
   /** Ids with the features [T, C] of their image. Throws InputError where they do not fit. */
   promptOf(ids: readonly number[], features: Tensor<'float32'>): Prompt;
 }
 
+/** What a part of the tower gives. */
+export interface TowerOutput {
+  readonly x: Tensor;
+  /** Of the last part, where the tower drafts: the ids that may come after each image's prompt. */
+  readonly drafts?: readonly (readonly number[])[];
+}
+
 /** A picture that is drawn when its turn comes, where the tower takes it from. */
 export interface RowPicture {
-  /** [3, H, W]: the same for all rows that one engine is given. */
+  /** [3, H, W]: those of one shape go through the tower together. */
   readonly shape: readonly number[];
   /** Fills all of `into`, which other pictures were in before. */
   draw(into: Float32Array): void;
@@ -384,6 +391,14 @@ function tryAgain(
   wake(schedule);
 }
 
+/** How many tokens can follow a prompt. */
+const roomOf = ({ decoder }: EngineModel, { request: { maxNewTokens = 512 } }: Task, { ids }: Prompt): number =>
+  Math.min(maxNewTokens, decoder.maxPositions - ids.length);
+
+/** A prompt with as much of a draft as can be of use: the last token that there is room for needs no logits after it. */
+const withDraft = (prompt: Prompt, draft: readonly number[] | undefined, room: number): Prompt =>
+  draft ? { ...prompt, draft: draft.slice(0, Math.max(0, room - 1)) } : prompt;
+
 interface Joining {
   readonly first: number;
   readonly rows: readonly Ready[];
@@ -393,15 +408,13 @@ interface Joining {
 function nextToJoin({ ready, slots }: Lane): Joining | undefined {
   const first = slots.indexOf(undefined);
   if (first < 0 || ready.length === 0) return undefined;
-  const length = ready[0].prompt.ids.length;
-  let count = 1;
-  while (
-    count < ready.length &&
-    first + count < slots.length &&
-    slots[first + count] === undefined &&
-    ready[count].prompt.ids.length === length &&
-    (count + 1) * length <= prefillTokens
-  ) {
+  const { length } = ready[0].prompt.ids;
+  let count = 0;
+  let drafted = 0;
+  while (count < ready.length && first + count < slots.length && slots[first + count] === undefined) {
+    const { ids, draft = [] } = ready[count].prompt;
+    drafted = Math.max(drafted, draft.length);
+    if (ids.length !== length || (count > 0 && (count + 1) * (length + drafted) > prefillTokens)) break;
     count++;
   }
   return { first, rows: ready.slice(0, count) };
@@ -409,9 +422,7 @@ function nextToJoin({ ready, slots }: Lane): Joining | undefined {
 
 async function join(schedule: Schedule, lane: Lane, { first, rows }: Joining): Promise<void> {
   lane.ready.splice(0, rows.length);
-  const { maxPositions } = lane.model.decoder;
-  const room = ({ task, prompt }: Ready) => prompt.ids.length + (task.request.maxNewTokens ?? 512);
-  const longest = Math.min(maxPositions, Math.max(...rows.map(room)));
+  const longest = Math.max(...rows.map(({ task, prompt }) => prompt.ids.length + roomOf(lane.model, task, prompt)));
   const prompts = rows.map(({ prompt }) => prompt);
   const logits = await batchOf(lane).fill(first, prompts, longest, soleSignal(rows));
   rows.forEach((place, i) => {
@@ -422,8 +433,21 @@ async function join(schedule: Schedule, lane: Lane, { first, rows }: Joining): P
     }
     task.firstToken ??= performance.now();
     lane.slots[first + i] = place;
-    takeToken(schedule, lane, first + i, place, logits[i]);
+    takeTokens(schedule, lane, first + i, place, logits[i]);
   });
+}
+
+/** Gives a row its first token, and those after it as long as they are its draft's. */
+function takeTokens(schedule: Schedule, lane: Lane, slot: number, place: Ready, logits: readonly Float32Array[]): void {
+  const { draft = [] } = place.prompt;
+  const row = place.task.rows[place.index];
+  for (const [taken, after] of logits.entries()) {
+    takeToken(schedule, lane, slot, place, after);
+    if (lane.slots[slot] !== place) return;
+    if (row.tokens.at(-1) === draft[taken]) continue;
+    if (taken > 0) lane.batch?.accept(slot, taken);
+    return;
+  }
 }
 
 /** The signal of a run that only one task takes part in. */
@@ -432,7 +456,10 @@ function soleSignal(places: readonly Place[]): AbortSignal | undefined {
   return tasks.size === 1 ? places[0].task.request.signal : undefined;
 }
 
-/** The lane's part of the next rows, one of each task in turn; rows without a picture are ready at once. */
+/**
+ * The lane's part of the next rows, one of each task in turn, with pictures of one shape: that of the first. Rows without a picture
+ * are ready at once.
+ */
 function beginGroup(schedule: Schedule, lane: Lane): Group | undefined {
   const { waiting, lanes } = schedule;
   const { model, ready, slots } = lane;
@@ -440,10 +467,17 @@ function beginGroup(schedule: Schedule, lane: Lane): Group | undefined {
   const queued = waiting.reduce((sum, { queue }) => sum + queue.length, 0);
   const most = Math.min(model.towerImages, Math.ceil(queued / lanes.length));
   const places: Place[] = [];
-  let shape: readonly number[] = [];
+  /** Tasks that have other shapes only keep their turn. */
+  const passed: Task[] = [];
+  let shape: readonly number[] | undefined;
   while (waiting.length > 0 && places.length < most && ready.length + places.length < Math.max(1, free)) {
     const task = waiting.shift() as Task;
-    const index = task.queue.shift() as number;
+    const at = task.queue.findIndex((index) => isOfShape(task.inputs[index].picture, shape));
+    if (at < 0) {
+      passed.push(task);
+      continue;
+    }
+    const [index] = task.queue.splice(at, 1);
     task.begun = true;
     if (task.queue.length > 0) waiting.push(task);
     const { ids, picture } = task.inputs[index];
@@ -461,17 +495,22 @@ function beginGroup(schedule: Schedule, lane: Lane): Group | undefined {
       endTask(schedule, task, error);
     }
   }
-  if (places.length === 0) return undefined;
+  waiting.unshift(...passed);
+  if (places.length === 0 || !shape) return undefined;
   const x = floatView([places.length, ...shape], lane.canvas.subarray(0, places.length * sizeOf(shape)));
   return { places, x, segment: 0 };
 }
+
+/** Whether a row can go with pictures of this shape, if there are any: one without a picture goes with all. */
+const isOfShape = (picture: RowPicture | undefined, shape: readonly number[] | undefined): boolean =>
+  !picture || !shape || picture.shape.every((extent, axis) => extent === shape[axis]);
 
 async function runSegment(schedule: Schedule, lane: Lane, { places, x, segment }: Group): Promise<void> {
   const { model } = lane;
   const left = new Set(places.map(({ task }) => task).filter((task) => !task.settled));
   if (left.size === 0) return;
   const started = performance.now();
-  const next = await model.tower[segment](x, soleSignal(places));
+  const { x: next, drafts = [] } = await model.tower[segment](x, soleSignal(places));
   const seconds = (performance.now() - started) / 1000;
   for (const task of left) task.towerSeconds += seconds;
   if (segment + 1 < model.tower.length) {
@@ -484,7 +523,7 @@ async function runSegment(schedule: Schedule, lane: Lane, { places, x, segment }
     const own = (next.data as Float32Array).subarray(i * rows * width, (i + 1) * rows * width);
     try {
       const prompt = model.promptOf(task.inputs[index].ids, floatView([rows, width], own));
-      lane.ready.push({ task, index, prompt });
+      lane.ready.push({ task, index, prompt: withDraft(prompt, drafts[i], roomOf(model, task, prompt)) });
     } catch (error) {
       endTask(schedule, task, error);
     }

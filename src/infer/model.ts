@@ -1,9 +1,11 @@
 import { InputError } from '../core/errors.js';
 import { expectDType, floatView, sizeOf, type Tensor } from '../core/tensor.js';
 import type { Pixels } from '../image/pixels.js';
+import { greedyIds } from '../models/draft.js';
 import { checkRange, checkRows, type ForwardInput } from '../models/forward-inputs.js';
 import { cachedDecoderGraph, type DecoderFamily, towerGraphs } from '../models/graphs.js';
 import type { OptConfig } from '../models/opt.js';
+import { canvasWidth } from '../models/sam.js';
 import { spliceSources, type VaryConfig } from '../models/vary.js';
 import type { Runtime, Session, WeightLoader } from '../runtime/runtime.js';
 import type { ImageTokens } from '../text/image-tokens.js';
@@ -81,16 +83,18 @@ export interface VaryModel extends Omit<OptModel, 'kind' | 'config'> {
 /** Sessions are compiled when first needed. `threads` as in CompileOptions. */
 function createSessions(parts: ModelParts, threads?: number) {
   const { family, runtime, weights, precision, towerPrecision = 'float32', towerSegments } = parts;
-  let tower: Promise<Session[]> | undefined;
+  /** By the width of their pictures. */
+  const towers = new Map<number, Promise<Session[]>>();
   let decoder: Promise<Session> | undefined;
   const shared = { weights, ...(threads !== undefined && { threads }) };
-  const compileTower = async (config: VaryConfig) => {
+  const compileTower = async (config: VaryConfig, width: number) => {
     const sessions: Session[] = [];
     // A page takes a gigabyte beside the weights, for seconds; lines take little, and often.
     const options = { ...shared, releaseAfterRun: config.input === 'page' };
     const numbers = await numbersOf(towerPrecision, runtime);
     for (const graph of towerGraphs(config, {
       numbers,
+      width,
       ...(towerSegments !== undefined && { segments: towerSegments }),
     })) {
       sessions.push(await runtime.compile(graph, options));
@@ -98,9 +102,12 @@ function createSessions(parts: ModelParts, threads?: number) {
     return sessions;
   };
   return {
-    tower: () => {
+    /** For pictures as wide as this, in pixels. */
+    tower: (pictureWidth: number) => {
       if (family.kind !== 'vary') throw new InputError('this model takes no images');
-      tower ??= compileTower(family.vary);
+      const width = canvasWidth(family.vary.tower, pictureWidth);
+      const tower = towers.get(width) ?? compileTower(family.vary, width);
+      towers.set(width, tower);
       return tower;
     },
     decoder: () => {
@@ -110,7 +117,9 @@ function createSessions(parts: ModelParts, threads?: number) {
       return decoder;
     },
     dispose: async () => {
-      for (const session of (await tower?.catch(() => [])) ?? []) await session.dispose();
+      for (const tower of towers.values()) {
+        for (const session of await tower.catch(() => [])) await session.dispose();
+      }
       await (await decoder?.catch(() => undefined))?.dispose();
     },
   };
@@ -143,8 +152,8 @@ function createBase(parts: ModelParts) {
     for (let i = 0; i < images; i += together) {
       const some = values.subarray(i * size, Math.min(images, i + together) * size);
       let x: Tensor = floatView([some.length / size, ...shape], some);
-      for (const session of await sessions.tower()) {
-        x = (await session.run({ x }, signal && { signal }))['x.out'];
+      for (const session of await sessions.tower(shape[2] ?? 0)) {
+        x = (await session.run({ x }, { outputs: ['x.out'], ...(signal && { signal }) }))['x.out'];
       }
       parts.push(x.data as Float32Array);
     }
@@ -245,22 +254,32 @@ async function openLanes(parts: ModelParts, config: VaryConfig, whole: ReturnTyp
   const { count, threads } = config.input === 'line' ? lanesOf(parts.runtime) : oneLane;
   const sessions = count === 1 ? whole : createSessions(parts, threads);
   const decoders = forkedSessions(await sessions.decoder(), count);
-  const stages = (await sessions.tower()).map((session) => forkedSessions(session, count));
+  const { tower } = config;
+  /** The tower's parts for pictures of one width, in each lane. */
+  const stages = new Map<number, Promise<Session[][]>>();
+  const stagesFor = (width: number) => {
+    const own =
+      stages.get(width) ?? sessions.tower(width).then((all) => all.map((each) => forkedSessions(each, count)));
+    stages.set(width, own);
+    return own;
+  };
+  const segments = (await stagesFor(tower.imageSize[1])).length;
   const lanes = decoders.map(
     (decoder, lane): EngineModel => ({
       decoder: decoderOver(decoder, parts.family),
-      tower: stages.map(
-        (stage): EngineModel['tower'][number] =>
-          async (x, signal) =>
-            (await stage[lane].run({ x }, signal && { signal }))['x.out'],
-      ),
-      towerImages: imagesTogether(sizeOf([3, ...config.tower.imageSize])),
+      tower: Array.from({ length: segments }, (_, part): EngineModel['tower'][number] => async (x, signal) => {
+        const width = part === 0 ? x.shape[3] : x.shape[2] * tower.patchSize[1];
+        const { 'x.out': next, draft } = await (await stagesFor(width))[part][lane].run({ x }, signal && { signal });
+        return { x: next, ...(draft && { drafts: greedyIds(draft as Tensor<'float32'>, config.decoder.padId) }) };
+      }),
+      towerImages: imagesTogether(sizeOf([3, ...tower.imageSize])),
       promptOf: (ids, features) => promptsOf(parts, [ids], features)[0],
     }),
   );
   const dispose = async () => {
     if (count === 1) return;
-    for (const session of [decoders, ...stages].flat()) await session.dispose();
+    const compiled = await Promise.all([...stages.values()].map((own) => own.catch(() => [])));
+    for (const session of [decoders, ...compiled.flat()].flat()) await session.dispose();
   };
   return { lanes, dispose };
 }

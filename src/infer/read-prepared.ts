@@ -1,5 +1,6 @@
 import type { Gray } from '../image/gray.js';
 import { drawLine } from '../image/line-tensor.js';
+import { canvasWidth, type SamConfig } from '../models/sam.js';
 import { createStopFilter } from '../text/stream.js';
 import type { RowPicture } from './engine.js';
 import type { FinishReason, GeneratedRow } from './generate.js';
@@ -51,21 +52,21 @@ async function readLines(reader: Reader, plan: LinePlan, options: ReadOptions): 
   const ways = waysWithin(lineWays, options);
   const attempts = plan.pieces.map(() => createAttempts(ways));
   const page = createGrowingPage(plan, options);
-  const { imageSize } = config.tower;
+  const [, whole] = config.tower.imageSize;
   const { rows, tower, firstToken } = await engine.submit({
     stopLoops: true,
     ...options,
     eosId,
     maxNewTokens,
     keepLogProbabilities: true,
-    rows: plan.pieces.map(({ image }) => ({ ids, picture: linePicture(image, imageSize) })),
+    rows: plan.pieces.map(({ image }) => ({ ids, picture: linePicture(image, config.tower) })),
     onRow: (index, row) => {
       const loop = ways.length > 0 ? loopAtEnd(row.tokens) : undefined;
       const text = tokenizer.decode(row.tokens.slice(0, loop?.start), { skipSpecialTokens: true });
       const confidence = confidenceOf(row);
       const problem = problemOf(row, text, confidence, maxNewTokens === room);
       const way = attempts[index].add({ row, text, confidence, problem });
-      if (way) return { ids, picture: linePicture(way(plan.pieces[index].image, imageSize[1]), imageSize) };
+      if (way) return { ids, picture: linePicture(way(plan.pieces[index].image, whole), config.tower) };
       page.put(index, attempts[index].best());
       return page.stopped() ? 'enough' : undefined;
     },
@@ -146,11 +147,12 @@ function retriedPieces({ pieces }: LinePlan, attempts: readonly Attempts<unknown
   });
 }
 
-/** One line as the tower takes it. */
-const linePicture = (image: Gray, [height, width]: readonly [number, number]): RowPicture => ({
-  shape: [3, height, width],
-  draw: (into) => drawLine(image, { width, height }, into),
-});
+/** One line as the tower takes it, on a canvas no wider than it has to be. */
+function linePicture(image: Gray, tower: SamConfig): RowPicture {
+  const [height] = tower.imageSize;
+  const width = canvasWidth(tower, image.width);
+  return { shape: [3, height, width], draw: (into) => drawLine(image, { width, height }, into) };
+}
 
 /** The mean probability of a row's tokens. */
 function confidenceOf({ logProbabilities = [] }: GeneratedRow): number {

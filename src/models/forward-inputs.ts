@@ -12,7 +12,7 @@ export interface ForwardInput {
   readonly inputIds: readonly (readonly number[])[];
   /** 1 for tokens, 0 for padding; default: all tokens. */
   readonly attentionMask?: readonly (readonly number[])[];
-  /** float32 [images, 3, H, W], in the order of the rows' <img>. */
+  /** float32 [images, 3, H, W], in the order of the rows' <img>. W is the tower's, or less where it takes narrower pictures. */
   readonly pixelValues?: Tensor;
   /** As inputIds; -100 is ignored. */
   readonly labels?: readonly (readonly number[])[];
@@ -82,6 +82,7 @@ export function prepareForward(
   const graph = () =>
     wholeGraph(family, {
       images,
+      ...(pixelValues && { imageWidth: pixelValues.shape[3] }),
       loss: labels !== undefined,
       taps,
       ...(numbers && { numbers }),

@@ -12,8 +12,9 @@ import {
 import type { Dim } from '../graph/dims.js';
 import { add, mul, pickRows, reshape, scalar, scale, split } from '../graph/functions.js';
 import { crossEntropy } from '../nn/cross-entropy.js';
+import { draftLogits } from './draft.js';
 import { causalBias, embedTokens, type OptConfig, optDecoder, optHead, unlearnedPadding } from './opt.js';
-import { samStages, samTower } from './sam.js';
+import { canvasWidth, samStages, samTower } from './sam.js';
 import { projectImages, spliceImages, towerPath, type VaryConfig } from './vary.js';
 
 /** A decoder alone, or one that takes image features. */
@@ -53,26 +54,35 @@ export interface TowerGraphsOptions {
   /** Into how many graphs it is cut; default 1. */
   readonly segments?: number;
   readonly numbers?: NumberFormat;
+  /** Of the pictures, in pixels, where the tower takes narrower ones; default: the whole of its input. */
+  readonly width?: number;
 }
 
-/** The tower and projector, in graphs each from `x` to `x`: pixels [images, 3, H, W] to [images, T, C]. */
+/**
+ * The tower and projector, in graphs each from `x` to `x`: pixels [images, 3, H, W] to [images, T, C]. The last also has the logits
+ * `draft` [images, columns, vocabulary] where the tower drafts.
+ */
 export function towerGraphs(
   config: VaryConfig,
-  { segments = 1, numbers = float32Numbers }: TowerGraphsOptions = {},
+  { segments = 1, numbers = float32Numbers, width = config.tower.imageSize[1] }: TowerGraphsOptions = {},
 ): readonly Graph[] {
   const total = samStages(config.tower).length;
   const count = Math.min(segments, total);
   const cuts = Array.from({ length: count + 1 }, (_, i) => Math.round((i * total) / count));
   const { tower } = config;
-  const [h, w] = tower.imageSize.map((side, i) => side / tower.patchSize[i]);
+  const size = [tower.imageSize[0], canvasWidth(tower, width)];
+  const [h, w] = size.map((side, i) => side / tower.patchSize[i]);
   return cuts.slice(1).map((end, i) => {
     const builder = createGraphBuilder(`tower.${i}`, { ...fusedLowering, ...numbers });
-    const shape = i === 0 ? ['images', 3, ...tower.imageSize] : ['images', h, w, tower.width];
+    const shape = i === 0 ? ['images', 3, ...size] : ['images', h, w, tower.width];
     const scope = builder.root.at(towerPath);
     let x = builder.input('x', 'float32', shape);
     // Stages of their own for each graph: blocks share constants, and a constant belongs to one graph.
     for (const stage of samStages(config.tower).slice(cuts[i], end)) x = stage(scope, x);
-    builder.output('x.out', end === total ? projectImages(builder.root, x, config) : x);
+    const isLast = end === total;
+    builder.output('x.out', isLast ? projectImages(builder.root, x, config) : x);
+    const { draft } = config;
+    if (isLast && draft) builder.output('draft', draftLogits(builder.root, x, { ...config, draft }));
     return builder.finish();
   });
 }
@@ -80,6 +90,8 @@ export function towerGraphs(
 export interface WholeGraphOptions {
   /** How many images come as pixelValues; 0 for none. */
   readonly images: number;
+  /** Of the images, where the tower takes narrower ones than its own input; in pixels. */
+  readonly imageWidth?: number;
   readonly loss: boolean;
   readonly taps: readonly string[];
   /** [rows, tokens] and scored positions as numbers: gradients need known extents. Default: symbolic. */
@@ -98,7 +110,7 @@ export interface WholeGraphOptions {
  * targets and targetWeights [rows]; guided, `guide` [batch, sequence, sequence] and `guideWeights` [batch, sequence]. Outputs: logits [rows, vocabulary], loss, taps.
  */
 export function wholeGraph(family: DecoderFamily, options: WholeGraphOptions): Graph {
-  const { images, loss, taps, extents, guided = false, numbers, towerNumbers } = options;
+  const { images, imageWidth, loss, taps, extents, guided = false, numbers, towerNumbers } = options;
   const builder = createGraphBuilder('whole', { ...plainLowering, ...numbers });
   const { root, input } = builder;
   const grid = extents?.grid ?? ['batch', 'sequence'];
@@ -111,7 +123,9 @@ export function wholeGraph(family: DecoderFamily, options: WholeGraphOptions): G
   if (loss) embeds = unlearnedPadding(root, embeds, ids, family.decoder);
   if (family.kind === 'vary' && images > 0) {
     const { vary } = family;
-    const pixels = input('pixelValues', 'float32', [images, 3, ...vary.tower.imageSize]);
+    const [height, whole] = vary.tower.imageSize;
+    const width = canvasWidth(vary.tower, imageWidth ?? whole);
+    const pixels = input('pixelValues', 'float32', [images, 3, height, width]);
     const seeing = root.lowered(towerNumbers ?? float32Numbers);
     const tokens = samTower(seeing.at(towerPath), pixels, vary.tower);
     const features = projectImages(seeing, tokens, vary);

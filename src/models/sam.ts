@@ -57,6 +57,11 @@ export interface SamConfig {
   readonly absolutePositions: boolean;
   readonly relativePositions: boolean;
   readonly qkvBias: boolean;
+  /**
+   * Pictures may be narrower than `imageSize` by multiples of this, in pixels: they are its left part, and the rest, which would be
+   * empty, is not looked at. 0, as in SAM: they may not.
+   */
+  readonly widthStep: number;
 }
 
 /** `build_sam_vit_b()` of the seed. */
@@ -80,6 +85,7 @@ export const samVitB: SamConfig = {
   absolutePositions: true,
   relativePositions: true,
   qkvBias: true,
+  widthStep: 0,
 };
 
 function pairField(json: JsonObject, name: string, where: string, other: Pair): Pair {
@@ -124,6 +130,7 @@ export function samConfigFrom(value: unknown, where: string): SamConfig {
     absolutePositions: booleanField(json, 'use_abs_pos', where, true),
     relativePositions: booleanField(json, 'use_rel_pos', where, true),
     qkvBias: booleanField(json, 'qkv_bias', where, true),
+    widthStep: indexField(json, 'width_step', where, 0),
   };
   if (config.width % config.heads !== 0) {
     throw new InputError(`${where}: embed_dim ${config.width} is not a multiple of num_heads ${config.heads}`);
@@ -133,7 +140,19 @@ export function samConfigFrom(value: unknown, where: string): SamConfig {
       throw new InputError(`${where}: img_size ${side} is not a multiple of patch_size ${config.patchSize[i]}`);
     }
   });
+  const columns = config.patchSize[1] * config.netStrides.reduce((product, [, across]) => product * across, 1);
+  if (config.widthStep % columns !== 0) {
+    throw new InputError(`${where}: width_step ${config.widthStep} is not a multiple of a token's ${columns} pixels`);
+  }
+  if (config.widthStep > 0 && (config.windowSize > 0 || config.imageSize[0] !== config.patchSize[0])) {
+    throw new InputError(`${where}: width_step needs one row of patches and no windows`);
+  }
   return config;
+}
+
+/** The narrowest input that a picture of this width fits, in pixels. */
+export function canvasWidth({ imageSize: [, whole], widthStep }: SamConfig, width: number): number {
+  return widthStep === 0 ? whole : Math.min(whole, Math.max(1, Math.ceil(width / widthStep)) * widthStep);
 }
 
 /** Patches down and across for an image of the given size. */
@@ -142,7 +161,7 @@ const gridOf = ({ imageSize, patchSize }: SamConfig, size: Pair = imageSize): Pa
   size[1] / patchSize[1],
 ];
 
-/** Tokens one image becomes. */
+/** Tokens one image becomes; of a narrower one as many, but those past its width are none of the tower's. */
 export function samTokens(config: SamConfig): number {
   const shrink = (side: number, axis: 0 | 1) =>
     config.netStrides.reduce((extent, stride) => Math.ceil(extent / stride[axis]), side);
@@ -161,13 +180,14 @@ function embedPatches(s: Scope, pixels: Value, config: SamConfig): Value {
   const [, h, w] = x.shape;
   s.tap('patch_embed', x);
   if (!config.absolutePositions) return x;
-  const grid = gridOf(config);
-  if (grid[0] !== h || grid[1] !== w) {
+  const [rows, columns] = gridOf(config);
+  if (rows !== h || canvasWidth(config, Number(width)) !== width) {
     throw new InputError(
       `tower: expected ${config.imageSize.join('×')} pixels, got ${height}×${width}: positions are not interpolated`,
     );
   }
-  return add(s, x, s.parameter('pos_embed', [1, h, w, config.width], normalInit(0.02)));
+  const positions = s.parameter('pos_embed', [1, rows, columns, config.width], normalInit(0.02));
+  return add(s, x, w === columns ? positions : slice(s, positions, 2, 0, Number(w)));
 }
 
 /** get_rel_pos: the rows of a table [L, D] for each distance between `queries` and `keys` places: [queries, keys, D]. */
@@ -220,8 +240,12 @@ function gridAttention(s: Scope, qkv: Value, config: SamConfig, shared: SharedCo
   const factor = D ** -0.5;
   if (!config.relativePositions) return reshape(s, attention(s, q, k, v, { heads, scale: factor }), [N, h, w, width]);
 
-  const tableOf = (name: string, side: number, configSide: number) =>
-    relativePositions(s, s.parameter(name, [2 * configSide - 1, D], zerosInit), side, side);
+  const tableOf = (name: string, side: number, configSide: number) => {
+    const whole = s.parameter(name, [2 * configSide - 1, D], zerosInit);
+    const isCut = config.widthStep > 0 && side < configSide;
+    const table = isCut ? slice(s, whole, 0, configSide - side, configSide + side - 1) : whole;
+    return relativePositions(s, table, side, side);
+  };
   const [tableH, tableW] = tableSides(s, config);
   const rh = tableOf('rel_pos_h', h, tableH); // [h, h, D]
   const rw = tableOf('rel_pos_w', w, tableW); // [w, w, D]

@@ -3,11 +3,12 @@
  * <img> among OPT's token embeddings.
  */
 import { InputError } from '../core/errors.js';
-import { asObject, indexField } from '../core/json.js';
+import { asObject, countField, indexField } from '../core/json.js';
 import type { Scope, Value } from '../graph/builder.js';
-import { multiplyDims } from '../graph/dims.js';
-import { concat, gather, reshape } from '../graph/functions.js';
+import { fixedDimAt, multiplyDims } from '../graph/dims.js';
+import { concat, gather, pad, reshape } from '../graph/functions.js';
 import { linear } from '../nn/linear.js';
+import type { DraftConfig } from './draft.js';
 import { type OptConfig, opt125m, optConfigFrom, renameOptTensor } from './opt.js';
 import { type SamConfig, samConfigFrom, samTokens, samVitB } from './sam.js';
 
@@ -26,6 +27,8 @@ export interface VaryConfig {
   readonly imageTokens: ImageTokenIds;
   /** What an image is: a page scaled to the tower's input, or one line of text, for which pages are cut. */
   readonly input: 'page' | 'line';
+  /** Of a tower that drafts the text of its lines. */
+  readonly draft?: DraftConfig;
 }
 
 /** The released model's sizes. */
@@ -94,6 +97,7 @@ export function varyConfigFrom(value: unknown, where: string): VaryConfig {
       count,
     },
     input: inputField(json['vary_input'], where),
+    ...draftField(json['vary_draft'], `${where}: vary_draft`),
   };
   if (config.decoder.embedWidth !== config.decoder.width) {
     throw new InputError(`${where}: word_embed_proj_dim must equal hidden_size in a vary checkpoint`);
@@ -106,14 +110,20 @@ function inputField(value: unknown, where: string): VaryConfig['input'] {
   throw new InputError(`${where}: vary_input: expected page or line, got ${JSON.stringify(value)}`);
 }
 
+function draftField(value: unknown, where: string): Pick<VaryConfig, 'draft'> {
+  if (value === undefined) return {};
+  return { draft: { columnsPerToken: countField(asObject(value, where), 'columns_per_token', where) } };
+}
+
 /** The checkpoint's name for one of ours. */
 export function renameVaryTensor(name: string): string {
   return renameOptTensor(name.replace(/^model\.vision_tower\./, `${towerPath}.`));
 }
 
-/** Tower tokens [B, T, C] into the decoder's width: [B, T, width]. */
-export function projectImages(s: Scope, tokens: Value, { decoder }: VaryConfig): Value {
-  return s.tap('image_features', linear(s.at('model').at('mm_projector'), tokens, decoder.width));
+/** Tower tokens [B, T, C] into the decoder's width: [B, count, width]; zeros past the tokens of a narrow picture. */
+export function projectImages(s: Scope, tokens: Value, { decoder, imageTokens: { count } }: VaryConfig): Value {
+  const projected = linear(s.at('model').at('mm_projector'), tokens, decoder.width);
+  return s.tap('image_features', pad(s, projected, { 1: [0, count - fixedDimAt(tokens.shape, 1)] }));
 }
 
 /**

@@ -302,7 +302,7 @@ function extendTokenizer(from: string, to: string, first: number): void {
 export const writeJson = (dir: string, name: string, value: unknown): void =>
   writeFileSync(join(dir, name), `${JSON.stringify(value, null, 2)}\n`);
 
-function configJson({ decoder, imageTokens, tower, input }: VaryConfig) {
+function configJson({ decoder, imageTokens, tower, input, draft }: VaryConfig) {
   return {
     architectures: ['varyOPTForCausalLM'],
     model_type: 'vary',
@@ -326,6 +326,7 @@ function configJson({ decoder, imageTokens, tower, input }: VaryConfig) {
     torch_dtype: 'float32',
     ...(tower !== samVitB && { vary_tower: towerJson(tower) }),
     ...(input !== 'page' && { vary_input: input }),
+    ...(draft && { vary_draft: { columns_per_token: draft.columnsPerToken } }),
   };
 }
 
@@ -349,6 +350,7 @@ function towerJson(tower: SamConfig) {
     use_abs_pos: tower.absolutePositions,
     use_rel_pos: tower.relativePositions,
     qkv_bias: tower.qkvBias,
+    ...(tower.widthStep > 0 && { width_step: tower.widthStep }),
   };
 }
 

@@ -1,6 +1,5 @@
 /** Connectionist temporal classification (Graves et al., ICML 2006) on the host: ONNX has no operator for it. */
 import { InputError } from '../core/errors.js';
-import { argmax } from '../core/logits.js';
 import type { Tensor } from '../core/tensor.js';
 
 export interface CtcLoss {
@@ -171,19 +170,4 @@ function pathOf(
     path[last] = id;
   }
   return path;
-}
-
-/** The best path's ids: repeats merged, blanks dropped. */
-export function ctcGreedy({ shape: [B, T, V], data }: Tensor<'float32'>, blank: number): number[][] {
-  return Array.from({ length: B }, (_, b) => {
-    const ids: number[] = [];
-    let before = blank;
-    for (let t = 0; t < T; t++) {
-      const at = (b * T + t) * V;
-      const best = argmax(data.subarray(at, at + V));
-      if (best !== blank && best !== before) ids.push(best);
-      before = best;
-    }
-    return ids;
-  });
 }

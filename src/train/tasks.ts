@@ -3,13 +3,11 @@
 import { ignoreIndex } from '../core/labels.js';
 import { floats, floatView, type Tensor } from '../core/tensor.js';
 import { createGraphBuilder, type Graph, type ParameterSpec, plainLowering } from '../graph/builder.js';
-import { reshape } from '../graph/functions.js';
+import { type DraftConfig, draftLogits } from '../models/draft.js';
 import { type ForwardInput, prepareForward } from '../models/forward-inputs.js';
 import type { DecoderFamily } from '../models/graphs.js';
-import { samTokens, samTower } from '../models/sam.js';
+import { samTower } from '../models/sam.js';
 import { type ImageTokenIds, towerPath, type VaryConfig } from '../models/vary.js';
-import { layerNorm } from '../nn/layer-norm.js';
-import { linear } from '../nn/linear.js';
 import { parameterSpecs } from './arena.js';
 import { alignedLoss, ctcLoss } from './ctc.js';
 import type { Task } from './task.js';
@@ -24,7 +22,7 @@ export type ReadingBatch = Pick<ForwardInput, 'inputIds' | 'attentionMask' | 'pi
 /** Next-token training of everything: the mean of −log p over all labels that are not −100. */
 export function readingTask(family: DecoderFamily): Task<ReadingBatch> {
   const shape = ({ inputIds, pixelValues }: ReadingBatch) =>
-    `${inputIds.length}×${inputIds[0]?.length ?? 0}, ${pixelValues?.shape[0] ?? 0} images`;
+    `${inputIds.length}×${inputIds[0]?.length ?? 0}, ${pixelValues?.shape[0] ?? 0} images ${pixelValues?.shape[3] ?? 0} wide`;
   return {
     parameters: parameterSpecs(smallestGraph(family)),
     count: ({ labels }) => labels.reduce((sum, row) => sum + row.slice(1).filter((id) => id !== ignoreIndex).length, 0),
@@ -89,44 +87,35 @@ export interface TranscribedBatch {
   readonly places?: readonly (readonly number[])[];
 }
 
-export interface CtcOptions {
-  /** The id that means nothing. */
-  readonly blank: number;
-  /** Columns each tower token stands for: narrow letters need more columns than the decoder needs tokens. Default 2. */
-  readonly columnsPerToken?: number;
-}
+/** The id that means nothing in a column. */
+export const ctcBlank = ({ decoder: { padId } }: VaryConfig): number => padId;
 
-/** The head that only CTC training has. */
-export const ctcHeadPath = 'ctc_head';
+/** Of a tower that is not to draft later, its head is for training only. */
+const trainingDraft: DraftConfig = { columnsPerToken: 2 };
 
-/** Logits per column from the tower's tokens: [images, tokens · columnsPerToken, vocabulary]. Output `logits`. */
-export function ctcGraph(config: VaryConfig, images: number, { columnsPerToken = 2 }: CtcOptions): Graph {
+/** A tower with the head that CTC trains it by. Input `pixelValues` of this shape, output `logits` [images, columns, vocabulary]. */
+export function ctcGraph(config: VaryConfig, shape: readonly number[]): Graph {
   const builder = createGraphBuilder('ctc', plainLowering);
   const { root } = builder;
-  const { tower, decoder } = config;
-  const pixels = builder.input('pixelValues', 'float32', [images, 3, ...tower.imageSize]);
-  const tokens = samTower(root.at(towerPath), pixels, tower); // [B, T, C]
-  const head = root.at(ctcHeadPath);
-  const normed = layerNorm(head.at('norm'), tokens, tower);
-  const logits = linear(head, normed, decoder.vocabSize * columnsPerToken);
-  builder.output('logits', reshape(root, logits, [images, samTokens(tower) * columnsPerToken, decoder.vocabSize]));
+  const tokens = samTower(root.at(towerPath), builder.input('pixelValues', 'float32', shape), config.tower); // [B, T, C]
+  builder.output('logits', draftLogits(root, tokens, { ...config, draft: config.draft ?? trainingDraft }));
   return builder.finish();
 }
 
 /** CTC training of a tower whose tokens run along a line of text: the mean of −log p over all target tokens. */
-export function ctcTask(config: VaryConfig, options: CtcOptions): Task<TranscribedBatch> {
-  const specs: readonly ParameterSpec[] = parameterSpecs(ctcGraph(config, 1, options));
+export function ctcTask(config: VaryConfig): Task<TranscribedBatch> {
+  const specs: readonly ParameterSpec[] = parameterSpecs(ctcGraph(config, [1, 3, ...config.tower.imageSize]));
   return {
     parameters: specs,
     count: ({ targets }) => targets.reduce((sum, row) => sum + row.length, 0),
     prepare: ({ pixelValues, targets, places }, total) => ({
-      key: `${pixelValues.shape[0]} images`,
-      graph: () => ctcGraph(config, pixelValues.shape[0], options),
+      key: pixelValues.shape.join('×'),
+      graph: () => ctcGraph(config, pixelValues.shape),
       feeds: { pixelValues },
       hostLoss: {
         output: 'logits',
         evaluate: (logits) => {
-          const given = { blank: options.blank, weight: 1 / total };
+          const given = { blank: ctcBlank(config), weight: 1 / total };
           return places
             ? alignedLoss(logits as Tensor<'float32'>, targets, { ...given, places })
             : ctcLoss(logits as Tensor<'float32'>, targets, given);

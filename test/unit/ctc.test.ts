@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createRng } from '../../src/core/rng.js';
 import { floats, type Tensor } from '../../src/core/tensor.js';
-import { alignedLoss, ctcGreedy, ctcLoss } from '../../src/train/ctc.js';
+import { greedyIds } from '../../src/models/draft.js';
+import { alignedLoss, ctcLoss } from '../../src/train/ctc.js';
 
 const [T, V, blank] = [5, 4, 1];
 const random = (seed: number, B: number): Tensor<'float32'> => {
@@ -64,7 +65,7 @@ test('greedy reading merges repeats and drops blanks', () => {
   path.forEach((id, t) => {
     data[t * V + id] = 1;
   });
-  assert.deepEqual(ctcGreedy({ dtype: 'float32', shape: [1, T, V], data }, blank), [[2, 2, 0]]);
+  assert.deepEqual(greedyIds({ dtype: 'float32', shape: [1, T, V], data }, blank), [[2, 2, 0]]);
 });
 
 test('the loss of a known alignment is cross-entropy of its columns, blanks between; its gradient against differences', () => {

@@ -15,7 +15,18 @@ interface Events {
 }
 
 /** A model whose next token is the last plus one plus how its picture shifts it, and which writes down what it does. */
-function scripted({ segments = 2, towerImages = 1, maxPositions = 64 } = {}): { model: EngineModel; events: Events } {
+function scripted({
+  segments = 2,
+  towerImages = 1,
+  maxPositions = 64,
+  drafts,
+}: {
+  readonly segments?: number;
+  readonly towerImages?: number;
+  readonly maxPositions?: number;
+  /** Of a picture, by how it shifts. */
+  readonly drafts?: (shift: number) => number[];
+} = {}): { model: EngineModel; events: Events } {
   const events: Events = { log: [], before: () => undefined };
   const note = async (event: string) => {
     // Real runs end on the event loop.
@@ -34,8 +45,12 @@ function scripted({ segments = 2, towerImages = 1, maxPositions = 64 } = {}): { 
           assert.equal(shifts[first + i], undefined, 'a slot is filled that is not empty');
           shifts[first + i] = prompt.images?.features.data[0] ?? 0;
         });
-        return prompts.map(({ ids }, i) => logitsFor(ids.at(-1) as number, shifts[first + i] as number));
+        return prompts.map(({ ids, draft = [] }, i) => {
+          const shift = shifts[first + i] as number;
+          return [ids.at(-1) as number, ...draft].map((token) => logitsFor(token, shift));
+        });
       },
+      accept: (row, count) => events.log.push(`accept ${row}: ${count}`),
       clear: (row) => {
         shifts[row] = undefined;
       },
@@ -50,7 +65,9 @@ function scripted({ segments = 2, towerImages = 1, maxPositions = 64 } = {}): { 
   const stage = (segment: number) => async (x: Tensor) => {
     await note(`tower.${segment} ${x.shape[0]}`);
     // Results are the caller's own; pictures are drawn over.
-    return floats(x.shape, Float32Array.from(x.data as Float32Array));
+    const values = Float32Array.from(x.data as Float32Array);
+    const isLast = segment === segments - 1;
+    return { x: floats(x.shape, values), ...(isLast && drafts && { drafts: Array.from(values, drafts) }) };
   };
   const model: EngineModel = {
     decoder: { maxPositions, openSlots },
@@ -149,6 +166,99 @@ test('lines of different pages go through tower and prefill together', async () 
   );
   await Promise.all(pages);
   assert.deepEqual(events.log, ['tower.0 8', 'fill 0+8', 'step 8/8', 'dispose']);
+});
+
+test('pictures of one shape go through the tower together; tasks that have others only keep their turn', async () => {
+  const { model, events } = scripted({ segments: 1, towerImages: 8 });
+  const engine = createEngine([model], { slots: 12 });
+  const drawn: number[][] = [];
+  const wide = (shift: number, width: number): RowPicture => ({
+    shape: [1, width],
+    draw: (into) => {
+      drawn.push([into.length, shift]);
+      into.fill(shift);
+    },
+  });
+  const widths = [
+    [1, 2, 1, 2],
+    [2, 1, 2],
+    [2, 2],
+  ];
+  const results = await Promise.all(
+    widths.map((of, task) => {
+      const rows = of.map((width, i) => ({ ids: [10 * task], picture: wide(i, width) }));
+      return engine.submit({ rows, eosId: null, maxNewTokens: 1 });
+    }),
+  );
+  results.forEach(({ rows }, task) => {
+    assert.deepEqual(
+      rows.map(({ tokens }) => tokens),
+      widths[task].map((_, i) => [10 * task + 1 + i]),
+    );
+  });
+  // The first task's first row decides; in turn, what has its width. Then the third task, which was passed over, comes first.
+  assert.deepEqual(drawn.slice(0, 3), [
+    [1, 0],
+    [1, 1],
+    [1, 2],
+  ]);
+  assert.deepEqual(
+    events.log.filter((event) => event.startsWith('tower')),
+    ['tower.0 3', 'tower.0 6'],
+  );
+  assert.deepEqual(drawn.at(3), [2, 0]);
+});
+
+test('of a draft, what the decoder would have said itself is taken at once; then it goes on in steps', async () => {
+  // From 10, in steps of one more than the shift: right to the end, wrong at the third, wrong at once, nothing, and too long.
+  const drafts = [
+    [11, 12, 13, 14],
+    [12, 14, 15, 18],
+    [9],
+    [],
+    Array.from({ length: 40 }, (_, i) => (10 + 5 * (i + 1)) % 50),
+  ];
+  const { model, events } = scripted({ segments: 1, towerImages: 8, drafts: (shift) => drafts[shift] });
+  const engine = createEngine([model], { slots: 8 });
+  const rows = drafts.map((_, shift) => ({ ids: [10], picture: picture(shift) }));
+  const seen: number[][] = rows.map(() => []);
+  const onToken = (row: number, token: number) => {
+    seen[row].push(token);
+    return undefined;
+  };
+  const result = await engine.submit({ rows, eosId: null, maxNewTokens: 6, onToken });
+  const wanted = drafts.map((_, shift) =>
+    Array.from({ length: 6 }, (_, t) => (10 + (shift + 1) * (t + 1)) % vocabulary),
+  );
+  assert.deepEqual(
+    result.rows.map(({ tokens }) => tokens),
+    wanted,
+  );
+  assert.deepEqual(seen, wanted);
+  assert.deepEqual(events.log, [
+    'tower.0 5',
+    'fill 0+5',
+    'accept 0: 4',
+    'accept 1: 2',
+    'step 4/4',
+    'step 3/4',
+    'step 3/4',
+    'step 2/4',
+    'step 2/4',
+  ]);
+});
+
+test('a row may end within its draft, and nothing is taken after its end', async () => {
+  const { model, events } = scripted({ segments: 1, maxPositions: 6, drafts: () => [11, 12, 13, 14, 15, 16, 17] });
+  const engine = createEngine([model], { slots: 2 });
+  const ended = await tokensOf(engine.submit(request(10, { eosId: 12, maxNewTokens: 9 })));
+  assert.deepEqual(ended, [[11, 12]]);
+  const one = await tokensOf(engine.submit(request(10, { maxNewTokens: 1 })));
+  assert.deepEqual(one, [[11]]);
+  // One position is the prompt's.
+  const full = await tokensOf(engine.submit(request(10, { maxNewTokens: 9 })));
+  assert.deepEqual(full, [[11, 12, 13, 14, 15]]);
+  assert.ok(!events.log.some((event) => event.startsWith('step')), events.log.join(', '));
 });
 
 for (const stage of ['tower.0', 'tower.1', 'fill', 'step'] as const) {

@@ -46,8 +46,9 @@ function scripted(script: Script) {
           assert.equal(features[first + i], undefined, 'a slot is filled that is not empty');
           features[first + i] = images?.features.data[0];
         });
-        return prompts.map(({ ids }, i) => logitsAfter(ids.at(-1) as number, features[first + i] as number));
+        return prompts.map(({ ids }, i) => [logitsAfter(ids.at(-1) as number, features[first + i] as number)]);
       },
+      accept: () => undefined,
       clear: (row) => {
         features[row] = undefined;
       },
@@ -67,10 +68,8 @@ function scripted(script: Script) {
         runs.tower++;
         const size = data.length / images;
         const inkOf = (_: unknown, i: number) => data.slice(i * size, (i + 1) * size).filter((value) => value > 0.5);
-        return floats(
-          [images, 1, 1],
-          Array.from({ length: images }, inkOf).map(({ length }) => length),
-        );
+        const counts = Array.from({ length: images }, inkOf).map(({ length }) => length);
+        return { x: floats([images, 1, 1], counts) };
       },
     ],
     towerImages: 1,

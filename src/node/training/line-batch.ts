@@ -6,6 +6,7 @@ import type { Tensor } from '../../core/tensor.js';
 import type { RenderedLine } from '../../data/rendered/line.js';
 import { type Gray, resizeGray } from '../../image/gray.js';
 import { lineTensor } from '../../image/line-tensor.js';
+import { canvasWidth } from '../../models/sam.js';
 import type { VaryConfig } from '../../models/vary.js';
 import { collate } from '../../text/collate.js';
 import type { ImageTokens } from '../../text/image-tokens.js';
@@ -24,13 +25,11 @@ export function textIds(tokenizer: Tokenizer, text: string): number[] {
   return tokenizer.encode(text, { addSpecialTokens: false, literal: true });
 }
 
-/** Pixels of lines as a tower takes them: float32 [lines, 3, H, W]. */
+/** Pixels of lines as a tower takes them, as wide as the widest needs: float32 [lines, 3, H, W]. */
 export function linePixels(lines: readonly RenderedLine[], { tower }: VaryConfig): Tensor<'float32'> {
-  const [height, width] = tower.imageSize;
-  return lineTensor(
-    lines.map((line) => fitted(line, width)),
-    { width, height },
-  );
+  const [height, whole] = tower.imageSize;
+  const images = lines.map((line) => fitted(line, whole));
+  return lineTensor(images, { width: canvasWidth(tower, Math.max(...images.map(({ width }) => width))), height });
 }
 
 /** For CTC: the text's token ids, and where they stand where the loss is to be that of one alignment. */
@@ -39,9 +38,10 @@ export function transcribedBatch(
   config: VaryConfig,
   { tokenizer, aligned = false }: { readonly tokenizer: Tokenizer; readonly aligned?: boolean },
 ): TranscribedBatch {
-  const [, width] = config.tower.imageSize;
+  const pixelValues = linePixels(lines, config);
+  const [, , , width] = pixelValues.shape;
   return {
-    pixelValues: linePixels(lines, config),
+    pixelValues,
     targets: lines.map(({ text }) => textIds(tokenizer, text)),
     ...(aligned && { places: lines.map((line) => placesOf(line, tokenizer, width)) }),
   };

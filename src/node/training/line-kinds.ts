@@ -2,16 +2,16 @@
 import { InputError } from '../../core/errors.js';
 import type { Tensor } from '../../core/tensor.js';
 import type { RenderedLine } from '../../data/rendered/line.js';
+import { draftPath, greedyIds } from '../../models/draft.js';
 import { varyFamily } from '../../models/graphs.js';
 import { editDistance } from '../../text/metrics.js';
 import { readPrompt } from '../../text/prompt.js';
 import type { Tokenizer } from '../../text/tokenizer.js';
 import { type Arenas, arenaLoader } from '../../train/arena.js';
-import { ctcGreedy } from '../../train/ctc.js';
 import type { Task } from '../../train/task.js';
 import {
+  ctcBlank,
   ctcGraph,
-  ctcHeadPath,
   ctcTask,
   type ReadingBatch,
   readingTask,
@@ -35,20 +35,19 @@ interface LineTask<Batch> {
   read(arenas: Arenas, lines: readonly RenderedLine[]): Promise<string[]>;
 }
 
-const columnsPerToken = 2;
-
 /** The tower by CTC. */
 export function ctcKind(run: LineRun, start: Start, place: Place): Kind<TranscribedBatch> {
   const { config, tokenizer, runtime } = start;
-  const options = { blank: config.decoder.padId, columnsPerToken };
   return lineKind(run, start, place, {
-    task: ctcTask(config, options),
+    task: ctcTask(config),
     batch: (lines, step) => transcribedBatch(lines, config, { tokenizer, aligned: step < run.alignedSteps }),
     read: async (arenas, lines) => {
-      const session = await runtime.compile(ctcGraph(config, lines.length, options), { weights: arenaLoader(arenas) });
-      const { logits } = await session.run({ pixelValues: linePixels(lines, config) });
+      const pixelValues = linePixels(lines, config);
+      const graph = ctcGraph(config, pixelValues.shape);
+      const session = await runtime.compile(graph, { weights: arenaLoader(arenas) });
+      const { logits } = await session.run({ pixelValues });
       await session.dispose();
-      return ctcGreedy(logits as Tensor<'float32'>, options.blank).map((ids) => tokenizer.decode(ids));
+      return greedyIds(logits as Tensor<'float32'>, ctcBlank(config)).map((ids) => tokenizer.decode(ids));
     },
   });
 }
@@ -95,7 +94,7 @@ function lineKind<Batch>(run: LineRun, start: Start, place: Place, line: LineTas
     ...vary,
     task: line.task,
     steps: run.steps,
-    isPublished: (name) => !name.startsWith(ctcHeadPath),
+    isPublished: (name) => config.draft !== undefined || !name.startsWith(draftPath),
     settings: {
       ...vary.settings,
       stages: run.stages,
