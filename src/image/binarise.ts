@@ -5,6 +5,28 @@ export interface InkMask {
   readonly width: number;
   readonly height: number;
   readonly data: Uint8Array;
+  /** Stretches of ink, row by row, as where they begin in `data` and where they have ended: most of a page is paper. */
+  readonly runs: Int32Array;
+}
+
+/** A mask with its runs. */
+export function inkMask(width: number, height: number, data: Uint8Array): InkMask {
+  let runs = new Int32Array(1024);
+  let count = 0;
+  for (let start = data.indexOf(1); start >= 0; ) {
+    const rowEnd = start - (start % width) + width;
+    let end = start + 1;
+    while (end < rowEnd && data[end] === 1) end++;
+    if (count === runs.length) {
+      const longer = new Int32Array(2 * count);
+      longer.set(runs);
+      runs = longer;
+    }
+    runs[count++] = start;
+    runs[count++] = end;
+    start = data.indexOf(1, end);
+  }
+  return { width, height, data, runs: runs.subarray(0, count) };
 }
 
 function histogramOf(data: Uint8Array, step = 1): Uint32Array {
@@ -114,10 +136,14 @@ function darkness(image: Gray): Uint8Array {
     for (let c = 0; c < columns; c++) {
       line[c] = levels[top * columns + c] * (1 - gy + top) + levels[bottom * columns + c] * (gy - top);
     }
-    for (let x = 0; x < width; x++) {
+    for (let x = 0, at = y * width; x < width; ) {
       const left = lefts[x];
-      const paper = line[left] + (line[Math.min(columns - 1, left + 1)] - line[left]) * parts[x];
-      out[y * width + x] = Math.max(0, paper - data[y * width + x]);
+      const paper = line[left];
+      const rise = line[Math.min(columns - 1, left + 1)] - paper;
+      for (; x < width && lefts[x] === left; x++, at++) {
+        const level = paper + rise * parts[x] - data[at];
+        out[at] = level > 0 ? level : 0;
+      }
     }
   }
   return out;
@@ -132,24 +158,25 @@ export function binarise(image: Gray): InkMask {
   // Smoothed edges belong to the letters, so a little below the middle; faint print is kept this way too.
   const cut = Math.max(12, noise + 8, 0.8 * otsuLevel(histogram));
   const data = new Uint8Array(dark.length);
-  for (let i = 0; i < dark.length; i++) data[i] = Number(dark[i] > cut);
-  return { width: image.width, height: image.height, data };
+  const level = Math.floor(cut);
+  for (let i = 0; i < dark.length; i++) data[i] = (level - dark[i]) >>> 31; // 1 where darker: the sign
+  return inkMask(image.width, image.height, data);
 }
 
 /** How much likelier ink is beside ink than anywhere, at least, where somebody put it there. */
 const leastCoherence = 0.12;
 
 /** Whether ink lies about by chance: strokes go on from pixel to pixel, noise does not. A page without ink is not noise. */
-export function isNoise({ width, height, data }: InkMask): boolean {
+export function isNoise({ width, height, data, runs }: InkMask): boolean {
   let [ink, right, below] = [0, 0, 0];
-  for (let y = 0; y + 1 < height; y++) {
-    for (let x = 0; x + 1 < width; x++) {
-      const at = y * width + x;
-      if (data[at] === 0) continue;
-      ink++;
-      right += data[at + 1];
-      below += data[at + width];
-    }
+  // The last row and column have no neighbours.
+  const last = (height - 1) * width;
+  for (let run = 0; run < runs.length && runs[run] < last; run += 2) {
+    const [start, end] = [runs[run], runs[run + 1]];
+    const inner = end % width === 0 ? end - 1 : end;
+    ink += inner - start;
+    right += end - 1 - start;
+    for (let at = start; at < inner; at++) below += data[at + width];
   }
   if (ink === 0) return false;
   const density = ink / ((width - 1) * (height - 1));

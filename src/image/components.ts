@@ -10,7 +10,7 @@ export interface Component {
 }
 
 /** The 8-connected components of a mask, by joining runs of neighbouring rows. */
-export function findComponents({ width, height, data }: InkMask): Component[] {
+export function findComponents({ width, height, runs: all }: InkMask): Component[] {
   const parent: number[] = [];
   const parts: Component[] = [];
   const rootOf = (run: number) => {
@@ -38,20 +38,18 @@ export function findComponents({ width, height, data }: InkMask): Component[] {
   };
   // Runs of a row are [start, end, id] triples.
   let above: number[] = [];
-  for (let y = 0; y < height; y++) {
+  for (let y = 0, run = 0; y < height; y++) {
     const runs: number[] = [];
     const base = y * width;
     let first = 0;
-    for (let x = 0; x < width; x++) {
-      if (data[base + x] === 0) continue;
-      const start = x;
-      while (x < width && data[base + x] === 1) x++;
+    for (; run < all.length && all[run] < base + width; run += 2) {
+      const [start, end] = [all[run] - base, all[run + 1] - base];
       const id = parts.length;
       parent.push(id);
-      parts.push({ left: start, top: y, right: x, bottom: y + 1, area: x - start });
+      parts.push({ left: start, top: y, right: end, bottom: y + 1, area: end - start });
       while (first < above.length && above[first + 1] < start) first += 3;
-      for (let k = first; k < above.length && above[k] <= x; k += 3) join(above[k + 2], id);
-      runs.push(start, x, id);
+      for (let k = first; k < above.length && above[k] <= end; k += 3) join(above[k + 2], id);
+      runs.push(start, end, id);
     }
     above = runs;
   }

@@ -25,8 +25,14 @@ export function grayOfPixels({ width, height, data }: Pixels): Gray {
   return { width, height, data: gray };
 }
 
+interface Taps {
+  readonly starts: Int32Array;
+  readonly count: number;
+  readonly weights: Float32Array;
+}
+
 /** Weights of the source samples that make each output sample: a triangle as wide as the scale asks for. */
-function triangleTaps(from: number, to: number): { starts: Int32Array; count: number; weights: Float32Array } {
+function triangleTaps(from: number, to: number): Taps {
   const scale = from / to;
   const support = Math.max(1, scale);
   const count = Math.ceil(support) * 2 + 1;
@@ -47,36 +53,38 @@ function triangleTaps(from: number, to: number): { starts: Int32Array; count: nu
   return { starts, count, weights };
 }
 
-/** Resizes one channel of floats by a triangle filter (bilinear, antialiased when it shrinks). */
+/** Resizes one channel by a triangle filter (bilinear, antialiased when it shrinks). */
 export function resizePlane(
-  plane: Float32Array,
+  plane: Float32Array | Uint8Array,
   from: { width: number; height: number },
   to: { width: number; height: number },
 ): Float32Array {
   const { width, height } = from;
   const x = triangleTaps(width, to.width);
   const y = triangleTaps(height, to.height);
-  const rows = new Float32Array(to.width * height);
-  for (let row = 0; row < height; row++) {
-    const base = row * width;
-    for (let i = 0; i < to.width; i++) {
-      let sum = 0;
-      const taps = Math.min(x.count, width - x.starts[i]);
-      for (let k = 0; k < taps; k++) sum += x.weights[i * x.count + k] * plane[base + x.starts[i] + k];
-      rows[row * to.width + i] = sum;
-    }
-  }
   const out = new Float32Array(to.width * to.height);
+  const row = new Float32Array(width);
   for (let i = 0; i < to.height; i++) {
-    const taps = Math.min(y.count, height - y.starts[i]);
-    for (let k = 0; k < taps; k++) {
+    row.fill(0);
+    for (let k = 0; k < y.count; k++) {
       const weight = y.weights[i * y.count + k];
       if (weight === 0) continue;
-      const source = (y.starts[i] + k) * to.width;
-      for (let column = 0; column < to.width; column++) out[i * to.width + column] += weight * rows[source + column];
+      const source = (y.starts[i] + k) * width;
+      for (let column = 0; column < width; column++) row[column] += weight * plane[source + column];
     }
+    resizeRow(row, x, out.subarray(i * to.width, (i + 1) * to.width));
   }
   return out;
+}
+
+function resizeRow(row: Float32Array, { starts, count, weights }: Taps, out: Float32Array): void {
+  for (let i = 0; i < out.length; i++) {
+    const start = starts[i];
+    const taps = Math.min(count, row.length - start);
+    let sum = 0;
+    for (let k = 0; k < taps; k++) sum += weights[i * count + k] * row[start + k];
+    out[i] = sum;
+  }
 }
 
 /** Rounds floats to bytes, cut at 0 and 255. */
@@ -89,5 +97,9 @@ export function bytesOf(plane: Float32Array): Uint8Array {
 /** A gray image in another size, by a triangle filter. */
 export function resizeGray(image: Gray, to: { width: number; height: number }): Gray {
   if (to.width === image.width && to.height === image.height) return image;
-  return grayFrom(to.width, to.height, bytesOf(resizePlane(Float32Array.from(image.data), image, to)));
+  const plane = resizePlane(image.data, image, to);
+  const data = new Uint8Array(plane.length);
+  // Means of bytes need no cut.
+  for (let i = 0; i < data.length; i++) data[i] = plane[i] + 0.5;
+  return grayFrom(to.width, to.height, data);
 }

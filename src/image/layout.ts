@@ -249,7 +249,11 @@ export function linesOfBlock(block: Block, letter: number): Component[][] {
   const lines: Component[][] = centres.map(() => []);
   for (const part of block) {
     const middle = (part.top + part.bottom) / 2;
-    const crossed = centres.flatMap((centre, i) => (centre >= part.top && centre < part.bottom ? [i] : []));
+    const crossed: number[] = [];
+    let next = 0;
+    for (; next < centres.length && centres[next] < part.bottom; next++) {
+      if (centres[next] >= part.top) crossed.push(next);
+    }
     if (crossed.length > 1) {
       // Two lines that touch: each has its share.
       for (const i of crossed) {
@@ -259,13 +263,8 @@ export function linesOfBlock(block: Block, letter: number): Component[][] {
       }
       continue;
     }
-    let nearest = crossed[0] ?? 0;
-    if (crossed.length === 0) {
-      centres.forEach((centre, i) => {
-        if (Math.abs(centre - middle) < Math.abs(centres[nearest] - middle)) nearest = i;
-      });
-    }
-    lines[nearest].push(part);
+    const [before, after] = [centres[next - 1] ?? Number.NEGATIVE_INFINITY, centres[next] ?? Number.POSITIVE_INFINITY];
+    lines[crossed[0] ?? (after - middle < middle - before ? next : next - 1)].push(part);
   }
   return lines.filter((line) => line.length > 0);
 }
