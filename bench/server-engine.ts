@@ -67,7 +67,7 @@ export async function openBenchEngine(
         tower: tower.map(
           (part) => (x: Tensor) => timed('tower', async () => ({ x: (await part.run({ x }))['x.out'] })),
         ),
-        towerImages: 1,
+        towerImages: () => 1,
         promptOf: (ids, features) => ({ ids, images: { features, source: spliceSources([ids], imageTokens, 1)[0] } }),
       },
     ],

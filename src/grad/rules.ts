@@ -218,6 +218,7 @@ export const rules: { readonly [K in OpName]: GradRule<K> | 'none' } = {
     return sub(s, whereNot(s, lessOrEqual(s, x, zero), g), whereNot(s, lessOrEqual(s, zero, x), g));
   }),
   Add: ({ g }) => [() => g, () => g],
+  ArgMax: 'none',
   Cast: ({ s, g, inputs: [x] }) => [() => cast(s, g, x.dtype)],
   Concat: ({ s, g, inputs, attributes: { axis } }) => {
     if (inputs.length === 1) return [() => g];

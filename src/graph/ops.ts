@@ -30,6 +30,7 @@ type Ints = readonly number[];
 export interface OpAttributes {
   Abs: None;
   Add: None;
+  ArgMax: { readonly axis: number; readonly keepdims: 0 | 1 };
   Cast: { readonly to: DType };
   Concat: { readonly axis: number };
   Conv: { readonly kernelShape: Ints; readonly strides: Ints; readonly pads: Ints };
@@ -278,6 +279,10 @@ function inferMatMulIntegerToFloat([a, b, aScale, bScale, aZero]: readonly Value
 export const ops: { readonly [K in OpName]: OpSpec<K> } = {
   Abs: unary,
   Add: binary,
+  ArgMax: {
+    arity: [1, 1],
+    infer: ([x], { axis, keepdims }) => [{ ...reduce.infer([x], { axes: [axis], keepdims })[0], dtype: 'int64' }],
+  },
   Cast: { arity: [1, 1], infer: ([x], { to }) => [{ dtype: to, shape: x.shape }] },
   Concat: {
     arity: [1, 64],

@@ -14,8 +14,8 @@ export interface EngineModel {
   readonly decoder: SlotDecoder;
   /** Parts of the tower in order: the first takes pixels [images, 3, H, W], the last gives features [images, T, C]. */
   readonly tower: readonly ((x: Tensor, signal?: AbortSignal) => Promise<TowerOutput>)[];
-  /** Images that go through the tower together, at most. */
-  readonly towerImages: number;
+  /** How many images of a shape go through the tower together, at most. */
+  towerImages(shape: readonly number[]): number;
   /** Ids with the features [T, C] of their image. Throws InputError where they do not fit. */
   promptOf(ids: readonly number[], features: Tensor<'float32'>): Prompt;
 }
@@ -465,7 +465,7 @@ function beginGroup(schedule: Schedule, lane: Lane): Group | undefined {
   const { model, ready, slots } = lane;
   const free = slots.filter((place) => place === undefined).length;
   const queued = waiting.reduce((sum, { queue }) => sum + queue.length, 0);
-  const most = Math.min(model.towerImages, Math.ceil(queued / lanes.length));
+  let most = Math.ceil(queued / lanes.length);
   const places: Place[] = [];
   /** Tasks that have other shapes only keep their turn. */
   const passed: Task[] = [];
@@ -487,6 +487,7 @@ function beginGroup(schedule: Schedule, lane: Lane): Group | undefined {
     }
     try {
       const size = sizeOf(picture.shape);
+      most = Math.min(most, model.towerImages(picture.shape));
       if (lane.canvas.length < most * size) lane.canvas = new Float32Array(most * size);
       picture.draw(lane.canvas.subarray(places.length * size, (places.length + 1) * size));
       places.push({ task, index });

@@ -1,7 +1,7 @@
 import { InputError } from '../core/errors.js';
 import { expectDType, floatView, sizeOf, type Tensor } from '../core/tensor.js';
 import type { Pixels } from '../image/pixels.js';
-import { greedyIds } from '../models/draft.js';
+import { mergedIds } from '../models/draft.js';
 import { checkRange, checkRows, type ForwardInput } from '../models/forward-inputs.js';
 import { cachedDecoderGraph, type DecoderFamily, towerGraphs } from '../models/graphs.js';
 import type { OptConfig } from '../models/opt.js';
@@ -270,9 +270,9 @@ async function openLanes(parts: ModelParts, config: VaryConfig, whole: ReturnTyp
       tower: Array.from({ length: segments }, (_, part): EngineModel['tower'][number] => async (x, signal) => {
         const width = part === 0 ? x.shape[3] : x.shape[2] * tower.patchSize[1];
         const { 'x.out': next, draft } = await (await stagesFor(width))[part][lane].run({ x }, signal && { signal });
-        return { x: next, ...(draft && { drafts: greedyIds(draft as Tensor<'float32'>, config.decoder.padId) }) };
+        return { x: next, ...(draft && { drafts: draftsOf(draft as Tensor<'int64'>, config) }) };
       }),
-      towerImages: imagesTogether(sizeOf([3, ...tower.imageSize])),
+      towerImages: (shape) => imagesTogether(sizeOf(shape)),
       promptOf: (ids, features) => promptsOf(parts, [ids], features)[0],
     }),
   );
@@ -282,6 +282,11 @@ async function openLanes(parts: ModelParts, config: VaryConfig, whole: ReturnTyp
     for (const session of [decoders, ...compiled.flat()].flat()) await session.dispose();
   };
   return { lanes, dispose };
+}
+
+/** What a tower's columns [images, columns] say of each image. */
+function draftsOf({ shape: [images, columns], data }: Tensor<'int64'>, { decoder: { padId } }: VaryConfig): number[][] {
+  return Array.from({ length: images }, (_, i) => mergedIds(data.subarray(i * columns, (i + 1) * columns), padId));
 }
 
 /** A Vary model; throws InputError for an OPT family. */

@@ -36,17 +36,29 @@ export function draftLogits(
   return reshape(root, logits, [B, multiplyDims(T, columnsPerToken), vocabSize]);
 }
 
-/** The likeliest id of each column of logits [B, T, V], without repetitions and blanks. */
+/** The likeliest id of each column: int64 [B, columns]. */
+export const draftColumns = (root: Scope, tokens: Value, sizes: DraftSizes): Value =>
+  root.op('ArgMax', [draftLogits(root, tokens, sizes)], { axis: 2, keepdims: 0 });
+
+/** The ids of a row of columns, without repetitions and blanks. */
+export function mergedIds(columns: Iterable<number | bigint>, blank: number): number[] {
+  const ids: number[] = [];
+  let before = blank;
+  for (const column of columns) {
+    const id = Number(column);
+    if (id !== blank && id !== before) ids.push(id);
+    before = id;
+  }
+  return ids;
+}
+
+/** What the likeliest ids of logits [B, T, V] say, row by row. */
 export function greedyIds({ shape: [B, T, V], data }: Tensor<'float32'>, blank: number): number[][] {
-  return Array.from({ length: B }, (_, b) => {
-    const ids: number[] = [];
-    let before = blank;
-    for (let t = 0; t < T; t++) {
-      const at = (b * T + t) * V;
-      const best = argmax(data.subarray(at, at + V));
-      if (best !== blank && best !== before) ids.push(best);
-      before = best;
-    }
-    return ids;
-  });
+  const best = (column: number) => argmax(data.subarray(column * V, (column + 1) * V));
+  return Array.from({ length: B }, (_, b) =>
+    mergedIds(
+      Array.from({ length: T }, (_, t) => best(b * T + t)),
+      blank,
+    ),
+  );
 }

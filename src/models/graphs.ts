@@ -12,7 +12,7 @@ import {
 import type { Dim } from '../graph/dims.js';
 import { add, mul, pickRows, reshape, scalar, scale, split } from '../graph/functions.js';
 import { crossEntropy } from '../nn/cross-entropy.js';
-import { draftLogits } from './draft.js';
+import { draftColumns } from './draft.js';
 import { causalBias, embedTokens, type OptConfig, optDecoder, optHead, unlearnedPadding } from './opt.js';
 import { canvasWidth, samStages, samTower } from './sam.js';
 import { projectImages, spliceImages, towerPath, type VaryConfig } from './vary.js';
@@ -59,8 +59,8 @@ export interface TowerGraphsOptions {
 }
 
 /**
- * The tower and projector, in graphs each from `x` to `x`: pixels [images, 3, H, W] to [images, T, C]. The last also has the logits
- * `draft` [images, columns, vocabulary] where the tower drafts.
+ * The tower and projector, in graphs each from `x` to `x`: pixels [images, 3, H, W] to [images, T, C]. The last also has ids
+ * `draft` int64 [images, columns] where the tower drafts: see `mergedIds`.
  */
 export function towerGraphs(
   config: VaryConfig,
@@ -82,7 +82,7 @@ export function towerGraphs(
     const isLast = end === total;
     builder.output('x.out', isLast ? projectImages(builder.root, x, config) : x);
     const { draft } = config;
-    if (isLast && draft) builder.output('draft', draftLogits(builder.root, x, { ...config, draft }));
+    if (isLast && draft) builder.output('draft', draftColumns(builder.root, x, { ...config, draft }));
     return builder.finish();
   });
 }

@@ -1,13 +1,19 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { createRng } from '../../src/core/rng.js';
+import { floats, type Tensor } from '../../src/core/tensor.js';
 import { createSessionDecoder, type Prompt } from '../../src/infer/decoder.js';
-import { cachedDecoderGraph, optFamily } from '../../src/models/graphs.js';
+import { greedyIds, mergedIds } from '../../src/models/draft.js';
+import { cachedDecoderGraph, optFamily, towerGraphs } from '../../src/models/graphs.js';
 import { optConfigFrom } from '../../src/models/opt.js';
+import { samTokens } from '../../src/models/sam.js';
+import { varyNano } from '../../src/models/vary.js';
 import { randomTensors } from '../../src/node/init-vary.js';
 import { createRuntime } from '../../src/node/ort/runtime.js';
+import { ctcGraph } from '../../src/train/tasks.js';
 import { assertAllclose } from '../helpers/allclose.js';
 import { wideOpt } from '../helpers/checkpoints.js';
-import { weightsFrom } from '../helpers/run-graph.js';
+import { runGraph, weightsFrom } from '../helpers/run-graph.js';
 
 const config = optConfigFrom(wideOpt, 'config.json');
 const graph = cachedDecoderGraph(optFamily(config));
@@ -55,6 +61,28 @@ test('a draft is scored as its tokens would be one by one, and a row goes on fro
   for (const row of [1, 3]) check(after[row], wantedAfter[row]);
   drafted.dispose();
   plain.dispose();
+});
+
+test('a tower drafts what CTC reads from its columns', async () => {
+  const draft = { columnsPerToken: 2 };
+  const tower = { ...varyNano.tower, depth: 1, widthStep: 64 };
+  const vary = { ...varyNano, tower, draft };
+  const [reading] = towerGraphs(vary, { width: 128 });
+  const weights = new Map(randomTensors([reading], 8));
+  const rng = createRng(3);
+  const pixels = floats(
+    [2, 3, 32, 128],
+    Array.from({ length: 2 * 3 * 32 * 128 }, () => 3 * rng.normal()),
+  );
+  const { draft: columns } = await runGraph(reading, weights, { x: pixels });
+  const { logits } = await runGraph(ctcGraph(vary, pixels.shape), weights, { pixelValues: pixels });
+  const width = columns.shape[1];
+  assert.equal(width, (samTokens(tower) / 3) * 2);
+  const rows = [0, 1].map((row) =>
+    mergedIds((columns.data as BigInt64Array).subarray(row * width, (row + 1) * width), 1),
+  );
+  assert.deepEqual(rows, greedyIds(logits as Tensor<'float32'>, 1));
+  assert.ok(rows.every((ids) => ids.length > 3));
 });
 
 test('a prompt and its draft must fit the positions', async () => {

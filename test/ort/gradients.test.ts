@@ -61,6 +61,7 @@ const conv = (kernel: number, strides: readonly [number, number], pads: readonly
 const cases: { readonly [K in OpName]: readonly Case[] | 'none' } = {
   Abs: [one('Abs')],
   Add: two('Add'),
+  ArgMax: 'none',
   Cast: [
     { shapes: [[2, 2]], build: (s, [x]) => s.op('Cast', [s.op('Cast', [x], { to: 'float64' })], { to: 'float32' }) },
   ],

@@ -72,7 +72,7 @@ function scripted({
   const model: EngineModel = {
     decoder: { maxPositions, openSlots },
     tower: Array.from({ length: segments }, (_, i) => stage(i)),
-    towerImages,
+    towerImages: () => towerImages,
     promptOf: (ids, features) => ({ ids, images: { features, source: ids.map((_, i) => i) } }),
   };
   return { model, events };

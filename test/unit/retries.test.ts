@@ -72,7 +72,7 @@ function scripted(script: Script) {
         return { x: floats([images, 1, 1], counts) };
       },
     ],
-    towerImages: 1,
+    towerImages: () => 1,
     promptOf: (ids, features) => ({ ids, images: { features, source: ids.map((_, i) => i) } }),
   };
   return { model, runs };
