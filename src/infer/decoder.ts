@@ -104,7 +104,33 @@ function checkLength(length: number, maxPositions: number): void {
 const capacityFor = (length: number, maxPositions: number) =>
   Math.min(maxPositions, Math.ceil(length / bucket) * bucket);
 
-const noFeatures = (width: number): Tensor => ({ dtype: 'float32', shape: [0, width], data: new Float32Array(0) });
+const column = (values: readonly number[]): Tensor => ints([values.length, 1], values);
+
+/** What a step of rows without images has in their place. */
+const noImages = (rows: number, width: number): Record<string, Tensor> => ({
+  features: floatView([0, width], new Float32Array(0)),
+  imageSource: column(Array.from({ length: rows }, (_, i) => i)),
+});
+
+/** One token more of every row, `lengths` with it, in a cache of which `longest` positions are used. */
+function stepFeeds(
+  tokens: readonly (number | null)[],
+  lengths: readonly number[],
+  longest: number,
+): Record<string, Tensor> {
+  // A row that stands still writes its last position again, or the first where it is empty: nobody reads either.
+  const lasts = lengths.map((length) => Math.max(0, length - 1));
+  return {
+    inputIds: column(tokens.map((token) => token ?? 0)),
+    positions: column(lasts.map(positionRow)),
+    lastIndex: int32s([lasts.length], lasts),
+    totalLength: int32s([1], [longest]),
+    outputRows: ints(
+      [lasts.length],
+      lasts.map((_, i) => i),
+    ),
+  };
+}
 
 /** Tokens of prompts that are prefilled in one run, at most, unless one prompt alone is longer. */
 export const prefillTokens = 2048;
@@ -237,29 +263,16 @@ function createSlots(session: Session, count: number, options: SessionDecoderOpt
       const next = standing.map((length, i) => (tokens[i] === null ? length : length + 1));
       const longest = Math.max(1, ...next);
       if (longest > maxPositions) throw new InputError(`the model has only ${maxPositions} positions`);
-      const rows = next.map((_, i) => i);
-      const view = firstRows(await reserve(longest), rows.length);
-      // A row that stands still writes its last position again, or the first where it is empty: nobody reads either.
-      const lasts = next.map((length) => Math.max(0, length - 1));
-      const column = (values: readonly number[]) => ints([rows.length, 1], values);
-      const feeds: Record<string, Tensor> = {
-        inputIds: column(tokens.map((token) => token ?? 0)),
-        positions: column(lasts.map(positionRow)),
-        lastIndex: int32s([rows.length], lasts),
-        totalLength: int32s([1], [longest]),
-        outputRows: ints([rows.length], rows),
-      };
-      if (withImages) {
-        feeds['features'] = noFeatures(width);
-        feeds['imageSource'] = column(rows);
-      }
+      const view = firstRows(await reserve(longest), next.length);
+      const feeds = stepFeeds(tokens, next, longest);
+      if (withImages) Object.assign(feeds, noImages(next.length, width));
       const { logits } = await session.run(feeds, { state: view, ...(signal && { signal }) });
       next.forEach((length, i) => {
         lengths[i] = length;
       });
       const vocabulary = logits.shape[1];
       const data = logits.data as Float32Array;
-      return rows.map((i) => data.subarray(i * vocabulary, (i + 1) * vocabulary));
+      return next.map((_, i) => data.subarray(i * vocabulary, (i + 1) * vocabulary));
     },
     reorder: (from) => {
       state?.permuteRows(from);

@@ -40,8 +40,8 @@ export const varyTiny: VaryConfig = {
 };
 
 /**
- * The built-in reader's sizes: one line of text, 32 pixels high, is seen in 96 columns and becomes 48 tokens from left to right.
- * Its vocabulary is the 256 bytes.
+ * The built-in reader's sizes: one line of text, 32 pixels high, is seen in up to 48 columns and becomes as many tokens from left to
+ * right, each of which drafts two characters. Its vocabulary is the 256 bytes.
  */
 export const varyNano: VaryConfig = {
   decoder: {
@@ -57,7 +57,7 @@ export const varyNano: VaryConfig = {
   tower: {
     ...samVitB,
     imageSize: [32, 384],
-    patchSize: [32, 4],
+    patchSize: [32, 8],
     stem: [32, 64],
     width: 192,
     depth: 4,
@@ -68,9 +68,11 @@ export const varyNano: VaryConfig = {
     netChannels: [192, 256],
     netStrides: [
       [1, 1],
-      [1, 2],
+      [1, 1],
     ],
+    widthStep: 64,
   },
+  draft: { columnsPerToken: 2 },
   imageTokens: { patch: 260, start: 261, end: 262, count: 48 },
   input: 'line',
 };
@@ -109,6 +111,9 @@ function inputField(value: unknown, where: string): VaryConfig['input'] {
   if (value === undefined || value === 'page' || value === 'line') return value ?? 'page';
   throw new InputError(`${where}: vary_input: expected page or line, got ${JSON.stringify(value)}`);
 }
+
+/** The same model that reads without drafts: for weights of which their head is not one, as in training. */
+export const withoutDraft = ({ draft: _, ...config }: VaryConfig): VaryConfig => config;
 
 function draftField(value: unknown, where: string): Pick<VaryConfig, 'draft'> {
   if (value === undefined) return {};

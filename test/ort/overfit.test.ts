@@ -6,7 +6,7 @@ import { after, test } from 'node:test';
 import { asObject } from '../../src/core/json.js';
 import { createVaryModel } from '../../src/infer/model.js';
 import { varyFamily } from '../../src/models/graphs.js';
-import { type VaryConfig, varyNano } from '../../src/models/vary.js';
+import { type VaryConfig, varyNano, withoutDraft } from '../../src/models/vary.js';
 import { readConfig, readTokenizer } from '../../src/node/checkpoint-dir.js';
 import { writeRandomCheckpoint } from '../../src/node/init-vary.js';
 import { createRuntime } from '../../src/node/ort/runtime.js';
@@ -19,7 +19,7 @@ import { readingTask } from '../../src/train/tasks.js';
 import { createTrainer } from '../../src/train/trainer.js';
 
 const config: VaryConfig = {
-  ...varyNano,
+  ...withoutDraft(varyNano),
   decoder: { ...varyNano.decoder, width: 96, embedWidth: 96, layers: 2, heads: 4, mlpWidth: 256, maxPositions: 112 },
   tower: {
     ...varyNano.tower,

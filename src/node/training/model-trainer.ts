@@ -5,6 +5,8 @@ import { InputError } from '../../core/errors.js';
 import { asObject, type JsonObject } from '../../core/json.js';
 import type { BatchSource, TrainingBatch } from '../../data/batches.js';
 import { createOptModel, createVaryModel, type ModelParts, type OptModel, type VaryModel } from '../../infer/model.js';
+import { varyFamily } from '../../models/graphs.js';
+import { withoutDraft } from '../../models/vary.js';
 import { imageTokensOf } from '../../text/image-tokens.js';
 import { type PromptStyle, promptStyleFrom } from '../../text/prompt-style.js';
 import { arenaLoader } from '../../train/arena.js';
@@ -89,7 +91,7 @@ export async function createModelTrainer(model: Model, options: ModelTrainerOpti
   const tokenizer = model.tokenizer;
   const imageTokens = family.kind === 'vary' && tokenizer ? imageTokensOf(tokenizer, json) : undefined;
   const parts = (): ModelParts => ({
-    family,
+    family: family.kind === 'vary' ? varyFamily(withoutDraft(family.vary)) : family,
     runtime,
     weights: arenaLoader(trainer.arenas),
     precision: 'float32',
