@@ -70,7 +70,7 @@ export const varyNano: VaryConfig = {
       [1, 1],
       [1, 1],
     ],
-    widthStep: 64,
+    widthStep: 128,
   },
   draft: { columnsPerToken: 2 },
   imageTokens: { patch: 260, start: 261, end: 262, count: 48 },

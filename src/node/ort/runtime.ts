@@ -103,7 +103,7 @@ function addProvider(options: Pointer, device: Exclude<Device, 'cpu'>): void {
 }
 
 /** Bytes of weights whose packing leaves enough behind to be worth some milliseconds. */
-const worthReturning = 1 << 26;
+const worthReturning = 1 << 23;
 
 const weightBytes = ({ parameters }: Graph): number =>
   parameters.reduce((sum, { value: { dtype, shape } }) => sum + sizeOf(shape.map(Number)) * itemSize(dtype), 0);
