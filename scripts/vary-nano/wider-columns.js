@@ -1,5 +1,6 @@
 // A reader whose tower sees columns twice as wide, begun from one's weights: half the places for the same tokens. The new patches
-// are the mean of two old ones, positions and distances every second one's; what that loses has to be learnt.
+// are the mean of two old ones, positions and distances every second one's; what that loses has to be learnt. It has an empty head
+// for drafts, and takes pictures that are narrower by WIDTH_STEP pixels.
 // usage: node scripts/vary-nano/wider-columns.js CHECKPOINT OUT WIDTH_STEP
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -55,11 +56,25 @@ for (const name of checkpoint.names) {
   tensors.push([name, { dtype: 'float32', shape, data }]);
 }
 checkpoint.dispose();
+const columnsPerToken = 2;
+const [channels, outputs] = [tower.net_3, columnsPerToken * config.vocab_size];
+const constant = (shape, value) => ({
+  dtype: 'float32',
+  shape,
+  data: new Float32Array(shape.reduce((a, b) => a * b)).fill(value),
+});
+tensors.push(
+  ['ctc_head.norm.weight', constant([channels], 1)],
+  ['ctc_head.norm.bias', constant([channels], 0)],
+  ['ctc_head.weight', constant([outputs, channels], 0)],
+  ['ctc_head.bias', constant([outputs], 0)],
+);
 mkdirSync(out, { recursive: true });
 copySideFiles(from, out);
 writeFileAtomic(join(out, 'model.safetensors'), safetensorsChunks(tensors, { format: 'pt' }));
 Object.assign(config, {
   torch_dtype: 'float32',
+  vary_draft: { columns_per_token: columnsPerToken },
   vary_tower: {
     ...tower,
     patch_size: [tower.patch_size[0], 2 * tower.patch_size[1]],

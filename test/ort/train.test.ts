@@ -5,10 +5,12 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { InputError } from '../../src/core/errors.js';
 import type { JsonObject } from '../../src/core/json.js';
+import { openWeights } from '../../src/node/checkpoint-dir.js';
 import { writeRandomCheckpoint } from '../../src/node/init-vary.js';
 import { loadModel } from '../../src/node/load-model.js';
 import { parseRun } from '../../src/node/training/run-file.js';
 import { newestRun } from '../../src/node/training/save.js';
+import { readFloat32 } from '../../src/weights/checkpoint.js';
 import { losses, startIn, tensorsAt, tinyNano } from '../helpers/training.js';
 
 const base = mkdtempSync(join(tmpdir(), 'varyclip-train-'));
@@ -57,6 +59,26 @@ test('a saved checkpoint is a model that loads, and the loss falls', async () =>
   const model = await loadModel(dir, { threads: 2 });
   assert.equal(model.kind, 'vary');
   await model.dispose();
+});
+
+test('the head that drafts is trained by CTC and kept by other runs', async () => {
+  const headIn = async (dir: string) => {
+    const checkpoint = await openWeights(dir);
+    const { data } = await readFloat32(checkpoint, 'ctc_head.weight');
+    checkpoint.dispose();
+    return Float32Array.from(data);
+  };
+  const before = await headIn(join(base, 'start'));
+  const kept = await start({ task: 'read', out: 'head-kept' });
+  await losses(kept, 2);
+  assert.deepEqual(await headIn(await kept.save()), before);
+  await kept.dispose();
+  const trained = await start({ task: 'ctc', out: 'head-trained' });
+  await losses(trained, 2);
+  const dir = await trained.save();
+  await trained.dispose();
+  assert.notDeepEqual(await headIn(dir), before);
+  await (await loadModel(dir, { threads: 2 })).dispose();
 });
 
 test('runs of before go on: the settings of a run without newer fields stay as they were', async () => {
