@@ -13,7 +13,7 @@ import type { Gray } from '../src/image/gray.js';
 import type { Pixels } from '../src/image/pixels.js';
 import { loadModel, type NodeVaryModel } from '../src/node/load-model.js';
 import { createTextRenderer } from '../src/node/rendered/renderer.js';
-import { linePixels } from '../src/node/training/line-batch.js';
+import { linePixels, sameCanvas } from '../src/node/training/line-batch.js';
 import { imageTokensOf } from '../src/text/image-tokens.js';
 import { editDistance } from '../src/text/metrics.js';
 import { readPrompt } from '../src/text/prompt.js';
@@ -92,8 +92,10 @@ async function readHeldOutLines(of: { readonly clean: boolean; readonly unknown?
   const lines = Array.from({ length: 500 }, (_, index) => renderer.renderLine({ ...options, index }));
   const prompt = readPrompt(tokenizer, imageTokens);
   const pairs: Pair[] = [];
-  for (let at = 0; at < lines.length; at += 50) {
-    const some = lines.slice(at, at + 50);
+  const batches = sameCanvas(lines, config).flatMap((alike) =>
+    Array.from({ length: Math.ceil(alike.length / 50) }, (_, i) => alike.slice(50 * i, 50 * (i + 1))),
+  );
+  for (const some of batches) {
     const inputIds = some.map(() => prompt);
     const rows = await reader.generateRows({ inputIds, pixelValues: linePixels(some, config) });
     for (const [i, { text }] of some.entries()) {

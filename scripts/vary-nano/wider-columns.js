@@ -41,6 +41,11 @@ const checkpoint = await openWeights(from);
 const config = JSON.parse(readFileSync(join(from, 'config.json'), 'utf8'));
 const tower = config.vary_tower;
 const columns = tower.img_size[1] / tower.patch_size[1];
+if (tower.patch_size[1] !== 2 ** tower.stem.length || String(tower.net_strides[1]) !== '1,2') {
+  throw new Error(
+    `${from}: expected patches of one column behind the stem, and a last convolution that halves the columns`,
+  );
+}
 const changes = {
   'patch_embed.proj.weight': (tensor) => mapLast(tensor, 2, ([w]) => [w / 2, w / 2]),
   pos_embed: (tensor) => mapRows(tensor, columns / 2, (column) => [2 * column, 2 * column + 1]),

@@ -10,7 +10,7 @@ export interface InkMask {
 }
 
 /** A mask with its runs. */
-export function inkMask(width: number, height: number, data: Uint8Array): InkMask {
+function inkMask(width: number, height: number, data: Uint8Array): InkMask {
   let runs = new Int32Array(1024);
   let count = 0;
   for (let start = data.indexOf(1); start >= 0; ) {

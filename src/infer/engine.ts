@@ -443,7 +443,8 @@ function takeTokens(schedule: Schedule, lane: Lane, slot: number, place: Ready, 
   const row = place.task.rows[place.index];
   for (const [taken, after] of logits.entries()) {
     takeToken(schedule, lane, slot, place, after);
-    if (lane.slots[slot] !== place) return;
+    // It has ended, or its request has: what was aborted meanwhile ends with the next sweep.
+    if (lane.slots[slot] !== place || place.task.settled || place.task.request.signal?.aborted) return;
     if (row.tokens.at(-1) === draft[taken]) continue;
     if (taken > 0) lane.batch?.accept(slot, taken);
     return;

@@ -5,7 +5,7 @@ import { mergedIds } from '../models/draft.js';
 import { checkRange, checkRows, type ForwardInput } from '../models/forward-inputs.js';
 import { cachedDecoderGraph, type DecoderFamily, towerGraphs } from '../models/graphs.js';
 import type { OptConfig } from '../models/opt.js';
-import { canvasWidth } from '../models/sam.js';
+import { canvasWidth, canvasWidths } from '../models/sam.js';
 import { spliceSources, type VaryConfig } from '../models/vary.js';
 import type { Runtime, Session, WeightLoader } from '../runtime/runtime.js';
 import type { ImageTokens } from '../text/image-tokens.js';
@@ -92,14 +92,16 @@ function createSessions(parts: ModelParts, threads?: number) {
     // A page takes a gigabyte beside the weights, for seconds; lines take little, and often.
     const options = { ...shared, releaseAfterRun: config.input === 'page' };
     const numbers = await numbersOf(towerPrecision, runtime);
-    for (const graph of towerGraphs(config, {
-      numbers,
-      width,
-      ...(towerSegments !== undefined && { segments: towerSegments }),
-    })) {
-      sessions.push(await runtime.compile(graph, options));
+    const segments = towerSegments === undefined ? {} : { segments: towerSegments };
+    try {
+      for (const graph of towerGraphs(config, { numbers, width, ...segments })) {
+        sessions.push(await runtime.compile(graph, options));
+      }
+      return sessions;
+    } catch (error) {
+      for (const session of sessions) await session.dispose();
+      throw error;
     }
-    return sessions;
   };
   return {
     /** For pictures as wide as this, in pixels. */
@@ -256,20 +258,22 @@ async function openLanes(parts: ModelParts, config: VaryConfig, whole: ReturnTyp
   const decoders = forkedSessions(await sessions.decoder(), count);
   const { tower } = config;
   /** The tower's parts for pictures of one width, in each lane. */
-  const stages = new Map<number, Promise<Session[][]>>();
-  const stagesFor = (width: number) => {
-    const own =
-      stages.get(width) ?? sessions.tower(width).then((all) => all.map((each) => forkedSessions(each, count)));
-    stages.set(width, own);
-    return own;
-  };
-  const segments = (await stagesFor(tower.imageSize[1])).length;
+  const stages = new Map<number, Session[][]>();
+  for (const width of canvasWidths(tower)) {
+    const parts = await sessions.tower(width);
+    stages.set(
+      width,
+      parts.map((part) => forkedSessions(part, count)),
+    );
+  }
+  const [{ length: segments }] = stages.values();
   const lanes = decoders.map(
     (decoder, lane): EngineModel => ({
       decoder: decoderOver(decoder, parts.family),
       tower: Array.from({ length: segments }, (_, part): EngineModel['tower'][number] => async (x, signal) => {
         const width = part === 0 ? x.shape[3] : x.shape[2] * tower.patchSize[1];
-        const { 'x.out': next, draft } = await (await stagesFor(width))[part][lane].run({ x }, signal && { signal });
+        const session = (stages.get(width) as Session[][])[part][lane];
+        const { 'x.out': next, draft } = await session.run({ x }, signal && { signal });
         return { x: next, ...(draft && { drafts: draftsOf(draft as Tensor<'int64'>, config) }) };
       }),
       towerImages: (shape) => imagesTogether(sizeOf(shape)),
@@ -278,8 +282,7 @@ async function openLanes(parts: ModelParts, config: VaryConfig, whole: ReturnTyp
   );
   const dispose = async () => {
     if (count === 1) return;
-    const compiled = await Promise.all([...stages.values()].map((own) => own.catch(() => [])));
-    for (const session of [decoders, ...compiled.flat()].flat()) await session.dispose();
+    for (const session of [decoders, ...[...stages.values()].flat()].flat()) await session.dispose();
   };
   return { lanes, dispose };
 }
@@ -334,6 +337,8 @@ export function createVaryModel(parts: ModelParts): VaryModel {
     },
     load: () => running?.load() ?? { slots, usedSlots: 0, running: 0, waiting: 0 },
     dispose: async () => {
+      // One that is still compiled would go on with files that are closed.
+      await engine?.catch(() => undefined);
       await running?.close();
       await disposeLanes?.();
       await base.dispose();

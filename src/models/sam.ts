@@ -147,13 +147,26 @@ export function samConfigFrom(value: unknown, where: string): SamConfig {
   if (config.widthStep > 0 && (config.windowSize > 0 || config.imageSize[0] !== config.patchSize[0])) {
     throw new InputError(`${where}: width_step needs one row of patches and no windows`);
   }
+  if (canvasWidths(config).length > mostWidths) {
+    throw new InputError(
+      `${where}: width_step: expected at most ${mostWidths} widths, got ${canvasWidths(config).length} of ${config.widthStep}`,
+    );
+  }
   return config;
 }
 
-/** The narrowest input that a picture of this width fits, in pixels. */
-export function canvasWidth({ imageSize: [, whole], widthStep }: SamConfig, width: number): number {
-  return widthStep === 0 ? whole : Math.min(whole, Math.max(1, Math.ceil(width / widthStep)) * widthStep);
+/** Each width of input is compiled for itself. */
+const mostWidths = 8;
+
+/** All widths of input in pixels, from the narrowest. */
+export function canvasWidths({ imageSize: [, whole], widthStep }: SamConfig): readonly number[] {
+  const count = widthStep === 0 ? 1 : Math.ceil(whole / widthStep);
+  return Array.from({ length: count }, (_, i) => (i === count - 1 ? whole : (i + 1) * widthStep));
 }
+
+/** The narrowest input that a picture of this width fits; the widest, where none. */
+export const canvasWidth = (config: SamConfig, width: number): number =>
+  canvasWidths(config).find((canvas) => canvas >= width) ?? config.imageSize[1];
 
 /** Patches down and across for an image of the given size. */
 const gridOf = ({ imageSize, patchSize }: SamConfig, size: Pair = imageSize): Pair => [

@@ -70,7 +70,7 @@ export const varyNano: VaryConfig = {
       [1, 1],
       [1, 1],
     ],
-    widthStep: 128,
+    widthStep: 256,
   },
   draft: { columnsPerToken: 2 },
   imageTokens: { patch: 260, start: 261, end: 262, count: 48 },
@@ -101,6 +101,12 @@ export function varyConfigFrom(value: unknown, where: string): VaryConfig {
     input: inputField(json['vary_input'], where),
     ...draftField(json['vary_draft'], `${where}: vary_draft`),
   };
+  const { padId, vocabSize } = config.decoder;
+  if (config.draft && (padId < 0 || padId >= vocabSize)) {
+    throw new InputError(
+      `${where}: pad_token_id: drafts have it for nothing, expected less than ${vocabSize}, got ${padId}`,
+    );
+  }
   if (config.decoder.embedWidth !== config.decoder.width) {
     throw new InputError(`${where}: word_embed_proj_dim must equal hidden_size in a vary checkpoint`);
   }

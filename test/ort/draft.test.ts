@@ -43,7 +43,7 @@ test('a draft is scored as its tokens would be one by one, and a row goes on fro
     20,
   );
   const check = (got: Float32Array, wanted: Float32Array) => assertAllclose(got, wanted, close);
-  first.forEach(([logits], row) => check(scored[row][0], logits));
+  for (const [row, [logits]] of first.entries()) check(scored[row][0], logits);
 
   // Two of the first row's draft are taken, all of the third's.
   drafted.accept(1, 2);

@@ -3,9 +3,18 @@ import { readFileSync } from 'node:fs';
 import { after, test } from 'node:test';
 import sharp from 'sharp';
 import { unknownMark } from '../../src/data/rendered/unknown.js';
+import { createVaryModel, type ModelParts } from '../../src/infer/model.js';
+import { checkpointLoader, nameWeights } from '../../src/infer/weights.js';
+import { varyFamily } from '../../src/models/graphs.js';
+import { renameVaryTensor, type VaryConfig, withoutDraft } from '../../src/models/vary.js';
+import { builtinFolder } from '../../src/node/builtin-models.js';
+import { openWeights } from '../../src/node/checkpoint-dir.js';
+import { decodeImage } from '../../src/node/images.js';
 import { loadModel, type NodeVaryModel } from '../../src/node/load-model.js';
+import { createRuntime } from '../../src/node/ort/runtime.js';
 import { createTextRenderer } from '../../src/node/rendered/renderer.js';
 import { linePixels } from '../../src/node/training/line-batch.js';
+import type { Session } from '../../src/runtime/runtime.js';
 import { imageTokensOf } from '../../src/text/image-tokens.js';
 import { editDistance } from '../../src/text/metrics.js';
 import { readPrompt } from '../../src/text/prompt.js';
@@ -91,6 +100,44 @@ test('a page reads the same alone and beside others', async () => {
   const [first, second] = await model.readAll([page, page]);
   assert.equal(first.text, alone.text);
   assert.equal(second.text, alone.text);
+});
+
+test('the tower drafts most of a page, and no letter depends on it', async () => {
+  const dir = builtinFolder('vary-nano');
+  const checkpoint = await openWeights(dir);
+  after(() => checkpoint.dispose());
+  const decodingRuns = async (config: VaryConfig) => {
+    let runs = 0;
+    const counted = (session: Session): Session => ({
+      ...session,
+      run: (feeds, options) => {
+        if (session.graph.name === 'decoder') runs++;
+        return session.run(feeds, options);
+      },
+      fork: () => counted(session.fork()),
+    });
+    const runtime = createRuntime({ threads: 1 });
+    const parts: ModelParts = {
+      family: varyFamily(config),
+      runtime: { ...runtime, compile: async (graph, options) => counted(await runtime.compile(graph, options)) },
+      weights: checkpointLoader(nameWeights(checkpoint, renameVaryTensor)),
+      precision: 'float32',
+      close: () => undefined,
+      ...(model.tokenizer && {
+        tokenizer: model.tokenizer,
+        imageTokens: imageTokensOf(model.tokenizer, { image_token_len: config.imageTokens.count }),
+      }),
+    };
+    const other = createVaryModel(parts);
+    const { text } = await other.read(await decodeImage(page));
+    await other.dispose();
+    return { runs, text };
+  };
+  assert.ok(model.config.draft);
+  const drafted = await decodingRuns(model.config);
+  const plain = await decodingRuns(withoutDraft(model.config));
+  assert.equal(drafted.text, plain.text);
+  assert.ok(drafted.runs < 0.7 * plain.runs, `${drafted.runs} runs of the decoder, ${plain.runs} without drafts`);
 });
 
 test('the command needs no model, and a blank page is no text and a warning', async () => {

@@ -10,6 +10,8 @@ const vocabulary = 50;
 
 interface Events {
   readonly log: string[];
+  /** How long the drafts were that came with prompts. */
+  readonly drafted: number[];
   /** Called before each event; may wait. */
   before: (event: string) => Promise<void> | void;
 }
@@ -27,7 +29,7 @@ function scripted({
   /** Of a picture, by how it shifts. */
   readonly drafts?: (shift: number) => number[];
 } = {}): { model: EngineModel; events: Events } {
-  const events: Events = { log: [], before: () => undefined };
+  const events: Events = { log: [], drafted: [], before: () => undefined };
   const note = async (event: string) => {
     // Real runs end on the event loop.
     await new Promise((done) => setImmediate(done));
@@ -47,6 +49,8 @@ function scripted({
         });
         return prompts.map(({ ids, draft = [] }, i) => {
           const shift = shifts[first + i] as number;
+          assert.ok(ids.length + draft.length <= maxPositions, 'a draft leaves the positions');
+          events.drafted.push(draft.length);
           return [ids.at(-1) as number, ...draft].map((token) => logitsFor(token, shift));
         });
       },
@@ -169,7 +173,7 @@ test('lines of different pages go through tower and prefill together', async () 
 });
 
 test('pictures of one shape go through the tower together; tasks that have others only keep their turn', async () => {
-  const { model, events } = scripted({ segments: 1, towerImages: 8 });
+  const { model, events } = scripted({ segments: 1, towerImages: 2 });
   const engine = createEngine([model], { slots: 12 });
   const drawn: number[][] = [];
   const wide = (shift: number, width: number): RowPicture => ({
@@ -181,32 +185,37 @@ test('pictures of one shape go through the tower together; tasks that have other
   });
   const widths = [
     [1, 2, 1, 2],
-    [2, 1, 2],
     [2, 2],
+    [2, 1, 2],
   ];
   const results = await Promise.all(
     widths.map((of, task) => {
-      const rows = of.map((width, i) => ({ ids: [10 * task], picture: wide(i, width) }));
+      const rows = of.map((width, i) => ({ ids: [10 * task], picture: wide(4 * task + i, width) }));
       return engine.submit({ rows, eosId: null, maxNewTokens: 1 });
     }),
   );
   results.forEach(({ rows }, task) => {
     assert.deepEqual(
       rows.map(({ tokens }) => tokens),
-      widths[task].map((_, i) => [10 * task + 1 + i]),
+      widths[task].map((_, i) => [10 * task + 1 + 4 * task + i]),
     );
   });
-  // The first task's first row decides; in turn, what has its width. Then the third task, which was passed over, comes first.
-  assert.deepEqual(drawn.slice(0, 3), [
+  // The first task's first row decides; in turn, what has its width. The second task was passed over, and is the next.
+  assert.deepEqual(drawn, [
     [1, 0],
-    [1, 1],
+    [1, 9],
+    [2, 4],
+    [2, 1],
+    [2, 8],
+    [2, 5],
     [1, 2],
+    [2, 10],
+    [2, 3],
   ]);
   assert.deepEqual(
     events.log.filter((event) => event.startsWith('tower')),
-    ['tower.0 3', 'tower.0 6'],
+    ['tower.0 2', 'tower.0 2', 'tower.0 2', 'tower.0 1', 'tower.0 2'],
   );
-  assert.deepEqual(drawn.at(3), [2, 0]);
 });
 
 test('of a draft, what the decoder would have said itself is taken at once; then it goes on in steps', async () => {
@@ -259,6 +268,45 @@ test('a row may end within its draft, and nothing is taken after its end', async
   const full = await tokensOf(engine.submit(request(10, { maxNewTokens: 9 })));
   assert.deepEqual(full, [[11, 12, 13, 14, 15]]);
   assert.ok(!events.log.some((event) => event.startsWith('step')), events.log.join(', '));
+  // One less than there is room for: nothing comes after the last.
+  assert.deepEqual(events.drafted, [4, 0, 4]);
+});
+
+test('nothing of a draft is taken once its request was aborted or has failed', async () => {
+  for (const end of ['abort', 'throw'] as const) {
+    const { model } = scripted({ segments: 1, drafts: () => [11, 12, 13, 14, 15] });
+    const engine = createEngine([model], { slots: 2 });
+    const controller = new AbortController();
+    const seen: number[] = [];
+    const onToken = (_: number, token: number) => {
+      seen.push(token);
+      if (seen.length < 2) return undefined;
+      if (end === 'throw') throw new Error('mine');
+      controller.abort();
+      return undefined;
+    };
+    const onRow = () => assert.fail('of a request that has ended');
+    const rows = [{ ids: [10], picture: picture(0) }];
+    const given = { rows, eosId: null, maxNewTokens: 9, onToken, signal: controller.signal };
+    const result = engine.submit(end === 'throw' ? { ...given, onRow } : given);
+    if (end === 'throw') await assert.rejects(result, /mine/);
+    else assert.deepEqual((await result).rows[0].tokens, [11, 12]);
+    assert.deepEqual(seen, [11, 12]);
+  }
+});
+
+test('drafts count among what one prefill takes', async () => {
+  const { model, events } = scripted({
+    segments: 1,
+    towerImages: 4,
+    maxPositions: 4000,
+    drafts: (shift) => Array<number>(shift).fill(1),
+  });
+  const engine = createEngine([model], { slots: 4 });
+  const rows = [900, 900, 900, 10].map((shift) => ({ ids: [10], picture: picture(shift) }));
+  await engine.submit({ rows, eosId: null, maxNewTokens: 950 });
+  const fills = events.log.filter((event) => event.startsWith('fill'));
+  assert.deepEqual(fills, ['fill 0+2', 'fill 2+2']);
 });
 
 for (const stage of ['tower.0', 'tower.1', 'fill', 'step'] as const) {

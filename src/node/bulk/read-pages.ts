@@ -3,6 +3,7 @@ import { AbortedError } from '../../core/errors.js';
 import type { PreparedImage } from '../../infer/prepare.js';
 import type { ReadOptions } from '../../infer/reading.js';
 import type { NodeVaryModel } from '../load-model.js';
+import { returnFreedMemory } from '../ort/memory.js';
 import type { StoredPage } from './journal.js';
 import type { PreparedPage } from './page-worker.js';
 
@@ -44,6 +45,8 @@ export function createPageReader(model: NodeVaryModel, options: PageReadOptions)
     const reading = readOne(model, prepared, options).then((page) => {
       pages++;
       done(page);
+      // Runs of ever other shapes leave as much behind as the model is large.
+      void returnFreedMemory();
     });
     const settled = reading
       .catch((error: unknown) => {

@@ -32,6 +32,16 @@ export function linePixels(lines: readonly RenderedLine[], { tower }: VaryConfig
   return lineTensor(images, { width: canvasWidth(tower, Math.max(...images.map(({ width }) => width))), height });
 }
 
+/** Lines as they are read: those whose canvases are as wide together. */
+export function sameCanvas(lines: readonly RenderedLine[], { tower }: VaryConfig): RenderedLine[][] {
+  const groups = new Map<number, RenderedLine[]>();
+  for (const each of lines) {
+    const width = canvasWidth(tower, each.width);
+    groups.set(width, [...(groups.get(width) ?? []), each]);
+  }
+  return [...groups.values()];
+}
+
 /** For CTC: the text's token ids, and where they stand where the loss is to be that of one alignment. */
 export function transcribedBatch(
   lines: readonly RenderedLine[],

@@ -22,7 +22,7 @@ import { createLineSource } from '../rendered/line-source.js';
 import { createTextRenderer } from '../rendered/renderer.js';
 import { arenaModel } from './arena-model.js';
 import type { Evaluation, Kind, Place, Start } from './kind.js';
-import { linePixels, readingBatch, textIds, transcribedBatch } from './line-batch.js';
+import { linePixels, readingBatch, sameCanvas, textIds, transcribedBatch } from './line-batch.js';
 import type { LineRun } from './run-file.js';
 import { varyKind } from './vary-start.js';
 
@@ -130,13 +130,20 @@ function lineKind<Batch>(run: LineRun, start: Start, place: Place, line: LineTas
     },
     evaluate: async (arenas): Promise<Evaluation> => {
       held ??= await heldOutLines(run, stages[stages.length - 1]);
-      const read = await line.read(arenas, held);
-      const errors = held.reduce((sum, { text }, i) => sum + editDistance([...text], [...read[i]]), 0);
+      const read = new Map<RenderedLine, string>();
+      for (const some of sameCanvas(held, config)) {
+        const texts = await line.read(arenas, some);
+        some.forEach((each, i) => {
+          read.set(each, texts[i]);
+        });
+      }
+      const readOf = (each: RenderedLine) => read.get(each) ?? '';
+      const errors = held.reduce((sum, each) => sum + editDistance([...each.text], [...readOf(each)]), 0);
       const characters = held.reduce((sum, { text }) => sum + [...text].length, 0);
       return {
         figures: { cer: errors / characters },
         better: 'lower',
-        samples: held.slice(0, 6).map(({ text }, i) => ({ truth: text, read: read[i] })),
+        samples: held.slice(0, 6).map((each) => ({ truth: each.text, read: readOf(each) })),
       };
     },
     dispose: async () => undefined,
