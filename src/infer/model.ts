@@ -210,10 +210,10 @@ function createBase(parts: ModelParts) {
 }
 
 /**
- * Values of images that the tower takes in one run, at most, unless one image alone has more: four lines of the built-in reader. More
+ * Values of images that the tower takes in one run, at most, unless one image alone has more: three whole lines of the built-in reader. More
  * of them are no quicker, and what a run takes beside the weights grows with them in every lane.
  */
-const pixelsAtOnce = 4 * 3 * 32 * 384;
+const pixelsAtOnce = 3 * 3 * 32 * 384;
 
 /** Pages one at a time, for the memory; lines together, since one is little work. */
 const imagesTogether = (size: number): number => Math.max(1, Math.floor(pixelsAtOnce / size));
