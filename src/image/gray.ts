@@ -90,16 +90,15 @@ function resizeRow(row: Float32Array, { starts, count, weights }: Taps, out: Flo
 /** Rounds floats to bytes, cut at 0 and 255. */
 export function bytesOf(plane: Float32Array): Uint8Array {
   const data = new Uint8Array(plane.length);
-  for (let i = 0; i < plane.length; i++) data[i] = Math.min(255, Math.max(0, plane[i] + 0.5));
+  for (let i = 0; i < plane.length; i++) {
+    const level = plane[i] + 0.5;
+    data[i] = level < 0 ? 0 : level > 255 ? 255 : level;
+  }
   return data;
 }
 
 /** A gray image in another size, by a triangle filter. */
 export function resizeGray(image: Gray, to: { width: number; height: number }): Gray {
   if (to.width === image.width && to.height === image.height) return image;
-  const plane = resizePlane(image.data, image, to);
-  const data = new Uint8Array(plane.length);
-  // Means of bytes need no cut.
-  for (let i = 0; i < data.length; i++) data[i] = plane[i] + 0.5;
-  return grayFrom(to.width, to.height, data);
+  return grayFrom(to.width, to.height, bytesOf(resizePlane(image.data, image, to)));
 }

@@ -1,7 +1,7 @@
 import { InputError } from '../core/errors.js';
 import { expectDType, floatView, sizeOf, type Tensor } from '../core/tensor.js';
 import type { Pixels } from '../image/pixels.js';
-import { mergedIds } from '../models/draft.js';
+import { draftBlank, mergedIds } from '../models/draft.js';
 import { checkRange, checkRows, type ForwardInput } from '../models/forward-inputs.js';
 import { cachedDecoderGraph, type DecoderFamily, towerGraphs } from '../models/graphs.js';
 import type { OptConfig } from '../models/opt.js';
@@ -288,8 +288,9 @@ async function openLanes(parts: ModelParts, config: VaryConfig, whole: ReturnTyp
 }
 
 /** What a tower's columns [images, columns] say of each image. */
-function draftsOf({ shape: [images, columns], data }: Tensor<'int64'>, { decoder: { padId } }: VaryConfig): number[][] {
-  return Array.from({ length: images }, (_, i) => mergedIds(data.subarray(i * columns, (i + 1) * columns), padId));
+function draftsOf({ shape: [images, columns], data }: Tensor<'int64'>, config: VaryConfig): number[][] {
+  const blank = draftBlank(config);
+  return Array.from({ length: images }, (_, i) => mergedIds(data.subarray(i * columns, (i + 1) * columns), blank));
 }
 
 /** A Vary model; throws InputError for an OPT family. */

@@ -21,6 +21,9 @@ interface DraftSizes {
   readonly tower: { readonly epsilon: number };
 }
 
+/** The id that means nothing in a column. */
+export const draftBlank = ({ decoder: { padId } }: { readonly decoder: { readonly padId: number } }): number => padId;
+
 /** Where its tensors live. */
 export const draftPath = 'ctc_head';
 

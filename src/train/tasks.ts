@@ -3,7 +3,7 @@
 import { ignoreIndex } from '../core/labels.js';
 import { floats, floatView, type Tensor } from '../core/tensor.js';
 import { createGraphBuilder, type Graph, type ParameterSpec, plainLowering } from '../graph/builder.js';
-import { type DraftConfig, draftLogits } from '../models/draft.js';
+import { type DraftConfig, draftBlank, draftLogits } from '../models/draft.js';
 import { type ForwardInput, prepareForward } from '../models/forward-inputs.js';
 import type { DecoderFamily } from '../models/graphs.js';
 import { samTower } from '../models/sam.js';
@@ -87,9 +87,6 @@ export interface TranscribedBatch {
   readonly places?: readonly (readonly number[])[];
 }
 
-/** The id that means nothing in a column. */
-export const ctcBlank = ({ decoder: { padId } }: VaryConfig): number => padId;
-
 /** Of a tower that is not to draft later, its head is for training only. */
 const trainingDraft: DraftConfig = { columnsPerToken: 2 };
 
@@ -115,7 +112,7 @@ export function ctcTask(config: VaryConfig): Task<TranscribedBatch> {
       hostLoss: {
         output: 'logits',
         evaluate: (logits) => {
-          const given = { blank: ctcBlank(config), weight: 1 / total };
+          const given = { blank: draftBlank(config), weight: 1 / total };
           return places
             ? alignedLoss(logits as Tensor<'float32'>, targets, { ...given, places })
             : ctcLoss(logits as Tensor<'float32'>, targets, given);

@@ -2,21 +2,14 @@
 import { InputError } from '../../core/errors.js';
 import type { Tensor } from '../../core/tensor.js';
 import type { RenderedLine } from '../../data/rendered/line.js';
-import { draftPath, greedyIds } from '../../models/draft.js';
+import { draftBlank, draftPath, greedyIds } from '../../models/draft.js';
 import { varyFamily } from '../../models/graphs.js';
 import { editDistance } from '../../text/metrics.js';
 import { readPrompt } from '../../text/prompt.js';
 import type { Tokenizer } from '../../text/tokenizer.js';
 import { type Arenas, arenaLoader } from '../../train/arena.js';
 import type { Task } from '../../train/task.js';
-import {
-  ctcBlank,
-  ctcGraph,
-  ctcTask,
-  type ReadingBatch,
-  readingTask,
-  type TranscribedBatch,
-} from '../../train/tasks.js';
+import { ctcGraph, ctcTask, type ReadingBatch, readingTask, type TranscribedBatch } from '../../train/tasks.js';
 import type { LineStage } from '../rendered/line-batches.js';
 import { createLineSource } from '../rendered/line-source.js';
 import { createTextRenderer } from '../rendered/renderer.js';
@@ -47,7 +40,7 @@ export function ctcKind(run: LineRun, start: Start, place: Place): Kind<Transcri
       const session = await runtime.compile(graph, { weights: arenaLoader(arenas) });
       const { logits } = await session.run({ pixelValues });
       await session.dispose();
-      return greedyIds(logits as Tensor<'float32'>, ctcBlank(config)).map((ids) => tokenizer.decode(ids));
+      return greedyIds(logits as Tensor<'float32'>, draftBlank(config)).map((ids) => tokenizer.decode(ids));
     },
   });
 }
