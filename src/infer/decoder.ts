@@ -14,7 +14,7 @@ export interface Prompt {
 /** Rows that are decoded together. */
 export interface DecodingBatch {
   /**
-   * Appends one token to every row and returns the logits [V] after it, per row. A null row is finished, or was never filled, and
+   * Appends one token to every row and returns the logits [V] after it, per row, to be looked at before the next step. A null row is finished, or was never filled, and
    * stands still. Rows after the last one named stand still too.
    */
   step(tokens: readonly (number | null)[], signal?: AbortSignal): Promise<Float32Array[]>;
@@ -132,8 +132,11 @@ function stepFeeds(
   };
 }
 
-/** Tokens of prompts that are prefilled in one run, at most, unless one prompt alone is longer. */
-export const prefillTokens = 2048;
+/**
+ * Tokens of prompts that are prefilled in one run, at most, unless one prompt alone is longer: eight pages of 256 image tokens, each with
+ * some words, so that as many as decode together begin together.
+ */
+export const prefillTokens: number = 8 * 320;
 
 /** Neighbouring rows of equal length, so many as one run takes: without padding, each row's result is its own. */
 function prefillGroups(rows: readonly number[], lengths: readonly number[]): number[][] {
@@ -178,7 +181,7 @@ async function prefill(
     outputRows: ints([outputs.length], outputs),
   };
   if (withImages) Object.assign(feeds, imageFeeds(prompts, total, width));
-  const { logits } = await session.run(feeds, { state, ...(signal && { signal }) });
+  const { logits } = await session.run(feeds, { state, lend: true, ...(signal && { signal }) });
   const [, vocabulary] = logits.shape;
   const data = logits.data as Float32Array;
   let at = 0;
@@ -266,7 +269,7 @@ function createSlots(session: Session, count: number, options: SessionDecoderOpt
       const view = firstRows(await reserve(longest), next.length);
       const feeds = stepFeeds(tokens, next, longest);
       if (withImages) Object.assign(feeds, noImages(next.length, width));
-      const { logits } = await session.run(feeds, { state: view, ...(signal && { signal }) });
+      const { logits } = await session.run(feeds, { state: view, lend: true, ...(signal && { signal }) });
       next.forEach((length, i) => {
         lengths[i] = length;
       });

@@ -39,6 +39,8 @@ export interface RunOptions {
   /** The outputs wanted; the others are not copied. Default: all that are not carried. */
   readonly outputs?: readonly string[];
   readonly state?: CarriedTensors;
+  /** The results may be the session's own memory, which a later run writes again: for what is looked at before that, and is large. */
+  readonly lend?: boolean;
   /**
    * Inputs that the run reads, and outputs that it writes, in the caller's own memory, by name: tensors over what
    * `Runtime.allocate` gave. They are not copied and are not among the results. Pass the same object again: what was bound is kept.

@@ -90,7 +90,7 @@ export function openSession(shared: NativeSession): Session {
       plans.get(key) ?? createPlan(graph, native, bound ? { ...bound, ...feeds } : feeds, wanted, { state, bound });
     keepRecent(plans, key, plan);
     for (const [name, own] of plan.inputs) expectFilled(`${graph.name}: input ${name}`, own, feeds[name]);
-    return runPlan(native, plan, feeds, { signal: options.signal, releaseAfterRun });
+    return runPlan(native, plan, feeds, { signal: options.signal, releaseAfterRun, lend: options.lend ?? false });
   };
 
   return {
@@ -221,12 +221,16 @@ interface StoppableOptions {
   readonly releaseAfterRun: boolean;
 }
 
+interface PlanOptions extends StoppableOptions {
+  readonly lend: boolean;
+}
+
 /** Copies feeds in and results out; others come in between, since pixels and features are megabytes. */
 async function runPlan(
   native: Pointer,
   { binding, inputs, outputs }: Plan,
   feeds: Readonly<Record<string, Tensor>>,
-  options: StoppableOptions,
+  options: PlanOptions,
 ): Promise<Record<string, Tensor>> {
   const pause = createPauses();
   for (const [name, { data }] of inputs) await copyBytes(bytesOf(data), bytesOf(feeds[name].data), pause);
@@ -235,7 +239,8 @@ async function runPlan(
   await runStoppable(native, binding, options);
   const results: Record<string, Tensor> = {};
   for (const [name, output] of outputs) {
-    results[name] = { dtype: output.dtype, shape: output.shape, data: await copyOf(output, pause) };
+    const data = options.lend ? output.data : await copyOf(output, pause);
+    results[name] = { dtype: output.dtype, shape: output.shape, data };
   }
   return results;
 }
