@@ -1,6 +1,8 @@
 /** Which process something belongs to, on file systems that several machines share. */
+import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
+import { basename, dirname, join } from 'node:path';
 
 export interface ProcessIdentity {
   readonly pid: number;
@@ -35,7 +37,21 @@ export function isAlive({ pid, start }: ProcessIdentity): boolean {
 /** A name beside `path` that no other process gives, on this machine or another one. */
 export function temporaryName(path: string): string {
   const { pid, host, start = '0' } = ownIdentity();
-  return `${path}.${host}.${pid}.${start}.tmp`;
+  return withEnding(path, `.${host}.${pid}.${start}.tmp`);
+}
+
+/** Bytes that file systems allow a name. */
+const longestName = 255;
+
+/** A path with an ending behind it. Where a long name leaves no room for that, a hash stands for what is cut. */
+export function withEnding(path: string, ending: string): string {
+  const name = Buffer.from(basename(path));
+  const room = longestName - Buffer.byteLength(ending);
+  if (name.length <= room) return `${path}${ending}`;
+  const hash = createHash('sha256').update(name).digest('hex').slice(0, 16);
+  // As a stream, so that a character that is cut in two is left out.
+  const kept = new TextDecoder().decode(name.subarray(0, room - hash.length - 1), { stream: true });
+  return join(dirname(path), `${kept}~${hash}${ending}`);
 }
 
 /** Whose temporary file or directory this is; undefined for any other name. */

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { InputError } from '../../src/core/errors.js';
 import { makeDirectoryAtomic, type WriteCalls, writeFileAtomic } from '../../src/node/atomic.js';
+import { openLineJob } from '../../src/node/bulk/line-job.js';
 import { scratchDir } from '../helpers/checkpoints.js';
 
 const scratch = scratchDir();
@@ -144,4 +145,24 @@ test('a directory appears whole or not at all, and never over another', async ()
   await assert.rejects(makeDirectoryAtomic(raced, race), InputError);
   assert.deepEqual(readdirSync(root).sort(), ['made', 'raced']);
   assert.deepEqual(readdirSync(raced), ['theirs']);
+});
+
+test('a name as long as a name may be has a file, a directory and a job of lines', async () => {
+  const root = join(scratch, 'long');
+  mkdirSync(root);
+  const path = (letter: string) => join(root, letter.repeat(255));
+  writeFileAtomic(path('f'), chunks);
+  await makeDirectoryAtomic(path('d'), async (dir) => writeFileSync(join(dir, 'a'), '1'));
+  const settled = { name: 'a.png', facts: null };
+  const first = openLineJob(path('l'), 'job', ['a.png']);
+  first.add([settled], 'a line\n');
+  first.dispose();
+  const second = openLineJob(path('l'), 'job', ['a.png']);
+  assert.deepEqual(second.settled, [settled]);
+  second.finish('');
+  second.dispose();
+  assert.equal(readFileSync(path('f'), 'utf8'), content);
+  assert.deepEqual(readdirSync(path('d')), ['a']);
+  assert.equal(readFileSync(path('l'), 'utf8'), 'a line\n');
+  assert.equal(readdirSync(root).length, 4);
 });

@@ -19,6 +19,16 @@ test('a temporary name says whose it is: machine, process and when it began', ()
   assert.equal(isOfThisMachine({ pid: own.pid, host: 'elsewhere' }), false);
 });
 
+test('a temporary name of a long one fits, and is no other’s', () => {
+  const [a, b] = ['a', 'b'].map((letter) => basename(temporaryName(`/data/${'é'.repeat(126)}.${letter}`)));
+  for (const name of [a, b]) {
+    assert.ok(Buffer.byteLength(name) <= 255, name);
+    assert.match(name, /^é+~/);
+    assert.deepEqual(ownerOfTemporary(name), ownIdentity());
+  }
+  assert.notEqual(a, b);
+});
+
 test('a process is told from a later or earlier one with the same number', () => {
   const own = ownIdentity();
   assert.ok(isAlive(own));

@@ -8,6 +8,7 @@ import { basename, dirname, join } from 'node:path';
 import { InputError, messageOf } from '../../core/errors.js';
 import { expectFilePlace, syncDirectory, type WriteCalls } from '../atomic.js';
 import { takeLock } from '../lock.js';
+import { withEnding } from '../process-identity.js';
 import { wholeLines, writeWhole } from './journal.js';
 
 /** Size and date of an input; null where it cannot be asked. The date is that of its last change of any kind, also of its rights. */
@@ -54,7 +55,7 @@ export function factsOf(name: string): Facts {
  */
 export function openLineJob(path: string, job: unknown, names: readonly string[], fs: WriteCalls = nodeFs): LineJob {
   expectFilePlace(path);
-  const beside = (ending: string) => join(dirname(path), `.${basename(path)}.${ending}`);
+  const beside = (ending: string) => withEnding(join(dirname(path), `.${basename(path)}`), `.${ending}`);
   const unlock = takeLock(
     beside('lock'),
     (owner) => `${path}: ${owner} is writing it; wait for it, or name another file`,
