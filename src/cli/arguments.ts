@@ -10,6 +10,8 @@ export interface OptionSpec {
   readonly value?: string;
   /** What is named is written, also when nobody reads standard output any more; that a file can be is looked at before the work. */
   readonly writes?: 'file' | 'directory';
+  /** What is named is read: no output may be that file. */
+  readonly reads?: true;
   /** May be given several times: `texts` has all of them. */
   readonly multiple?: boolean;
 }

@@ -15,7 +15,7 @@ export const classifyCommand: Command = {
   options: {
     ...clipOptions,
     labels: { type: 'string', short: 'l', value: 'A,B,C', help: 'the labels, with commas between' },
-    'labels-file': { type: 'string', value: 'FILE', help: 'the labels, one a line' },
+    'labels-file': { type: 'string', value: 'FILE', reads: true, help: 'the labels, one a line' },
     template: {
       type: 'string',
       value: 'TEXT',

@@ -11,6 +11,7 @@ export const clipOptions: OptionSpecs = {
     type: 'string',
     short: 'm',
     value: 'DIR',
+    reads: true,
     help: 'checkpoint directory, org/name that was pulled, or a .pt file of OpenAI (clip-nano, which comes with varyclip)',
   },
   precision: { type: 'string', value: 'float32|int8|int4', help: 'of the weights (float32)' },

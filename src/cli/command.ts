@@ -18,6 +18,8 @@ export interface Command {
   readonly options: OptionSpecs;
   /** Arguments that are no options, at most; left out where the command itself looks at all of them. */
   readonly mostArguments?: number;
+  /** Which of the arguments are files that are read, so that no output may be one of them; left out where all are. */
+  readonly inputs?: (positionals: readonly string[]) => readonly string[];
   /** Returns the exit code: 0 ok, 1 failure, 3 some items failed, 130 interrupted (the program makes it 143 after SIGTERM). */
   run(args: Arguments, io: Io): Promise<number>;
 }

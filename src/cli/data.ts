@@ -6,6 +6,7 @@ import { sampleSheet } from '../node/data/sample-sheet.js';
 import { type DataSet, readDataSet } from '../node/data/training-data.js';
 import { resolveModel } from '../node/hub/resolve.js';
 import { hubSettings } from '../node/hub/settings.js';
+import { expectNoInput } from '../node/output-place.js';
 import type { Arguments } from './arguments.js';
 import { type Command, type Io, statusLine } from './command.js';
 
@@ -28,6 +29,7 @@ export const dataCommand: Command = {
     augment: { type: 'boolean', help: 'show: pictures changed as in training' },
     seed: { type: 'string', value: 'N', help: 'show: of the changes (0)' },
   },
+  inputs: ([, file]) => (file === undefined ? [] : [file]),
   run: async (args, io) => {
     const [action, file, ...more] = args.positionals;
     if ((action !== 'check' && action !== 'show') || file === undefined || more.length > 0) {
@@ -83,6 +85,11 @@ async function show(set: DataSet, args: Arguments, io: Io): Promise<number> {
   if (out === undefined || !options)
     throw new InputError('data show: name a checkpoint and a page: --model DIR --out FILE');
   const { records } = readDataSet(set);
+  expectNoInput(
+    '--out',
+    out,
+    records.flatMap(({ images }) => images),
+  );
   const page = await sampleSheet(records.slice(0, args.count('count') ?? 12), options, set.file);
   writeTextAtomic(out, page);
   io.err(`varyclip: wrote ${out}\n`);

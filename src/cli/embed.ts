@@ -3,6 +3,7 @@ import { InputError } from '../core/errors.js';
 import { writeTextAtomic } from '../node/atomic.js';
 import { openLineJob, type Settled } from '../node/bulk/line-job.js';
 import type { NodeClipModel } from '../node/load-clip.js';
+import { expectNoInput } from '../node/output-place.js';
 import { identityOf } from '../node/search/identity.js';
 import type { Shard } from '../node/shard.js';
 import { thumbnailUri } from '../node/thumbnail.js';
@@ -83,6 +84,10 @@ async function embed(args: Arguments, io: Io): Promise<number> {
   }
   if (matrix !== undefined) checkMatrix(matrix, names, texts);
   checkOutput(names, { shard, matrix, out });
+  const [file, list] = [out === undefined ? undefined : fileOfShard(out, shard), args.text('list')];
+  const inputs = list === undefined ? names : [...names, list];
+  if (matrix !== undefined) expectNoInput('--matrix', matrix, inputs);
+  if (file !== undefined) expectNoInput('--out', file, inputs);
   const work: Work = {
     names: names.filter((_, i) => i % shard.size === shard.rank),
     named: names.length,
@@ -95,7 +100,7 @@ async function embed(args: Arguments, io: Io): Promise<number> {
   const model = await openClipModel('embed', args);
   try {
     const context: Context = { model, args, io, status };
-    if (out !== undefined) return await embedIntoFile(fileOfShard(out, shard), work, context);
+    if (file !== undefined) return await embedIntoFile(file, work, context);
     const images = openImages(work.names, io, work.named);
     const embedded = embedAll(images, work, context);
     if (matrix !== undefined) await writeMatrix(matrix, embedded);

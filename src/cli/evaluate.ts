@@ -4,6 +4,7 @@ import { writeTextAtomic } from '../node/atomic.js';
 import { defaultReader } from '../node/builtin-models.js';
 import { findPairs, type ImageTextPair, pictureUri, readText, textNameOf } from '../node/evaluation-files.js';
 import { loadModel } from '../node/load-model.js';
+import { expectNoInput } from '../node/output-place.js';
 import {
   type EvaluatedSample,
   evaluateSample,
@@ -23,7 +24,12 @@ export const evaluateCommand: Command = {
     'varyclip evaluate FOLDER [--model DIR] [options]      (page.png and page.txt are a pair)\n       varyclip evaluate PAIRS.jsonl [--model DIR] [options]      (rows {"image", "text", "label"}; also .csv, .tsv)',
   options: {
     model: { type: 'string', short: 'm', value: 'DIR', help: 'checkpoint directory (vary-nano; of pairs: clip-nano)' },
-    'labels-from': { type: 'string', value: 'FILE', help: 'of pairs: the labels of this file compete too' },
+    'labels-from': {
+      type: 'string',
+      value: 'FILE',
+      reads: true,
+      help: 'of pairs: the labels of this file compete too',
+    },
     readings: { type: 'string', value: 'FOLDER', help: 'take .txt files from here instead of reading with a model' },
     json: { type: 'boolean', help: 'one JSON document: summary and samples' },
     report: {
@@ -83,6 +89,8 @@ async function evaluate(args: Arguments, io: Io): Promise<number> {
   if (pairs.length === 0)
     throw new InputError(`${folder}: expected images with a .txt file of the same name, found none`);
   const readings = args.text('readings');
+  const report = args.text('report');
+  if (report !== undefined) expectNoInput('--report', report, filesOf(pairs, readings));
   const reader = readings === undefined ? await modelReader(args, io) : fileReader(readings);
   const samples: EvaluatedSample[] = [];
   let failed = 0;
@@ -108,12 +116,19 @@ async function evaluate(args: Arguments, io: Io): Promise<number> {
     await reader.dispose();
   }
   if (samples.length === 0) throw new InputError(`${folder}: none of the ${pairs.length} images could be read`);
-  const report = args.text('report');
   if (report !== undefined) await writeReport(report, folder, samples, pairs, worst);
   if (args.flag('json')) io.out(`${JSON.stringify({ summary: { ...summarise(samples), failed }, samples })}\n`);
   else io.out(evaluationTable(samples));
   return failed > 0 ? 3 : 0;
 }
+
+/** All that is read for pairs. */
+const filesOf = (pairs: readonly ImageTextPair[], readings: string | undefined): string[] =>
+  pairs.flatMap(({ name, image, text }) => [
+    image,
+    text,
+    ...(readings === undefined ? [] : [join(readings, textNameOf(name))]),
+  ]);
 
 async function writeReport(
   path: string,

@@ -1,6 +1,7 @@
 import { AbortedError, InputError, messageOf, RuntimeUnavailableError, VaryclipError } from '../core/errors.js';
 import { expectFilePlace } from '../node/atomic.js';
-import { describeOptions, type OptionSpecs, parseArguments } from './arguments.js';
+import { expectNoInput } from '../node/output-place.js';
+import { type Arguments, describeOptions, type OptionSpecs, parseArguments } from './arguments.js';
 import { benchCommand } from './bench.js';
 import { classifyCommand } from './classify.js';
 import { type Command, exitInterrupted, type Io } from './command.js';
@@ -76,13 +77,26 @@ async function run(args: readonly string[], io: Io): Promise<number> {
     throw new InputError(
       `${name}: ${parsed.positionals[mostArguments]} is one argument too many; see varyclip ${name} --help`,
     );
+  const inputs = inputsOf(command, parsed);
   for (const [option, { writes }] of Object.entries(options)) {
     const path = writes && parsed.text(option);
     if (path === undefined) continue;
+    if (path === '') throw new InputError(`--${option}: expected the name of a ${writes}, got an empty one`);
     io.workForFiles();
-    if (writes === 'file') expectFilePlace(path);
+    if (writes !== 'file') continue;
+    expectFilePlace(path);
+    expectNoInput(`--${option}`, path, inputs);
   }
   return command.run(parsed, io);
+}
+
+/** What the command line itself names for reading. What is found only with that, as in lists, commands look at themselves. */
+function inputsOf({ options, inputs = (all) => all }: Command, args: Arguments): string[] {
+  const named = Object.entries(options).flatMap(([name, { reads, multiple }]) => {
+    if (!reads) return [];
+    return multiple ? args.texts(name) : (args.text(name) ?? []);
+  });
+  return [...inputs(args.positionals), ...named];
 }
 
 function exitCodeOf(error: unknown): number {

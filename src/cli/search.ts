@@ -4,6 +4,9 @@ import { join } from 'node:path';
 import { InputError, messageOf } from '../core/errors.js';
 import { writeTextAtomic } from '../node/atomic.js';
 import { directoryExists } from '../node/files.js';
+import { liesIn } from '../node/output-place.js';
+import { isPictureName } from '../node/search/find-pictures.js';
+import { readManifest } from '../node/search/manifest.js';
 import { modelOfIndex, openIndex, type PictureIndex, type SearchHit } from '../node/search/picture-index.js';
 import { thumbnailUri } from '../node/thumbnail.js';
 import { contactSheetHtml, type SheetPicture, type SheetSection } from '../output/contact-sheet.js';
@@ -18,7 +21,14 @@ export const searchCommand: Command = {
   options: {
     ...clipOptions,
     model: { ...clipOptions['model'], help: 'the model of the index, where it is no longer where it was' },
-    image: { type: 'string', short: 'i', value: 'FILE', multiple: true, help: 'a picture like those wanted' },
+    image: {
+      type: 'string',
+      short: 'i',
+      value: 'FILE',
+      multiple: true,
+      reads: true,
+      help: 'a picture like those wanted',
+    },
     text: { type: 'string', value: 'TEXT', multiple: true, help: 'words beside the others; may be repeated' },
     minus: { type: 'string', value: 'TEXT', multiple: true, help: 'words that are taken away; may be repeated' },
     top: { type: 'string', value: 'N', help: 'pictures to print (10)' },
@@ -35,6 +45,8 @@ export const searchCommand: Command = {
     ...storeOptions,
     html: { type: 'string', value: 'FILE', writes: 'file', help: 'write a page with thumbnails' },
   },
+  // The others are words.
+  inputs: ([dir]) => (dir === undefined ? [] : [dir]),
   run: search,
 };
 
@@ -48,12 +60,23 @@ async function search(args: Arguments, io: Io): Promise<number> {
   if (duplicates === isQuery) {
     throw new InputError('search: give words, --image FILE or --text TEXT to look for, or --duplicates');
   }
+  expectOutsideOf(dir, args.text('html'));
   const look = (index: string) => (duplicates ? findDuplicates(index, args, io) : findPictures(index, texts, args, io));
   if (modelOfIndex(dir) !== undefined) return look(dir);
   if (!directoryExists(dir)) {
     throw new InputError(`${dir}: there is no index or folder; make an index: varyclip index FOLDER --out ${dir}`);
   }
   return inFolder(dir, args, io, look);
+}
+
+/** An output may not be a file of the index, nor one of its pictures: those are known by their endings. */
+function expectOutsideOf(dir: string, html: string | undefined): void {
+  if (html === undefined) return;
+  const root = readManifest(dir)?.root;
+  if (root !== undefined && liesIn(html, dir))
+    throw new InputError(`--html ${html}: lies in the index ${dir}, which has its own files there; name another place`);
+  if (isPictureName(html) && liesIn(html, root ?? dir))
+    throw new InputError(`--html ${html}: has the name of a picture of ${root ?? dir}; name a file that ends in .html`);
 }
 
 /** Searches a folder of pictures that has no index: one is made for this search and thrown away. */

@@ -11,7 +11,12 @@ export const shardOptions: OptionSpecs = {
 };
 
 export const listOption: OptionSpecs = {
-  list: { type: 'string', value: 'FILE', help: 'read paths from a file, a line each; - for standard input' },
+  list: {
+    type: 'string',
+    value: 'FILE',
+    reads: true,
+    help: 'read paths from a file, a line each; - for standard input',
+  },
 };
 
 export function shardFrom(args: Arguments): Shard {

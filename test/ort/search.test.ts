@@ -295,7 +295,7 @@ test('command line: index reports unreadable pictures, exit 3; search prints, fi
 });
 
 test('wrong usage is exit 2 and says what is missing', async () => {
-  const { root, out, open } = await madeIndex(1);
+  const { root, out, open, paths } = await madeIndex(1);
   const index = await open();
   await index.update();
   await index.dispose();
@@ -309,6 +309,8 @@ test('wrong usage is exit 2 and says what is missing', async () => {
     [['search', out, 'a', '--where', 'colour=red', ...cli], /got colour/],
     [['search', out, 'a', '--top', '0', ...cli], /--top/],
     [['search', join(root, 'none'), 'a', ...cli], /there is no index/],
+    [['search', out, 'a', '--html', join(out, 'index.json'), ...cli], /lies in the index .*name another place/],
+    [['search', out, 'a', '--html', join(root, paths[0]), ...cli], /has the name of a picture of .*\.html/],
     [['search', out, '--image', '/nowhere.png', ...cli], /nowhere\.png/],
     [['search', out, '--duplicates', '--threshold', '2'], /threshold/],
     [['index', ...cli], /name one folder/],

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, writeFileSync } from 'node:fs';
+import { closeSync, cpSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { inertText } from '../../src/cli/command.js';
@@ -70,6 +70,59 @@ test('wrong command lines are refused and say what to do', async () => {
   await assertRefused(['init', 'vary-huge', '--out', 'x'], /expected vary-tiny/);
   await assertRefused(['init', 'vary-tiny'], /--out DIR/);
   await assertRefused(['init', 'vary-tiny', '--out', tiny], /is a directory that is not empty/);
+});
+
+test('an output that is an input is refused before any work, and so is one without a name', async () => {
+  const folder = join(scratch, 'inputs');
+  mkdirSync(join(folder, 'index'), { recursive: true });
+  const at = (name: string) => join(folder, name);
+  for (const name of ['p.png', 'other.png']) cpSync(examplePath('page.png'), at(name));
+  cpSync(at('p.png'), at('picture.html'));
+  const contents: Record<string, string> = {
+    'p.txt': 'a page',
+    'list.txt': at('other.png'),
+    'labels.txt': 'a\nb',
+    'data.json': JSON.stringify([
+      {
+        image: 'other.png',
+        conversations: [
+          { from: 'human', value: '<image>' },
+          { from: 'gpt', value: 'a' },
+        ],
+      },
+    ]),
+    'index/index.json': '{}',
+  };
+  for (const [name, text] of Object.entries(contents)) writeFileSync(at(name), text);
+  const before = readFileSync(at('p.png'));
+  const [p, list] = [at('p.png'), at('list.txt')];
+  for (const args of [
+    ['read', at('other.png'), p, '--html', p],
+    ['classify', p, '-l', 'a,b', '--where', p],
+    ['classify', p, '--labels-file', at('labels.txt'), '--where', at('labels.txt')],
+    ['evaluate', folder, '--report', p],
+    ['evaluate', folder, '--report', at('p.txt')],
+    ['data', 'show', at('data.json'), '-m', tiny, '-o', at('data.json')],
+    ['data', 'show', at('data.json'), '-m', tiny, '-o', at('other.png')],
+    ['embed', p, '--out', p],
+    ['embed', at('picture.html'), '--text', 'a', '--matrix', at('picture.html')],
+    ['embed', '--list', list, '--out', list],
+    ['embed', '--list', list, '--out', at('other.png')],
+    ['search', folder, '--image', at('labels.txt'), '--html', at('labels.txt')],
+  ]) {
+    await assertRefused(args, /^varyclip: --[a-z]+ .*: is the input .*, which would be lost; name another file\n$/m);
+  }
+  await assertRefused(['search', folder, 'x', '--html', at('new.png')], /has the name of a picture of/);
+  assert.deepEqual(readFileSync(p), before);
+  for (const [name, text] of Object.entries(contents)) assert.equal(readFileSync(at(name), 'utf8'), text);
+  for (const args of [
+    ['read', p, '--out', ''],
+    ['read', p, '--html', ''],
+    ['index', folder, '--out', ''],
+    ['init', 'vary-nano', '--out', ''],
+  ]) {
+    await assertRefused(args, /^varyclip: --(out|html): expected the name of a (file|directory), got an empty one\n$/);
+  }
 });
 
 test('inspect: what a checkpoint is, for people and as JSON', async () => {

@@ -13,6 +13,8 @@ export interface FoundPicture {
 
 const endings = new Set(['.png', '.jpg', '.jpeg', '.webp', '.gif', '.tif', '.tiff', '.bmp']);
 
+export const isPictureName = (path: string): boolean => endings.has(extname(path).toLowerCase());
+
 /**
  * The pictures under a folder by their endings, by path. Links to files are followed, links to folders are not. Throws InputError
  * where the folder cannot be read.
@@ -26,7 +28,7 @@ export async function findPictures(root: string): Promise<FoundPicture[]> {
     for (const entry of entries) {
       const path = below === '' ? entry.name : `${below}/${entry.name}`;
       if (entry.isDirectory()) await visit(path);
-      else if (endings.has(extname(entry.name).toLowerCase())) found.push(...(await pictureAt(root, path)));
+      else if (isPictureName(entry.name)) found.push(...(await pictureAt(root, path)));
     }
   };
   await visit('');
