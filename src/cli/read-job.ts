@@ -4,15 +4,10 @@ import { InputError } from '../core/errors.js';
 import { mostRetries } from '../infer/retries.js';
 import { writeTextAtomic } from '../node/atomic.js';
 import { expectOutside, findInputs } from '../node/bulk/inputs.js';
-import {
-  type BulkOptions,
-  type BulkProgress,
-  type BulkReport,
-  type JobReport,
-  stateFolder,
-} from '../node/bulk/job-options.js';
+import type { BulkOptions, BulkProgress, BulkReport, JobReport } from '../node/bulk/job-options.js';
 import { readerInfoOf } from '../node/bulk/reader-info.js';
 import { runBulkRead } from '../node/bulk/run-job.js';
+import { stateFolder } from '../node/bulk/write-outputs.js';
 import type { NodeVaryModel } from '../node/load-model.js';
 import type { Shard } from '../node/shard.js';
 import { type FormatName, formatNames } from '../output/document/formats.js';
@@ -42,6 +37,7 @@ export const jobOptions: OptionSpecs = {
   'max-error-rate': { type: 'string', value: 'X', help: 'end when more than this part of the pages fails (1)' },
   'max-pages': { type: 'string', value: 'N', help: 'most pages of one document (20000)' },
   'time-limit': { type: 'string', value: 'S', help: 'seconds that preparing a page may take (60)' },
+  overwrite: { type: 'boolean', help: 'replace files in DIR that are in the way and were not written by this job' },
   timings: { type: 'boolean', help: 'seconds of every stage in the JSON files' },
   ...shardOptions,
 };
@@ -59,6 +55,7 @@ function formatsOf(args: Arguments): FormatName[] {
 /** Runs a job with a model that is loaded. Returns the exit code. */
 export async function readIntoFiles(model: NodeVaryModel, args: Arguments, io: Io): Promise<number> {
   const out = args.text('out') as string;
+  const list = args.text('list');
   const [formats, shard] = [formatsOf(args), shardFrom(args)];
   const paths = await pathsOf(args, io, shard);
   expectOutside(out, paths);
@@ -79,6 +76,8 @@ export async function readIntoFiles(model: NodeVaryModel, args: Arguments, io: I
     read: readSettings(args),
     textLayer: args.flag('text-layer'),
     timings: args.flag('timings'),
+    overwrite: args.flag('overwrite'),
+    ...(list !== undefined && { alsoRead: [list] }),
     signal: io.signal,
     onProgress: (progress) => status(progressText(progress)),
     onProblem: (message) => {

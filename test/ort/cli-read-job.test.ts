@@ -79,6 +79,27 @@ test('read --out: a text layer is taken only when asked for; the searchable PDF 
   assert.equal(JSON.parse(readFileSync(join(again, 'made.json'), 'utf8')).pages[0].origin, undefined);
 });
 
+test('read --out: over an input nothing is written, exit 2; a file of somebody else is one failure, exit 3, unless --overwrite', async () => {
+  const here = join(scratch, 'here');
+  const pdf = await picturePdf([await strip(2, 300)]);
+  const source = write(join(here, 'scan.pdf'), pdf);
+  const over = await runCli(['read', source, '--out', here, '-f', 'txt,pdf', ...short]);
+  assert.equal(over.code, 2, over.err);
+  assert.match(over.err, /scan\.pdf is the input .*, which would be lost; name another directory or other formats/);
+  assert.deepEqual(readFileSync(source), pdf);
+  const text = write(join(here, 'scan.txt'), 'by hand');
+  const page = join(folder, '0.png');
+  const read = (...more: string[]) => runCli(['read', source, page, '--out', here, '--dpi', '150', ...short, ...more]);
+  const kept = await read();
+  assert.equal(kept.code, 3, kept.err);
+  assert.match(kept.err, /scan\.txt: is there, and this job did not write it; .*: --overwrite\n/);
+  assert.match(kept.err, /1 documents written/);
+  assert.equal(readFileSync(text, 'utf8'), 'by hand');
+  const replaced = await read('--overwrite');
+  assert.equal(replaced.code, 0, replaced.err);
+  assert.notEqual(readFileSync(text, 'utf8'), 'by hand');
+});
+
 test('read --html: pictures and texts side by side, and nothing else changes', async () => {
   const html = join(scratch, 'page.html');
   const { code, out } = await runCli(['read', join(folder, '0.png'), ...one, '--html', html]);
@@ -97,6 +118,7 @@ test('read: options of a job without one, and the other way round, are wrong; a 
   };
   const page = join(folder, '0.png');
   await wrong([page, '-m', model, '--format', 'pdf'], /--format goes with --out DIR/);
+  await wrong([page, '-m', model, '--overwrite'], /--overwrite goes with --out DIR/);
   await wrong([page, '-m', model, '-o', join(scratch, 'x'), '--seed', '1'], /--seed does not go with --out/);
   await wrong([page, '-m', model, '-o', join(scratch, 'x'), '--format', 'doc'], /--format: expected some of txt, md/);
   await wrong([folder, '-m', model, '-o', join(folder, 'out')], /lies in .*, so what is written would be read/);

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync, rmSync, statSync, symlinkSync, utimesSync } from 'node:fs';
+import { linkSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, utimesSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { test } from 'node:test';
 import { deflateSync } from 'node:zlib';
 import sharp from 'sharp';
+import { expectOutside } from '../../src/node/bulk/inputs.js';
 import type { JobReport } from '../../src/node/bulk/job-options.js';
 import {
   documentInfo,
@@ -271,6 +272,122 @@ test('an output directory that cannot be written is one error; a file in the way
   const again = await readInto(out, [folder]);
   assert.deepEqual([again.pages, again.finished, again.job.finished, again.job.failures], [0, 1, 2, []]);
   assert.ok(statSync(join(out, '0.txt')).isFile());
+});
+
+test('no output takes the place of an input, by whatever name or link; nothing is begun then', async () => {
+  const folder = join(scratch, 'over');
+  const pdf = await picturePdf([await strip(0)]);
+  const input = write(join(folder, 'scan.pdf'), pdf);
+  const linked = join(scratch, 'over-link');
+  symlinkSync(folder, linked);
+  for (const out of [folder, linked]) {
+    await assert.rejects(readInto(out, [input], { formats: ['txt', 'pdf'] }), {
+      name: 'InputError',
+      message: /scan\.pdf is the input .*over\/scan\.pdf, which would be lost; name another directory or other formats/,
+    });
+    assert.deepEqual(readdirSync(folder), ['scan.pdf']);
+  }
+  // Also where both are names of one file, and where the journal knows the name; a list that is read is an input too.
+  const other = join(scratch, 'over-out');
+  const page = write(join(scratch, 'over-page/scan.png'), await strip(0));
+  await readInto(other, [page], { formats: ['pdf'] });
+  const made = readFileSync(join(other, 'scan.pdf'));
+  linkSync(join(other, 'scan.pdf'), join(scratch, 'over-page/hard.pdf'));
+  symlinkSync(join(other, 'scan.pdf'), join(scratch, 'over-page/soft.pdf'));
+  for (const name of ['hard.pdf', 'soft.pdf']) {
+    const paths = [page, join(scratch, 'over-page', name)];
+    await assert.rejects(readInto(other, paths, { formats: ['pdf'], overwrite: true }), /is the input .*, which would/);
+  }
+  const alsoRead = [write(join(other, 'scan.txt'), page)];
+  await assert.rejects(readInto(other, [page], { alsoRead, overwrite: true }), /scan\.txt is the input/);
+  assert.deepEqual(readFileSync(join(other, 'scan.pdf')), made);
+  // What was an output, and is called otherwise now, is not removed where it is read.
+  const both = await readInto(other, [page, join(other, 'scan.pdf')], { formats: ['txt'] });
+  assert.deepEqual([both.failures, both.finished], [[], 2]);
+  assert.deepEqual(Object.keys(filesIn(other)), ['scan.pdf', 'scan.pdf.txt', 'scan.png.txt', 'scan.txt']);
+  assert.deepEqual(readFileSync(join(other, 'scan.pdf')), made);
+});
+
+test('an output directory in an input is refused, also where a link leads there', () => {
+  const folder = join(scratch, 'outside');
+  mkdirSync(folder);
+  const link = join(scratch, 'outside-link');
+  symlinkSync(folder, link);
+  for (const out of [join(folder, 'out'), link, join(link, 'not/there')]) {
+    assert.throws(() => expectOutside(out, [folder]), /lies in .*outside, so what is written would be read/);
+    assert.throws(() => expectOutside(out, ['/']), /lies in/);
+  }
+  expectOutside(`${folder}-2`, [folder, link]);
+  expectOutside(join(scratch, '..outside'), [folder]);
+});
+
+test('a file that the job did not write stays, and its document fails, unless it may be replaced', async () => {
+  const folder = join(scratch, 'foreign');
+  for (const i of [0, 1]) write(join(folder, `${i}.png`), await strip(i));
+  const out = join(scratch, 'foreign-out');
+  const foreign = write(join(out, '0.txt'), 'by hand');
+  const first = await readInto(out, [folder]);
+  assert.deepEqual([first.finished, first.pages, first.failures.length], [1, 1, 1]);
+  assert.match(first.failures[0].reason, /0\.txt: is there, and this job did not write it; .*--overwrite/);
+  assert.equal(readFileSync(foreign, 'utf8'), 'by hand');
+  // Another format has no such name; but a format that is asked for later may.
+  assert.equal((await readInto(out, [folder], { formats: ['json'] })).finished, 2);
+  assert.equal((await readInto(out, [folder])).failures.length, 1);
+  const replaced = await readInto(out, [folder], { overwrite: true });
+  assert.deepEqual([replaced.finished, replaced.unchanged, replaced.job.failures], [1, 1, []]);
+  assert.notEqual(readFileSync(foreign, 'utf8'), 'by hand');
+  // From now on it is the job's.
+  write(join(folder, '0.png'), await strip(7));
+  assert.deepEqual((await readInto(out, [folder])).failures, []);
+  // One that comes while the page is read stays too.
+  write(join(folder, '2.png'), await strip(2));
+  const model = scriptedModel({ onBatch: async () => void write(join(out, '2.txt'), 'by hand') });
+  const late = await readInto(out, [folder], { model });
+  assert.match(late.failures[0].reason, /2\.txt: is there, and this job did not/);
+  assert.equal(readFileSync(join(out, '2.txt'), 'utf8'), 'by hand');
+});
+
+test('a file whose process ended before its journal said so is the job’s own', async () => {
+  const folder = join(scratch, 'claimed');
+  write(join(folder, '0.png'), await strip(0));
+  const out = join(scratch, 'claimed-out');
+  await readInto(out, [folder]);
+  const expected = filesIn(out);
+  const journal = join(out, '.varyclip/journal.0.jsonl');
+  const lines = readFileSync(journal, 'utf8').split('\n');
+  const claim = lines.findIndex((line) => line.startsWith('{"claim"'));
+  write(journal, `${lines.slice(0, claim + 1).join('\n')}\n${lines[claim + 1].slice(0, 20)}`);
+  const again = await readInto(out, [folder]);
+  assert.deepEqual([again.pages, again.finished, again.failures], [0, 1, []]);
+  assert.deepEqual(filesIn(out), expected);
+  // The line of a finished document says so too: journals from before have no other.
+  write(journal, lines.filter((_, i) => i !== claim).join('\n'));
+  assert.equal((await readInto(out, [folder])).unchanged, 1);
+  write(journal, `${lines.slice(0, claim).join('\n')}\n`);
+  assert.match((await readInto(out, [folder])).failures[0].reason, /0\.txt: is there/);
+});
+
+test('inputs that are called as the job’s own files do not take their places', async () => {
+  const folder = join(scratch, 'reserved');
+  const names = ['job', 'report', 'lock', 'journal.0'];
+  for (const [i, name] of names.entries()) write(join(folder, `.varyclip/${name}.png`), await strip(i));
+  write(join(folder, '.VaryClip.tar'), makeTar([{ name: 'scan.png', content: await strip(5) }]));
+  write(join(folder, '.varyclip.png'), await strip(6));
+  const out = join(scratch, 'reserved-out');
+  const first = await readInto(out, [folder], { formats: ['json'] });
+  assert.deepEqual([first.finished, first.failures], [6, []]);
+  const own = readdirSync(join(out, '.varyclip')).sort();
+  assert.deepEqual(own, ['job.json', 'journal.0.jsonl', 'report.json']);
+  assert.deepEqual(
+    readdirSync(join(out, '.varyclip-2')),
+    [...names].sort().map((name) => `${name}.json`),
+  );
+  assert.equal((await readInto(out, [folder], { formats: ['json'] })).unchanged, 6);
+  // Nor where a link leads there.
+  symlinkSync('.varyclip', join(out, 'link'));
+  write(join(folder, 'link/job.png'), await strip(7));
+  const linked = await readInto(out, [folder], { formats: ['json'], overwrite: true });
+  assert.match(linked.failures[0].reason, /link\/job\.json: lies among the job's own files/);
 });
 
 test('two ranks share the documents; what a rank that died had is taken up by another number of ranks', async () => {

@@ -1,10 +1,12 @@
 /** What a bulk reading reads: files, folders, patterns and archives become a list of documents with names for what comes out. */
-import { closeSync, fstatSync, openSync, readdirSync, realpathSync, statSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readdirSync, statSync } from 'node:fs';
 import { basename, extname, join, resolve } from 'node:path';
 import { InputError, messageOf } from '../../core/errors.js';
 import { type TarMember, tarMembers } from '../../data/tar-members.js';
 import { readRange } from '../files.js';
+import { liesIn } from '../output-place.js';
 import { expandPattern, isPattern } from './glob.js';
+import { stateFolder } from './write-outputs.js';
 
 /** A document to read: a picture, a TIFF of several pages, a PDF; in a file of its own or in an archive. */
 export interface InputDocument {
@@ -148,7 +150,7 @@ function problemOfMember({ name, kind }: TarMember, seen: ReadonlySet<string>): 
 
 /**
  * Names for what comes out: the path below what was named without its ending; where several documents would share that, with
- * their endings; where they still would, with a number behind all but the first.
+ * their endings; where they still would, with a number behind all but the first. A folder called as the job's own gets a number too.
  */
 function nameDocuments(found: readonly Found[]): InputDocument[] {
   const stem = (below: string) => below.slice(0, below.length - extname(below).length);
@@ -157,8 +159,12 @@ function nameDocuments(found: readonly Found[]): InputDocument[] {
   const counts = new Map<string, number>();
   for (const { below } of found) counts.set(fold(stem(below)), (counts.get(fold(stem(below))) ?? 0) + 1);
   const taken = new Set<string>();
+  const unreserved = (name: string) => {
+    const [folder, ...rest] = name.split('/');
+    return rest.length > 0 && fold(folder) === stateFolder ? [`${folder}-2`, ...rest].join('/') : name;
+  };
   return found.map(({ below, ...document }) => {
-    const wanted = counts.get(fold(stem(below))) === 1 ? stem(below) : below;
+    const wanted = unreserved(counts.get(fold(stem(below))) === 1 ? stem(below) : below);
     let name = wanted;
     for (let n = 2; taken.has(fold(name)); n++) name = `${wanted}-${n}`;
     taken.add(fold(name));
@@ -168,10 +174,7 @@ function nameDocuments(found: readonly Found[]): InputDocument[] {
 
 /** Whether an output directory lies where its own files would be taken for inputs. */
 export function expectOutside(out: string, paths: readonly string[]): void {
-  const inside = paths.find((path) => {
-    const facts = statOf(path);
-    return facts?.isDirectory() && `${resolve(out)}/`.startsWith(`${realpathSync(path)}/`);
-  });
+  const inside = paths.find((path) => statOf(path)?.isDirectory() && liesIn(out, path));
   if (inside === undefined) return;
   throw new InputError(
     `--out ${out}: lies in ${inside}, so what is written would be read the next time; name another place`,

@@ -6,9 +6,6 @@ import type { NodeVaryModel } from '../load-model.js';
 import type { Shard } from '../shard.js';
 import type { Inputs } from './inputs.js';
 
-/** Where a job keeps its own files, within the output directory. */
-export const stateFolder = '.varyclip';
-
 /** What a bulk reading does. */
 export interface BulkOptions {
   readonly model: NodeVaryModel;
@@ -36,6 +33,10 @@ export interface BulkOptions {
   readonly maxBytes?: number;
   /** Of one document. Default 20,000. */
   readonly maxPages?: number;
+  /** Replaces files that have an output's name and are not of this job. Default false: the document fails. */
+  readonly overwrite?: boolean;
+  /** What is read beside the inputs, a list of them for one: no output may be one of these either. */
+  readonly alsoRead?: readonly string[];
   /** Seconds of every stage in the JSON files; they differ from run to run. Default false. */
   readonly timings?: boolean;
   readonly shard?: Shard;

@@ -63,6 +63,8 @@ type Line =
       readonly missing: number;
       readonly at: number;
     }
+  /** Names that are about to be written. */
+  | { readonly claim: readonly string[] }
   | { readonly failed: string; readonly reason: string; readonly attempts: number; readonly at: number }
   | { readonly run: RunRecord };
 
@@ -78,6 +80,10 @@ export interface Journal {
   failPage(key: string, page: number, failure: string, attempts: number): void;
   fail(key: string, reason: string, attempts: number): void;
   finish(key: string, name: string, outputs: readonly string[]): void;
+  /** From when this is on the disk, whatever has these names is the job's. */
+  claim(outputs: readonly string[]): void;
+  /** Whether a wanted name was ever claimed or written, by whatever process of the job. */
+  isOwn(output: string): boolean;
   run(record: RunRecord): void;
   /** What was added is on the disk when this returns. Throws InputError where it cannot be written; nothing half-written stays. */
   sync(): void;
@@ -110,9 +116,19 @@ export function* wholeLines(handle: number): Generator<{ readonly bytes: Uint8Ar
   }
 }
 
+/** What is to be remembered of all that journals say. */
+export interface Wanted {
+  readonly key: (key: string) => boolean;
+  readonly output: (output: string) => boolean;
+}
+
 /** What the journals say, put together. */
 /** The order in which journals are taken does not matter: of what contradicts itself, the later one counts. */
-function createState(wanted: (key: string) => boolean) {
+function createState(wanted: Wanted) {
+  const outputs = new Set<string>();
+  const own = (names: readonly string[]) => {
+    for (const name of names) if (wanted.output(name)) outputs.add(name);
+  };
   const documents = new Map<string, DocumentState>();
   const failures = new Map<string, DocumentFailure>();
   const runs: (RunRecord & { readonly journal: number })[] = [];
@@ -138,13 +154,16 @@ function createState(wanted: (key: string) => boolean) {
     const states = new Map<number, DocumentState>();
     return (line: Line, offset: number, length: number) => {
       if ('open' in line) {
-        if (wanted(line.key)) states.set(line.open, opened(line));
+        if (wanted.key(line.key)) states.set(line.open, opened(line));
       } else if ('run' in line) {
         runs.push({ ...line.run, journal });
       } else if ('failed' in line) {
         const { failed: key, reason, attempts, at } = line;
-        if (wanted(key) && at >= (settledAt.get(key) ?? at)) failures.set(key, { reason, attempts, at });
+        if (wanted.key(key) && at >= (settledAt.get(key) ?? at)) failures.set(key, { reason, attempts, at });
+      } else if ('claim' in line) {
+        own(line.claim);
       } else if ('done' in line) {
+        own(line.outputs);
         const state = states.get(line.done);
         if (!state) return;
         settle(state.key, line.at);
@@ -162,7 +181,7 @@ function createState(wanted: (key: string) => boolean) {
       }
     };
   };
-  return { documents, failures, runs, reader };
+  return { documents, failures, runs, outputs, reader };
 }
 
 export const countFailed = ({ pages }: DocumentState): number =>
@@ -172,13 +191,8 @@ export const countFailed = ({ pages }: DocumentState): number =>
 export const isWritten = (state: DocumentState): boolean =>
   state.written?.missing === countFailed(state) && state.pages.every((page) => page !== undefined);
 
-/** Opens the journals in `dir`, the one of `rank` for writing. `wanted` says whose documents are to be remembered. */
-export function openJournal(
-  dir: string,
-  rank: number,
-  wanted: (key: string) => boolean = () => true,
-  fs: WriteCalls = nodeFs,
-): Journal {
+/** Opens the journals in `dir`, the one of `rank` for writing. */
+export function openJournal(dir: string, rank: number, wanted: Wanted, fs: WriteCalls = nodeFs): Journal {
   const handles: number[] = [];
   const state = createState(wanted);
   const own = join(dir, journalName(rank));
@@ -229,7 +243,7 @@ export interface JournalSurvey {
 }
 
 export function surveyJournals<T>(dir: string, use: (survey: JournalSurvey) => T): T {
-  const { reader, ...state } = createState(() => true);
+  const { reader, ...state } = createState({ key: () => true, output: () => false });
   const names = journalNames(dir);
   const bytes = journalBytes(dir);
   const handles = names.map((name) => openSync(join(dir, name), 'r'));
@@ -339,6 +353,8 @@ function createWriter({ state, handles, own, writing, take, size: whole, numbers
       const missing = countFailed(state.documents.get(key) as DocumentState);
       put({ done: number(key), name, outputs, missing, at: Date.now() });
     },
+    claim: (outputs) => put({ claim: outputs }),
+    isOwn: (output) => state.outputs.has(output),
     run: (record) => put({ run: record }),
     sync,
     read: (place) => readStored(place, handles, own),

@@ -13,14 +13,15 @@ import type { PageOutput } from '../../output/document/page.js';
 import { isNoRoom, writeTextAtomic } from '../atomic.js';
 import { readJson } from '../files.js';
 import { takeLock } from '../lock.js';
+import { inputFinder } from '../output-place.js';
 import type { InputDocument } from './inputs.js';
-import { type BulkOptions, type BulkReport, type JobFailure, stateFolder } from './job-options.js';
+import type { BulkOptions, BulkReport, JobFailure } from './job-options.js';
 import { lockName, reportJob } from './job-report.js';
 import { type DocumentState, isWritten, type Journal, openJournal, type RunRecord } from './journal.js';
 import { createPagePool, type PagePool } from './page-pool.js';
 import type { OpenedDocument, PagePlan, PreparedPage } from './page-worker.js';
 import { createPageReader } from './read-pages.js';
-import { outputNames, outputsExist, removeOutputs, writeOutputs } from './write-outputs.js';
+import { expectFree, outputNames, outputsExist, removeOutputs, stateFolder, writeOutputs } from './write-outputs.js';
 
 /** Pages of a document that fail by ending a thread or taking too long, after which the rest is not tried. */
 const documentStrikes = 3;
@@ -45,6 +46,9 @@ type Counts = {
   -readonly [K in Exclude<keyof BulkReport, 'seconds' | 'pagesPerSecond' | 'documents' | 'failures' | 'job'>]: number;
 };
 
+/** Which input a path is, if it is one. */
+type InputAt = (path: string) => string | undefined;
+
 interface Context {
   readonly options: Settled;
   readonly plan: PagePlan;
@@ -53,6 +57,7 @@ interface Context {
   readonly pool: PagePool;
   readonly counts: Counts;
   readonly failures: JobFailure[];
+  readonly inputAt: InputAt;
   report(source: string, reason: string, page?: number): void;
 }
 
@@ -123,6 +128,10 @@ async function runInto(options: BulkOptions): Promise<BulkReport> {
   const shard = options.shard ?? { rank: 0, size: 1, from: 'one process' };
   const settled: Settled = { ...options, formats, dpi, jobs, retries, maxErrorRate, shard };
   const state = join(out, stateFolder);
+  const own = options.inputs.documents.filter((_, i) => i % shard.size === shard.rank);
+  const outputs = new Set(own.flatMap(({ name }) => outputNames(name, formats)));
+  const inputAt = inputFinder([...options.inputs.documents.map(({ file }) => file), ...(options.alsoRead ?? [])]);
+  expectNoInputs(out, outputs, inputAt);
   try {
     mkdirSync(state, { recursive: true });
   } catch (cause) {
@@ -136,11 +145,11 @@ async function runInto(options: BulkOptions): Promise<BulkReport> {
   let report: Omit<BulkReport, 'job'>;
   try {
     expectSameJob(state, settled);
-    const own = options.inputs.documents.filter((_, i) => i % shard.size === shard.rank);
     const keys = new Set(own.map(({ key }) => key));
-    const journal = openJournal(state, shard.rank, (key) => keys.has(key), options.fs);
+    const wanted = { key: (key: string) => keys.has(key), output: (name: string) => outputs.has(name) };
+    const journal = openJournal(state, shard.rank, wanted, options.fs);
     try {
-      report = await runShare(settled, state, journal, own);
+      report = await runShare(settled, state, journal, own, inputAt);
     } finally {
       journal.dispose();
     }
@@ -150,11 +159,23 @@ async function runInto(options: BulkOptions): Promise<BulkReport> {
   return { ...report, job: reportJob(state, options.inputs) };
 }
 
+/** Throws InputError where an output would take the place of an input: that would be lost. */
+function expectNoInputs(out: string, outputs: Iterable<string>, inputAt: InputAt): void {
+  for (const name of outputs) {
+    const input = inputAt(join(out, name));
+    if (input === undefined) continue;
+    throw new InputError(
+      `--out ${out}: ${join(out, name)} is the input ${input}, which would be lost; name another directory or other formats`,
+    );
+  }
+}
+
 async function runShare(
   options: Settled,
   state: string,
   journal: Journal,
   own: readonly InputDocument[],
+  inputAt: InputAt,
 ): Promise<Omit<BulkReport, 'job'>> {
   const plan = planOf(options);
   const { timeLimit = 60 } = options;
@@ -182,7 +203,7 @@ async function runShare(
       );
     }
   };
-  const context: Context = { options, plan, state, journal, pool, counts, failures, report };
+  const context: Context = { options, plan, state, journal, pool, counts, failures, inputAt, report };
   const [began, started] = [Date.now(), performance.now()];
   const secondsSince = () => (performance.now() - started) / 1000;
   try {
@@ -343,31 +364,39 @@ function isAsBefore({ file, range }: InputDocument, { size, modified }: OpenedDo
 
 /** Opens a document and says which of its pages are to be read; undefined where none is, or it cannot be opened. */
 async function begin(
-  { journal, pool, options, counts, report }: Context,
+  { journal, pool, options, counts, inputAt, report }: Context,
   document: InputDocument,
 ): Promise<Work | undefined> {
   const { key, source, name } = document;
+  const { out, formats, overwrite = false } = options;
   const known = journal.documents.get(key);
-  if (!known || !isAsBefore(document, known.facts)) {
-    try {
+  const wanted = outputNames(name, formats);
+  try {
+    // Nothing is read that could not be written.
+    if (!overwrite) expectFree(out, wanted, journal.isOwn);
+    if (!known || !isAsBefore(document, known.facts)) {
       const facts = await pool.open(document);
       if (known?.facts.sha256 === facts.sha256) journal.touch(key, facts);
       else journal.open(key, facts);
       journal.sync();
-    } catch (error) {
-      if (!(error instanceof InputError)) throw error;
-      journal.fail(key, messageOf(error), (journal.failures.get(key)?.attempts ?? 0) + 1);
-      journal.sync();
-      report(source, messageOf(error));
-      return undefined;
-    }
-  } else if (journal.failures.has(key)) journal.touch(key, known.facts);
+    } else if (journal.failures.has(key)) journal.touch(key, known.facts);
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+    journal.fail(key, messageOf(error), (journal.failures.get(key)?.attempts ?? 0) + 1);
+    journal.sync();
+    report(source, messageOf(error));
+    return undefined;
+  }
   const state = journal.documents.get(key) as DocumentState;
   const { pages, written } = state;
   const todo = pages.flatMap((page, i) => (page === undefined || 'failure' in page ? [i] : []));
-  const wanted = outputNames(name, options.formats);
-  if (written && written.name !== name) removeOutputs(options.out, written.outputs);
-  if (todo.length === 0 && written?.name === name && isWritten(state) && outputsExist(options.out, wanted)) {
+  if (written && written.name !== name) {
+    // What was written once may be read now.
+    const old = written.outputs.filter((output) => inputAt(join(out, output)) === undefined);
+    removeOutputs(out, old);
+  }
+  const isThere = wanted.every(journal.isOwn) && outputsExist(out, wanted);
+  if (todo.length === 0 && written?.name === name && isWritten(state) && isThere) {
     counts.unchanged++;
     return undefined;
   }
@@ -397,6 +426,7 @@ function createFinisher(context: Context) {
           return page && 'failure' in page ? undefined : pool.picture(document, number - 1);
         },
       };
+      claimOutputs(context, outputNames(name, formats));
       const outputs = await writeOutputs(out, finished, formats, join(state, `tmp.${shard.rank}`), options.fs);
       if (!isAsBefore(document, known.facts)) {
         removeOutputs(out, outputs);
@@ -427,6 +457,14 @@ function createFinisher(context: Context) {
     },
     end: () => pending,
   };
+}
+
+/** The journal knows a name before it is written: what a process leaves that ends right then is not taken for somebody else's. */
+function claimOutputs({ options, journal }: Context, names: readonly string[]): void {
+  if (names.every(journal.isOwn)) return;
+  if (!options.overwrite) expectFree(options.out, names, journal.isOwn);
+  journal.claim(names);
+  journal.sync();
 }
 
 function pageOutput({ options, journal }: Context, { pages }: DocumentState, number: number): PageOutput {

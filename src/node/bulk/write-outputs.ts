@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync, statSync } from 'node:fs';
+import { lstatSync, mkdirSync, rmSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { deflateSync } from 'node:zlib';
 import { InputError, messageOf } from '../../core/errors.js';
@@ -6,6 +6,10 @@ import { extensionOf, type FormatName, textFormats } from '../../output/document
 import type { DocumentInfo, PageOutput } from '../../output/document/page.js';
 import { createPdfWriter, type PagePicture } from '../../output/document/pdf.js';
 import { streamFileAtomic, type WriteCalls } from '../atomic.js';
+import { liesIn } from '../output-place.js';
+
+/** Where a job keeps its own files, within the output directory. */
+export const stateFolder = '.varyclip';
 
 /** A finished document: its pages and pictures are asked for one by one. */
 export interface FinishedDocument {
@@ -41,6 +45,25 @@ export const outputNames = (name: string, formats: readonly FormatName[]): strin
 export const outputsExist = (out: string, names: readonly string[]): boolean =>
   names.every((name) => statSync(join(out, name), { throwIfNoEntry: false })?.isFile() === true);
 
+/** Throws InputError where a name has a file, or a link, that is not the job's own. */
+export function expectFree(out: string, names: readonly string[], isOwn: (name: string) => boolean): void {
+  const taken = names.find((name) => !isOwn(name) && isTaken(join(out, name)));
+  if (taken === undefined) return;
+  throw new InputError(
+    `${join(out, taken)}: is there, and this job did not write it; move it away, name another directory, or have it replaced: --overwrite`,
+  );
+}
+
+/** Whether a rename would replace something: directories it does not. */
+function isTaken(path: string): boolean {
+  try {
+    return !lstatSync(path).isDirectory();
+  } catch {
+    // Where nothing can be asked, nothing can be written either: that failure is the one to report.
+    return false;
+  }
+}
+
 /**
  * Writes a document in every format, a file at a time, so that each name holds nothing or the whole. `temporary` is a file name on
  * the same file system. Throws InputError where a file cannot be written.
@@ -56,6 +79,7 @@ export async function writeOutputs(
   for (const [i, name] of names.entries()) {
     const path = join(out, name);
     if (!`${resolve(path)}`.startsWith(`${resolve(out)}/`)) throw new InputError(`${path}: lies outside of ${out}`);
+    if (liesIn(path, join(out, stateFolder))) throw new InputError(`${path}: lies among the job's own files`);
     try {
       mkdirSync(dirname(path), { recursive: true });
     } catch (cause) {

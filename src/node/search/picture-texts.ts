@@ -5,8 +5,8 @@ import { InputError, messageOf } from '../../core/errors.js';
 import { asObject } from '../../core/json.js';
 import { indexWords, type WordIndex } from '../../search/words.js';
 import { writeTextAtomic } from '../atomic.js';
-import { stateFolder } from '../bulk/job-options.js';
 import { surveyJournals } from '../bulk/journal.js';
+import { stateFolder } from '../bulk/write-outputs.js';
 import { directoryExists, fileExists } from '../files.js';
 import { createPauses } from '../pauses.js';
 
