@@ -17,6 +17,16 @@ export interface OptionSpec {
 }
 export type OptionSpecs = Readonly<Record<string, OptionSpec>>;
 
+/** What a number may be; nothing said is any. */
+export interface NumberRange {
+  readonly whole?: boolean;
+  readonly above?: number;
+  readonly from?: number;
+  readonly to?: number;
+  /** What else is said of one that is more than `to`. */
+  readonly why?: string;
+}
+
 /** What was given: options by name, and the rest. */
 export interface Arguments {
   readonly positionals: readonly string[];
@@ -24,12 +34,12 @@ export interface Arguments {
   /** Every value of an option that may be repeated. */
   texts(name: string): readonly string[];
   flag(name: string): boolean;
-  /** A whole number above 0. Throws InputError for anything else. */
-  count(name: string): number | undefined;
+  /** A whole number above 0, and in the range. Throws InputError for anything else. */
+  count(name: string, range?: Pick<NumberRange, 'to' | 'why'>): number | undefined;
   /** A whole number from 0. Throws InputError for anything else. */
   index(name: string): number | undefined;
-  /** A number. Throws InputError for anything else. */
-  number(name: string): number | undefined;
+  /** A number in the range. Throws InputError for anything else. */
+  number(name: string, range?: NumberRange): number | undefined;
   /** One of `choices`. Throws InputError for anything else. */
   choice<T extends string>(name: string, choices: readonly T[]): T | undefined;
 }
@@ -51,21 +61,22 @@ export function parseArguments(args: readonly string[], specs: OptionSpecs): Arg
     throw new InputError(messageOf(cause), { cause });
   }
   const text = (name: string) => parsed.values[name] as string | undefined;
-  const checked = (name: string, kind: string, ok: (value: number) => boolean) => {
+  const number = (name: string, range: NumberRange = {}) => {
     const given = text(name);
     if (given === undefined) return undefined;
     const value = given.trim() === '' ? Number.NaN : Number(given);
-    if (!ok(value)) throw new InputError(`--${name}: expected ${kind}, got ${given}`);
-    return value;
+    if (isWithin(value, range)) return value;
+    const why = range.why !== undefined && value > (range.to ?? value) ? `; ${range.why}` : '';
+    throw new InputError(`--${name}: expected ${describeRange(range)}, got ${given}${why}`);
   };
   return {
     positionals: parsed.positionals,
     text,
     texts: (name) => (parsed.values[name] as readonly string[] | undefined) ?? [],
     flag: (name) => parsed.values[name] === true,
-    count: (name) => checked(name, 'a whole number above 0', (value) => Number.isInteger(value) && value > 0),
-    index: (name) => checked(name, 'a whole number from 0', (value) => Number.isInteger(value) && value >= 0),
-    number: (name) => checked(name, 'a number', Number.isFinite),
+    count: (name, range) => number(name, { whole: true, above: 0, ...range }),
+    index: (name) => number(name, { whole: true, from: 0 }),
+    number,
     choice: (name, choices) => {
       const given = text(name);
       if (given === undefined) return undefined;
@@ -74,6 +85,18 @@ export function parseArguments(args: readonly string[], specs: OptionSpecs): Arg
       return found;
     },
   };
+}
+
+function isWithin(value: number, range: NumberRange): boolean {
+  const { whole = false, above = Number.NEGATIVE_INFINITY, from = above, to = Number.POSITIVE_INFINITY } = range;
+  return Number.isFinite(value) && (!whole || Number.isInteger(value)) && value > above && value >= from && value <= to;
+}
+
+/** `a whole number above 0 and at most 16`, `a number from 0 to 1`. */
+function describeRange({ whole = false, above, from, to }: NumberRange): string {
+  const lower = above !== undefined ? ` above ${above}` : from !== undefined ? ` from ${from}` : '';
+  const upper = to === undefined ? '' : from !== undefined ? ` to ${to}` : `${lower && ' and'} at most ${to}`;
+  return `${whole ? 'a whole number' : 'a number'}${lower}${upper}`;
 }
 
 /** `--top -1` as `--top=-1`: a negative number is a value, to be refused by what it is. */

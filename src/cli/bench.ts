@@ -12,6 +12,7 @@ import { varyTiny } from '../models/vary.js';
 import { createRuntime } from '../node/ort/runtime.js';
 import type { Runtime, WeightLoader } from '../runtime/runtime.js';
 import type { Command, Io } from './command.js';
+import { threadsOf } from './load-options.js';
 
 /** Floating-point operations of one 1024² page in the reference tower. */
 const towerFlops = 950e9;
@@ -43,7 +44,7 @@ export const benchCommand: Command = {
   },
   mostArguments: 1,
   run: async (args, io) => {
-    const threads = args.count('threads') ?? availableParallelism();
+    const threads = threadsOf(args, 'threads') ?? availableParallelism();
     const settings: Settings = {
       runtime: createRuntime({ threads }),
       precision: args.choice('precision', ['float32', 'int8', 'int4']) ?? 'float32',

@@ -5,6 +5,7 @@ import { takeTexts } from '../node/search/picture-texts.js';
 import type { Arguments } from './arguments.js';
 import { clipOptions, openClipModel } from './clip-options.js';
 import { type Command, type Io, statusLine } from './command.js';
+import { threadsOf } from './load-options.js';
 import { reportShard, shardFrom, shardOptions } from './shared-job.js';
 import { apiKeyOf, storeOptions } from './store-options.js';
 
@@ -39,7 +40,7 @@ async function indexPictures(args: Arguments, io: Io): Promise<number> {
   if (folder === undefined || rest.length > 0) throw new InputError('index: name one folder of pictures');
   const out = args.text('out');
   if (out === undefined) throw new InputError('index: say where the index is to be: --out INDEX');
-  const [workers, shard, named] = [args.count('workers'), shardFrom(args), args.text('store')];
+  const [workers, shard, named] = [threadsOf(args, 'workers'), shardFrom(args), args.text('store')];
   const store = named === undefined ? undefined : parseStore(named);
   if (shard.size > 1 && store?.kind === 'qdrant' && modelOfIndex(out) === undefined) {
     throw new InputError('--store: an index on a server is begun by one process; several can go on with it');

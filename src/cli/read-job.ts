@@ -1,6 +1,7 @@
 /** `varyclip read PATH… --out DIR`: documents into files, as a job that can be ended and gone on with. */
 import { join } from 'node:path';
 import { InputError } from '../core/errors.js';
+import { mostSeconds } from '../core/timers.js';
 import { mostRetries } from '../infer/retries.js';
 import { writeTextAtomic } from '../node/atomic.js';
 import { expectOutside, findInputs } from '../node/bulk/inputs.js';
@@ -13,6 +14,7 @@ import type { Shard } from '../node/shard.js';
 import { type FormatName, formatNames } from '../output/document/formats.js';
 import type { Arguments, OptionSpecs } from './arguments.js';
 import { type Io, statusLine } from './command.js';
+import { threadsOf } from './load-options.js';
 import { programVersion } from './program-version.js';
 import { listOption, pathsOf, reportShard, shardFrom, shardOptions } from './shared-job.js';
 
@@ -72,7 +74,7 @@ export async function readIntoFiles(model: NodeVaryModel, args: Arguments, io: I
     out,
     formats,
     shard,
-    ...numbersOf(args),
+    ...jobNumbersOf(args),
     read: readSettings(args),
     textLayer: args.flag('text-layer'),
     timings: args.flag('timings'),
@@ -93,17 +95,18 @@ export async function readIntoFiles(model: NodeVaryModel, args: Arguments, io: I
   return (shard.size > 1 ? report.job : report).failures.length > 0 ? 3 : 0;
 }
 
-/** Options that are numbers, where they were given. */
-function numbersOf(args: Arguments): Partial<BulkOptions> {
-  const [dpi, jobs, retries] = [args.number('dpi'), args.count('jobs'), args.index('retries')];
-  const [maxErrorRate, maxPages, timeLimit] = [
-    args.number('max-error-rate'),
-    args.count('max-pages'),
-    args.number('time-limit'),
+/** Options that are numbers, where they were given. Throws InputError for one that cannot be. */
+export function jobNumbersOf(args: Arguments): Partial<BulkOptions> {
+  const [dpi, jobs, retries] = [
+    args.number('dpi', { from: 18, to: 2400 }),
+    threadsOf(args, 'jobs'),
+    args.index('retries'),
   ];
-  if (dpi !== undefined && !(dpi >= 18 && dpi <= 2400)) {
-    throw new InputError(`--dpi: expected a number from 18 to 2400, got ${dpi}`);
-  }
+  const [maxErrorRate, maxPages, timeLimit] = [
+    args.number('max-error-rate', { from: 0, to: 1 }),
+    args.count('max-pages'),
+    args.number('time-limit', { above: 0, to: mostSeconds }),
+  ];
   return {
     ...(dpi !== undefined && { dpi }),
     ...(jobs !== undefined && { jobs }),

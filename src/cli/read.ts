@@ -10,7 +10,7 @@ import { readingSheetHtml, type SheetReading } from '../output/reading-sheet.js'
 import type { Arguments } from './arguments.js';
 import { type Command, exitInterrupted, type Io, statusLine } from './command.js';
 import { loadOptionsOf } from './load-options.js';
-import { jobOptions, readIntoFiles } from './read-job.js';
+import { jobNumbersOf, jobOptions, readIntoFiles } from './read-job.js';
 
 export const readCommand: Command = {
   summary: 'turn page images into text',
@@ -57,6 +57,8 @@ async function readImages(args: Arguments, io: Io): Promise<number> {
   expectJobOptions(args, isJob);
   if (images.length === 0 && args.text('list') === undefined)
     throw new InputError('read: name at least one image, or - for standard input');
+  // What is wrong with them is said before a model is loaded.
+  if (isJob) jobNumbersOf(args);
   const dir = args.text('model') ?? defaultReader;
   const status = statusLine(io);
   status(`loading ${dir}`);

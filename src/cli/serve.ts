@@ -5,7 +5,7 @@ import { type LimitName, limitNames, limitTable } from '../server/limits.js';
 import { createServer } from '../server/server.js';
 import type { Arguments, OptionSpecs } from './arguments.js';
 import type { Command, Io } from './command.js';
-import { loadOptionsOf } from './load-options.js';
+import { loadOptionsOf, threadsOf } from './load-options.js';
 
 /** `maxBodyBytes` as `max-body-bytes`. */
 const optionOf = (name: LimitName) => name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
@@ -49,7 +49,11 @@ export const serveCommand: Command = {
 
 async function serve(args: Arguments, io: Io): Promise<number> {
   const named = args.texts('model');
-  const [index, slots, imageThreads] = [args.text('index'), upTo(args, 'slots', 1024), upTo(args, 'image-threads', 64)];
+  const [index, slots, imageThreads] = [
+    args.text('index'),
+    args.count('slots', { to: 1024 }),
+    threadsOf(args, 'image-threads'),
+  ];
   const where = { host: args.text('host') ?? '127.0.0.1', port: portOf(args) };
   const models = named.length === 0 && index === undefined ? [defaultReader, defaultTwoTowers] : named;
   const apiKey = keyOf(args);
@@ -73,13 +77,6 @@ async function serve(args: Arguments, io: Io): Promise<number> {
   } finally {
     await server.close();
   }
-}
-
-/** So many as a machine could have. */
-function upTo(args: Arguments, name: string, most: number): number | undefined {
-  const value = args.count(name);
-  if (value !== undefined && value > most) throw new InputError(`--${name}: expected at most ${most}, got ${value}`);
-  return value;
 }
 
 function portOf(args: Arguments): number {

@@ -11,6 +11,7 @@ import { type RunningTraining, startRun } from '../node/training/start-run.js';
 import { NotFiniteError } from '../train/trainer.js';
 import type { Arguments } from './arguments.js';
 import { type Command, exitInterrupted, type Io } from './command.js';
+import { threadsOf } from './load-options.js';
 
 export const trainCommand: Command = {
   summary: 'train a model as a run file says; goes on where it stopped',
@@ -30,7 +31,7 @@ async function train(args: Arguments, io: Io): Promise<number> {
   const json = readJson(base, basename(path));
   if (json === undefined) throw new InputError(`${path}: there is no such run file`);
   const run = parseRun(asObject(json, path), { where: path, base });
-  const [threads, dry] = [args.count('threads'), args.flag('dry-run')];
+  const [threads, dry] = [threadsOf(args, 'threads'), args.flag('dry-run')];
   const peers = joinMpi();
   const group: Group = { ...(peers && { peers }), leads: (peers?.rank ?? 0) === 0 };
   try {

@@ -7,6 +7,7 @@ import {
   TimeLimitError,
   VaryclipError,
 } from '../core/errors.js';
+import { mostSeconds } from '../core/timers.js';
 
 /** Threads that do jobs of one kind. */
 export interface WorkerPool<Job, Result> {
@@ -67,6 +68,7 @@ export function createWorkerPool<Job, Result>({
   name,
   timeLimit,
 }: WorkerPoolOptions): WorkerPool<Job, Result> {
+  expectTimeLimit(timeLimit, name);
   const queue: Waiting<Job, Result>[] = [];
   const running = createRunning<Job, Result>();
   const threads = new Set<Worker>();
@@ -137,6 +139,11 @@ export function createWorkerPool<Job, Result>({
       await Promise.all(ending);
     },
   };
+}
+
+function expectTimeLimit(seconds: number | undefined, name: string): void {
+  if (seconds === undefined || (seconds >= 0 && seconds <= mostSeconds)) return;
+  throw new InputError(`${name}: time limit: expected from 0 to ${mostSeconds} seconds, got ${seconds}`);
 }
 
 /** The jobs that threads work on, by number. A job that is finished has no timer any more. */

@@ -1,5 +1,6 @@
 /** Every limit of the server, as one table: what the options are called, what they are by default, and what they mean. */
 import { InputError } from '../core/errors.js';
+import { mostSeconds } from '../core/timers.js';
 
 interface Limit {
   readonly value: number;
@@ -57,9 +58,6 @@ export const limitTable: Readonly<Record<LimitName, Limit>> = {
 export type ServerLimits = { readonly [K in LimitName]: number };
 
 export const limitNames: readonly LimitName[] = Object.keys(limitTable) as LimitName[];
-
-/** Timers take no more milliseconds than fit 31 bits; one of more goes off at once. */
-const mostSeconds = Math.floor((2 ** 31 - 1) / 1000);
 
 /** The defaults with changes. Throws InputError for a change that is no limit. */
 export function limitsWith(changes: { readonly [K in LimitName]?: number } = {}): ServerLimits {

@@ -54,6 +54,12 @@ test('a job that takes too long ends, and the next one is done', async () => {
   assert.deepEqual(next, { status: 'fulfilled', value: 4 });
 });
 
+test('a time limit that no timer can have is refused, and not over at once', () => {
+  for (const timeLimit of [2147484, -1, Number.NaN]) {
+    assert.throws(() => openPool({ timeLimit }), /test: time limit: expected from 0 to 2147483 seconds, got/);
+  }
+});
+
 test('a thread that ends while its job is in native code takes nothing else with it', async () => {
   for (const wait of [0, 5, 20, 40]) {
     const pool = openPool({ threads: 2 });
