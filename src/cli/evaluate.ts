@@ -55,7 +55,7 @@ interface Reader {
 
 /** Readings of another program: files beside nothing but their names. */
 function fileReader(folder: string): Reader {
-  return { read: ({ name }) => readText(join(folder, textNameOf(name))), dispose: async () => {} };
+  return { read: async ({ name }) => readText(join(folder, textNameOf(name))), dispose: async () => {} };
 }
 
 /** Reads with a model; undefined where SIGINT came first. */
@@ -97,7 +97,7 @@ async function evaluate(args: Arguments, io: Io): Promise<number> {
   try {
     for (const pair of pairs) {
       try {
-        const reference = await readText(pair.text);
+        const reference = readText(pair.text);
         const began = performance.now();
         const hypothesis = await reader.read(pair);
         if (hypothesis === undefined) return exitInterrupted;

@@ -1,6 +1,6 @@
 /** What commands have in common that several processes can share: which share is this one's, and the paths that are shared. */
-import { readFileSync } from 'node:fs';
-import { InputError, messageOf } from '../core/errors.js';
+import { InputError } from '../core/errors.js';
+import { readText } from '../node/files.js';
 import { type Shard, shardOf } from '../node/shard.js';
 import type { Arguments, OptionSpecs } from './arguments.js';
 import type { Io } from './command.js';
@@ -36,15 +36,7 @@ export async function pathsOf(args: Arguments, io: Io, shard: Shard): Promise<st
   if (list === '-' && shard.size > 1) {
     throw new InputError('--list -: every process needs the whole list; write it into a file: --list FILE');
   }
-  const text = list === '-' ? new TextDecoder().decode(await io.readStdin()) : readList(list);
+  const text = list === '-' ? new TextDecoder().decode(await io.readStdin()) : readText(list, `--list ${list}`);
   const listed = text.split('\n').map((line) => line.replace(/\r$/, ''));
   return [...args.positionals, ...listed.filter((line) => line !== '')];
-}
-
-function readList(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (cause) {
-    throw new InputError(`--list ${path}: cannot be read: ${messageOf(cause)}`, { cause });
-  }
 }

@@ -1,6 +1,7 @@
-import nodeFs, { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
+import nodeFs, { mkdirSync, rmSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { InputError, messageOf, VaryclipError } from '../core/errors.js';
+import { expectKnown, namesIn } from './place.js';
 import { temporaryName } from './process-identity.js';
 
 /** The calls a safe write makes; tests inject faults into them. */
@@ -112,20 +113,22 @@ export async function makeDirectoryAtomic(
 
 /** Throws InputError where no file can be: something else has the name, or its folder is not there. Known before the work. */
 export function expectFilePlace(path: string): void {
+  const found = expectKnown(path);
+  if ('what' in found && found.kind !== 'file') {
+    throw new InputError(`${path}: is ${found.what}; name a file to be written`);
+  }
   const folder = dirname(resolve(path));
-  if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory())
+  if (found.kind === 'none' && expectKnown(folder).kind !== 'directory') {
     throw new InputError(`${path}: there is no folder ${folder}; make it first`);
-  const found = statSync(path, { throwIfNoEntry: false });
-  if (!found || found.isFile()) return;
-  throw new InputError(`${path}: is ${found.isDirectory() ? 'a directory' : 'no file'}; name a file to be written`);
+  }
 }
 
 /** Throws InputError unless there is nothing, or an empty directory. */
 export function expectNothingAt(path: string): void {
-  const found = statSync(path, { throwIfNoEntry: false });
-  if (!found || (found.isDirectory() && readdirSync(path).length === 0)) return;
-  const what = found.isDirectory() ? 'is a directory that is not empty' : 'is a file';
-  throw new InputError(`${path}: ${what}; name a directory that does not exist yet`);
+  const found = expectKnown(path);
+  if (found.kind === 'none' || (found.kind === 'directory' && namesIn(path).length === 0)) return;
+  const what = found.kind === 'directory' ? 'a directory that is not empty' : found.what;
+  throw new InputError(`${path}: is ${what}; name a directory that does not exist yet`);
 }
 
 /** One call may write less than asked, and at most 2 GiB. */

@@ -1,6 +1,8 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { extname, join } from 'node:path';
-import { InputError, messageOf } from '../core/errors.js';
+import { InputError } from '../core/errors.js';
+import { readText as readAnyText } from './files.js';
+import { expectFile, reasonOf } from './place.js';
 
 /** An image and the file with its text. */
 export interface ImageTextPair {
@@ -31,7 +33,9 @@ export async function findPairs(folder: string): Promise<{ pairs: ImageTextPair[
   try {
     names = (await readdir(folder)).sort();
   } catch (cause) {
-    throw new InputError(`${folder}: expected a folder of images and .txt files (${messageOf(cause)})`, { cause });
+    throw new InputError(`${folder}: expected a folder of images and .txt files (${reasonOf(cause, folder)})`, {
+      cause,
+    });
   }
   const there = new Set(names);
   const images = names.filter((name) => extname(name).toLowerCase() in types);
@@ -43,16 +47,14 @@ export async function findPairs(folder: string): Promise<{ pairs: ImageTextPair[
   };
 }
 
-/** A text file, without a byte order mark. */
-export async function readText(path: string): Promise<string> {
-  try {
-    return (await readFile(path, 'utf8')).replace(/^\uFEFF/, '');
-  } catch (cause) {
-    throw new InputError(`${path}: expected a text file (${messageOf(cause)})`, { cause });
-  }
+/** A text file's content. Throws InputError. */
+export function readText(path: string): string {
+  expectFile(path, path, 'a text file');
+  return readAnyText(path);
 }
 
-/** An image file as a data URI. */
+/** An image file as a data URI. Throws InputError. */
 export async function pictureUri(path: string): Promise<string> {
+  expectFile(path, path, 'an image file');
   return `data:${types[extname(path).toLowerCase()]};base64,${(await readFile(path)).toString('base64')}`;
 }

@@ -1,11 +1,14 @@
-import { closeSync, fstatSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { InputError, messageOf, WeightsError } from '../core/errors.js';
 import type { ByteSource } from '../weights/source.js';
+import { expectKnown, lookAt, reasonOf } from './place.js';
 
 /** A file read range by range. Throws WeightsError where it cannot be opened or is not a file. */
 export function fileSource(path: string): ByteSource {
   let handle: number;
+  // To open a pipe is to wait for whoever writes into it.
+  if (lookAt(path).kind === 'other') throw new WeightsError(`${path}: expected a file`);
   try {
     handle = openSync(path, 'r');
   } catch (cause) {
@@ -40,12 +43,14 @@ export function readRange(handle: number, offset: number, length: number): Uint8
   return bytes.subarray(0, done);
 }
 
+/** Throws InputError where that cannot be asked. */
 export function fileExists(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isFile() === true;
+  return expectKnown(path).kind === 'file';
 }
 
+/** Throws InputError where that cannot be asked. */
 export function directoryExists(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+  return expectKnown(path).kind === 'directory';
 }
 
 /** A JSON file of a checkpoint, or undefined where there is none. Throws InputError naming the file where it is broken. */
@@ -62,5 +67,15 @@ export function readJson(dir: string, name: string): unknown {
 /** A small text file, or undefined where there is none. */
 export function readTextFile(dir: string, name: string): string | undefined {
   const path = join(dir, name);
-  return fileExists(path) ? readFileSync(path, 'utf8') : undefined;
+  return fileExists(path) ? readText(path) : undefined;
+}
+
+/** A text in UTF-8; messages call it `named`. Throws InputError. */
+export function readText(path: string, named: string = path): string {
+  try {
+    // Unlike Node's own reading, this leaves out the byte order mark that some editors write.
+    return new TextDecoder().decode(readFileSync(path));
+  } catch (cause) {
+    throw new InputError(`${named}: cannot be read: ${reasonOf(cause, path)}`, { cause });
+  }
 }

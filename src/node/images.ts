@@ -1,10 +1,11 @@
-import { readFile, stat } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import type { Metadata, Sharp } from 'sharp';
 import { InputError, messageOf } from '../core/errors.js';
 import { readGifHeader } from '../image/header-gif.js';
 import { type ImageHeader, readImageHeader } from '../image/image-header.js';
 import type { Picture } from '../image/picture.js';
 import { type Look, type Pixels, pixelsFrom } from '../image/pixels.js';
+import { expectFile, reasonOf } from './place.js';
 import { loadSharp } from './sharp.js';
 
 /** A path, the bytes of an image file, or pixels. */
@@ -50,13 +51,10 @@ export async function decodeImage(
 }
 
 async function readImageFile(path: string, maxBytes: number): Promise<Uint8Array> {
-  const stats = await stat(path).catch((cause: unknown) => {
-    throw new InputError(`${path}: cannot be read: ${messageOf(cause)}`, { cause });
-  });
-  if (!stats.isFile()) throw new InputError(`${path}: expected an image file, got a directory`);
-  if (stats.size > maxBytes) throw new InputError(`${path}: has ${stats.size} bytes, at most ${maxBytes} are allowed`);
+  const { size } = expectFile(path, path, 'an image file');
+  if (size > maxBytes) throw new InputError(`${path}: has ${size} bytes, at most ${maxBytes} are allowed`);
   return readFile(path).catch((cause: unknown) => {
-    throw new InputError(`${path}: cannot be read: ${messageOf(cause)}`, { cause });
+    throw new InputError(`${path}: cannot be read: ${reasonOf(cause, path)}`, { cause });
   });
 }
 

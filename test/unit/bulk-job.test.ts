@@ -18,6 +18,7 @@ import {
   write,
 } from '../helpers/bulk.js';
 import { scratchDir } from '../helpers/checkpoints.js';
+import { longName, makeLinkLoop, makePipe, makeUnreadableFolder } from '../helpers/places.js';
 import { makeTar } from '../helpers/tar.js';
 
 const scratch = scratchDir();
@@ -180,6 +181,31 @@ test('what cannot be read is named, the rest is read', async () => {
   write(join(folder, 'cut.png'), good);
   await readInto(out, [folder], { maxPages: 30, retries: 0 });
   assert.equal(filesIn(out)['cut.txt'], filesIn(out)['good.txt']);
+});
+
+test('what is no file, and what cannot be asked, fails by itself: nobody waits for a pipe', async () => {
+  const folder = join(scratch, 'places');
+  const good = write(join(folder, 'good.png'), await strip(4));
+  for (const name of ['p.png', 'p.pdf', 'p.tar']) makePipe(join(folder, name));
+  makeLinkLoop(join(folder, 'loop.png'));
+  makeUnreadableFolder(folder);
+  const named = [`${good}/`, join(folder, 'loop.png'), join(folder, longName), 'a\0b', `${longName}/*.png`];
+  const problems: string[] = [];
+  const options = { retries: 0, onProblem: (message: string) => problems.push(message) };
+  const report = await readInto(join(scratch, 'places-out'), [folder, ...named], options);
+  assert.equal(report.pages, 1);
+  assert.deepEqual(problems.map((each) => each.replaceAll(`${folder}/`, '').replaceAll(longName, 'LONG')).sort(), [
+    'LONG/*.png: cannot be looked for: its name is too long for the file system',
+    'LONG: cannot be looked at: its name is too long for the file system',
+    'a\0b: cannot be looked at: its name has a zero byte in it',
+    'bad\ufffd: cannot be read: there is no such file; its name is not UTF-8, so it cannot be opened: rename it',
+    'good.png/: cannot be looked at: good.png is no directory',
+    'loop.png: cannot be looked at: its links lead in a circle',
+    'loop.png: cannot be read: its links lead in a circle',
+    'p.pdf: expected a file, got a pipe',
+    'p.png: expected a file, got a pipe',
+    'p.tar: expected a file, got a pipe',
+  ]);
 });
 
 test('a PDF that needs too much memory is named with the reason, the rest is read', async () => {

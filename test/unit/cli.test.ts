@@ -3,9 +3,12 @@ import { spawnSync } from 'node:child_process';
 import { closeSync, cpSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { inertText } from '../../src/cli/command.js';
+import { parseArguments } from '../../src/cli/arguments.js';
+import { type Io, inertText } from '../../src/cli/command.js';
+import { listOption, pathsOf } from '../../src/cli/shared-job.js';
 import { scratchDir } from '../helpers/checkpoints.js';
 import { binPath, examplePath, runCli } from '../helpers/cli.js';
+import { longName, makeLinkLoop } from '../helpers/places.js';
 
 const scratch = scratchDir();
 const tiny = examplePath('tiny-vary');
@@ -57,7 +60,7 @@ test('wrong command lines are refused and say what to do', async () => {
   await assertRefused(['read', 'x.png', '--model'], /--model/);
   await assertRefused(
     ['read', 'x.png', '-m', tiny, '--threads', '0'],
-    /--threads: expected a whole number above 0, got 0/,
+    /--threads: expected a whole number above 0 and at most \d+, got 0$/m,
   );
   await assertRefused(['read', 'x.png', '-m', tiny, '--precision', 'fp16'], /--precision: expected one of .*got fp16/);
   await assertRefused(['inspect'], /name one checkpoint directory/);
@@ -210,6 +213,67 @@ test('an option that there is not, with the nearest; a negative number is refuse
   await assertRefused(['evaluate', scratch, '--worst', '-1'], /--worst: expected a whole number above 0, got -1/);
 });
 
+test('numbers have ranges, which are said before anything is loaded', async () => {
+  const threads = /: expected a whole number above 0 and at most \d+, got 99999; more threads than cores \(\d+ here\)/;
+  for (const args of [
+    ['read', 'a.png', '--threads', '99999'],
+    ['read', 'a.png', '--out', 'o', '--jobs', '99999'],
+    ['classify', 'a.png', '-l', 'a,b', '--threads', '99999'],
+    ['index', scratch, '--out', join(scratch, 'i'), '--workers', '99999'],
+    ['bench', 'token', '--threads', '99999'],
+  ]) {
+    await assertRefused(args, threads);
+  }
+  // A folder is no model: these are refused before it is looked at.
+  const job = ['read', 'a.png', '--out', join(scratch, 'job'), '-m', scratch];
+  const seconds = '--time-limit: expected a number above 0 and at most 2147483';
+  for (const [option, value, message] of [
+    ['--time-limit', '2147484', seconds],
+    ['--time-limit', '0', seconds],
+    ['--time-limit', '-1', seconds],
+    ['--max-error-rate', '2', '--max-error-rate: expected a number from 0 to 1'],
+    ['--max-error-rate', '-1', '--max-error-rate: expected a number from 0 to 1'],
+    ['--dpi', '17', '--dpi: expected a number from 18 to 2400'],
+  ] as const) {
+    await assertRefused([...job, option, value], new RegExp(`${message}, got ${value}$`, 'm'));
+  }
+});
+
+test('a path that cannot be asked is wrong input, whatever it is for', async () => {
+  const file = join(scratch, 'a-file');
+  writeFileSync(file, 'text');
+  for (const path of [join(file, 'x'), makeLinkLoop(join(scratch, 'a-loop')), join(scratch, longName), 'a\0b']) {
+    for (const args of [
+      ['read', 'a.png', '-m', path],
+      ['read', 'a.png', '--html', path],
+      ['inspect', path],
+      ['train', path],
+      ['search', path, 'dog'],
+      ['index', scratch, '--out', path],
+      ['embed', 'a.png', '--out', path],
+      ['quantize', tiny, '--precision', 'int8', '--out', path],
+      ['init', 'vary-nano', '--out', path],
+      ['init', 'vary-tiny', '--decoder', path, '--tower', file],
+    ]) {
+      await assertRefused(args, /: cannot be looked at: (.* is no directory|its (name|links) )/);
+    }
+  }
+  await assertRefused(['index', scratch, '--out', file], /a-file is no directory/);
+});
+
+test('a byte order mark is no part of a list’s first path, or of a run file', async () => {
+  const list = join(scratch, 'list');
+  writeFileSync(list, '\ufeffa.png\r\n\nb.png\n');
+  const shard = { rank: 0, size: 1, from: 'test' };
+  const pathsFrom = (given: string, io: Partial<Io>) =>
+    pathsOf(parseArguments(['--list', given], listOption), io as Io, shard);
+  assert.deepEqual(await pathsFrom(list, {}), ['a.png', 'b.png']);
+  assert.deepEqual(await pathsFrom('-', { readStdin: async () => readFileSync(list) }), ['a.png', 'b.png']);
+  const run = join(scratch, 'run.json');
+  writeFileSync(run, '\ufeff{"task":"nothing"}');
+  await assertRefused(['train', run], /run.json: task: /);
+});
+
 test('an argument too many is refused by name', async () => {
   for (const [args, extra] of [
     [['doctor', 'x'], 'x'],
@@ -246,8 +310,11 @@ test('serve: what is wrong with its arguments is said before anything is loaded'
     [['--allow-host', 'https://example.org/a'], /--allow-host: expected a host/],
     [['--max-tokens', '0'], /--max-tokens/],
     [['--parse-seconds', '9999999'], /parseSeconds: expected from 0 to 2147483/],
-    [['--slots', '99999'], /--slots: expected at most 1024/],
-    [['--image-threads', '9999'], /--image-threads: expected at most 64/],
+    [['--slots', '99999'], /--slots: expected a whole number above 0 and at most 1024/],
+    [
+      ['--image-threads', '9999'],
+      /--image-threads: expected a whole number above 0 and at most \d+, got 9999; more threads than cores/,
+    ],
     [['--device', 'abacus'], /--device/],
     [['--precision', 'int2'], /--precision/],
     // The first model is a good one: it is not loaded for that.

@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { checkRecord } from '../../src/data/check.js';
 import { parseConversations } from '../../src/data/conversations.js';
+import { checkData } from '../../src/node/data/check-data.js';
+import { scratchDir } from '../helpers/checkpoints.js';
+import { longName } from '../helpers/places.js';
 
 const human = (value: string) => ({ from: 'human', value });
 const gpt = (value: string) => ({ from: 'gpt', value });
@@ -31,5 +36,25 @@ test('items that are no conversations are problems with their lines', () => {
   assert.deepEqual(
     problems.map(({ line }) => line),
     [2, 3, 4],
+  );
+});
+
+test('a picture that cannot be there is a problem of its own line; a byte order mark is none', async () => {
+  const dir = scratchDir();
+  const file = join(dir, 'data.json');
+  const sample = (image: string) => ({ image, conversations: [human('<image>'), gpt('x')] });
+  writeFileSync(
+    file,
+    `\ufeff${JSON.stringify([sample('a.png'), sample('data.json/b.png'), sample(longName)], null, 1)}`,
+  );
+  const { samples, problems } = await checkData({ file }, { decode: false });
+  assert.equal(samples, 3);
+  assert.deepEqual(
+    problems.map(({ problem }) => problem.replaceAll(dir, 'DIR').replaceAll(longName, 'LONG')),
+    [
+      'missing image: DIR/a.png',
+      'unreadable image: DIR/data.json/b.png: cannot be read: DIR/data.json is no directory',
+      'unreadable image: DIR/LONG: cannot be read: its name is too long for the file system',
+    ],
   );
 });

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { evaluateSample, evaluationHtml, evaluationTable, summarise } from '../../src/output/evaluation.js';
+import { makePipe } from '../helpers/places.js';
 
 const sample = (name: string, reference: string, hypothesis: string) => evaluateSample({ name, reference, hypothesis });
 
@@ -49,21 +50,24 @@ test('varyclip evaluate: figures of readings, a report, a missing reading', () =
     const write = (name: string, text: string) => writeFileSync(join(folder, name), text);
     for (const [name, text] of Object.entries({ 'a.txt': 'good', 'b.txt': 'text', 'c.txt': 'lost' })) write(name, text);
     for (const name of ['a.png', 'b.png', 'c.png', 'd.png']) write(name, name);
+    write('e.png', 'e.png');
+    makePipe(join(folder, 'e.txt'));
     const other = mkdtempSync(join(folder, 'read-'));
     writeFileSync(join(other, 'a.txt'), 'good\n');
     writeFileSync(join(other, 'b.txt'), 'test');
     const report = join(folder, 'report.html');
     const program = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
     const args = [program, 'evaluate', folder, '--readings', other, '--json', '--report', report];
-    const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' });
+    const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8', timeout: 120_000 });
     assert.equal(status, 3, stderr);
     const { summary, samples } = JSON.parse(stdout);
     assert.equal(summary.samples, 2);
-    assert.equal(summary.failed, 1);
+    assert.equal(summary.failed, 2);
     assert.equal(summary.cer, 1 / 8);
     assert.equal(samples[1].metrics.editDistance, 1);
     assert.match(stderr, /c\.png/);
     assert.match(stderr, /d\.png: has no d\.txt/);
+    assert.match(stderr, /e\.txt: expected a text file, got a pipe/);
     assert.match(readFileSync(report, 'utf8'), /<mark>test<\/mark>/);
   } finally {
     rmSync(folder, { recursive: true });

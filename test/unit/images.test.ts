@@ -91,6 +91,7 @@ test('paths: missing, a directory, a large file, and the name in every message',
   mkdirSync(dir);
   await assertRefused(join(scratch, 'none.png'), /none.png: cannot be read/);
   await assertRefused(dir, /dir.png: expected an image file, got a directory/);
+  await assertRefused('/dev/null', /null: expected an image file, got a device/);
   const path = join(scratch, 'rgb.png');
   writeFileSync(path, fixture('rgb.png'));
   await assertRefused(path, /rgb.png: has \d+ bytes, at most 100 are allowed/, { maxBytes: 100 });

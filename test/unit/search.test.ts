@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import type { NodeClipModel } from '../../src/node/load-clip.js';
 import { takeLock } from '../../src/node/lock.js';
+import { findPictures } from '../../src/node/search/find-pictures.js';
+import type { UpdatableStore } from '../../src/node/search/layered-store.js';
+import { updateStore } from '../../src/node/search/update-index.js';
 import { contactSheetHtml } from '../../src/output/contact-sheet.js';
 import { matcherOf, parseConditions } from '../../src/search/conditions.js';
 import { fuseRankings } from '../../src/search/fuse.js';
@@ -13,6 +17,7 @@ import { combineQuery } from '../../src/search/query.js';
 import { createTop } from '../../src/search/top.js';
 import { assertAllclose } from '../helpers/allclose.js';
 import { scratchDir } from '../helpers/checkpoints.js';
+import { makeLinkLoop, makePipe, makeUnreadableFolder } from '../helpers/places.js';
 
 const info = { path: 'holiday/Sea and sand.PNG', size: 12_000, modified: 0, sha256: 'ab', width: 640, height: 480 };
 const holds = (text: string, change = {}) => matcherOf(parseConditions(text))({ ...info, ...change });
@@ -161,4 +166,40 @@ test('a contact sheet runs nothing: names are text', () => {
   assert.match(html, /&lt;img src=x onerror=alert\(1\)&gt;&quot;/);
   assert.match(html, /default-src 'none'/);
   assert.match(contactSheetHtml('empty', []), /No pictures/);
+});
+
+test('an index fails with what cannot be read and goes on; what lies in a closed folder stays in it', async () => {
+  const root = join(scratchDir(), 'pictures');
+  mkdirSync(join(root, 'album'), { recursive: true });
+  makePipe(join(root, 'pipe.png'));
+  makeLinkLoop(join(root, 'loop.png'));
+  symlinkSync('album', join(root, 'link.png'));
+  makeUnreadableFolder(root);
+  const found = await findPictures(root);
+  assert.deepEqual(
+    found.map(({ path }) => path),
+    ['bad\ufffd', 'loop.png', 'pipe.png'],
+  );
+  const known = ['bad\ufffd/a.png', 'gone/a.png', 'pipe.png'].map((path) => ({ ...info, path }));
+  const removed: string[] = [];
+  const store: Partial<UpdatableStore> = {
+    list: async () => known,
+    remove: async (paths) => removed.push(...paths),
+    optimize: async () => undefined,
+  };
+  const target = { store: store as UpdatableStore, model: {} as NodeClipModel, root, whole: true };
+  const { failed } = await updateStore(target, found, { workers: 1 });
+  assert.deepEqual(
+    failed.map(({ reason }) => reason.replaceAll(`${root}/`, '')),
+    [
+      'bad\ufffd: cannot be read: there is no such file; its name is not UTF-8, so it cannot be opened: rename it',
+      'loop.png: cannot be read: its links lead in a circle',
+      'pipe.png: expected an image file, got a pipe',
+    ],
+  );
+  assert.deepEqual(removed, ['gone/a.png', 'pipe.png']);
+  await assert.rejects(
+    findPictures(join(root, 'pipe.png')),
+    /pipe.png: expected a folder of pictures: .* no directory/,
+  );
 });

@@ -1,10 +1,11 @@
 /** What a bulk reading reads: files, folders, patterns and archives become a list of documents with names for what comes out. */
-import { closeSync, fstatSync, openSync, readdirSync, statSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readdirSync } from 'node:fs';
 import { basename, extname, join, resolve } from 'node:path';
 import { InputError, messageOf } from '../../core/errors.js';
 import { type TarMember, tarMembers } from '../../data/tar-members.js';
 import { readRange } from '../files.js';
 import { liesIn } from '../output-place.js';
+import { expectFile, lookAt, reasonOf } from '../place.js';
 import { expandPattern, isPattern } from './glob.js';
 import { stateFolder } from './write-outputs.js';
 
@@ -57,21 +58,33 @@ export function findInputs(paths: readonly string[]): Inputs {
     else add({ key: resolve(source), source, file: resolve(source), below });
   };
   for (const path of paths) {
-    const named = isPattern(path) && !statOf(path) ? expandPattern(path) : [path];
-    if (named.length === 0) problem(path, `${path}: matches no file`);
-    for (const each of named) {
-      const facts = statOf(each);
-      if (!facts) problem(each, `${each}: there is no such file`);
-      else if (facts.isDirectory()) {
+    for (const each of filesNamed(path, problem)) {
+      const place = lookAt(each);
+      if (place.kind === 'none') problem(each, `${each}: ${place.reason}`);
+      else if (place.kind === 'unknown') problem(each, `${each}: cannot be looked at: ${place.reason}`);
+      else if (place.kind === 'directory') {
         for (const below of filesBelow(each, problem)) addFile(join(each, below), below);
-      } else if (facts.isFile()) addFile(each, isPattern(path) ? belowPattern(path, each) : basename(each));
-      else problem(each, `${each}: expected a file or a folder`);
+      } else if (place.kind === 'file') addFile(each, isPattern(path) ? belowPattern(path, each) : basename(each));
+      else problem(each, `${each}: expected a file or a folder, got ${place.what}`);
     }
   }
   return { documents: nameDocuments([...found.values()]), problems };
 }
 
-const statOf = (path: string) => statSync(path, { throwIfNoEntry: false });
+type Problem = (source: string, reason: string) => void;
+
+/** A path itself, or what it matches. */
+function filesNamed(path: string, problem: Problem): string[] {
+  if (!isPattern(path) || 'what' in lookAt(path)) return [path];
+  try {
+    const found = expandPattern(path);
+    if (found.length === 0) problem(path, `${path}: matches no file`);
+    return found;
+  } catch (cause) {
+    problem(path, `${path}: cannot be looked for: ${reasonOf(cause, path)}`);
+    return [];
+  }
+}
 
 /** A match without the folders that the pattern names outright. */
 function belowPattern(pattern: string, path: string): string {
@@ -80,7 +93,7 @@ function belowPattern(pattern: string, path: string): string {
 }
 
 /** Paths of files below a folder, sorted. */
-function filesBelow(root: string, problem: (source: string, reason: string) => void): string[] {
+function filesBelow(root: string, problem: Problem): string[] {
   const files: string[] = [];
   const visit = (below: string) => {
     const folder = join(root, below);
@@ -88,7 +101,7 @@ function filesBelow(root: string, problem: (source: string, reason: string) => v
     try {
       entries = listFolder(folder);
     } catch (error) {
-      problem(folder, `${folder}: cannot be read: ${messageOf(error)}`);
+      problem(folder, `${folder}: cannot be read: ${reasonOf(error, folder)}`);
       return;
     }
     for (const entry of entries) {
@@ -105,14 +118,11 @@ function filesBelow(root: string, problem: (source: string, reason: string) => v
 const listFolder = (folder: string) => readdirSync(folder, { withFileTypes: true });
 
 /** Members of an archive that have a document's ending. A name that leads out of the archive, or a link, is a problem. */
-function addArchive(
-  source: string,
-  below: string,
-  add: (document: Found) => void,
-  problem: (source: string, reason: string) => void,
-): void {
+function addArchive(source: string, below: string, add: (document: Found) => void, problem: Problem): void {
   const base = below.replace(/\.tar$/i, '');
   try {
+    // To open a pipe is to wait for whoever writes into it.
+    expectFile(source);
     const handle = openSync(source, 'r');
     try {
       const { size } = fstatSync(handle);
@@ -174,7 +184,7 @@ function nameDocuments(found: readonly Found[]): InputDocument[] {
 
 /** Whether an output directory lies where its own files would be taken for inputs. */
 export function expectOutside(out: string, paths: readonly string[]): void {
-  const inside = paths.find((path) => statOf(path)?.isDirectory() && liesIn(out, path));
+  const inside = paths.find((path) => lookAt(path).kind === 'directory' && liesIn(out, path));
   if (inside === undefined) return;
   throw new InputError(
     `--out ${out}: lies in ${inside}, so what is written would be read the next time; name another place`,

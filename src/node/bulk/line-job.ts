@@ -8,6 +8,7 @@ import { basename, dirname, join } from 'node:path';
 import { InputError, messageOf } from '../../core/errors.js';
 import { expectFilePlace, syncDirectory, type WriteCalls } from '../atomic.js';
 import { takeLock } from '../lock.js';
+import { expectKnown } from '../place.js';
 import { withEnding } from '../process-identity.js';
 import { wholeLines, writeWhole } from './journal.js';
 
@@ -79,7 +80,10 @@ export function openLineJob(path: string, job: unknown, names: readonly string[]
   try {
     return writing(() => {
       const journal = open(beside('job'));
-      const sizeOf = (name: string) => statSync(name, { throwIfNoEntry: false })?.size;
+      const sizeOf = (name: string) => {
+        const place = expectKnown(name);
+        return 'facts' in place ? place.facts.size : undefined;
+      };
       const partSize = sizeOf(beside('part'));
       const known = knownFrom(journal, job, names, partSize ?? sizeOf(path) ?? 0);
       const give = () => {

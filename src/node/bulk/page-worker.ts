@@ -10,6 +10,7 @@ import type { PagePicture } from '../../output/document/pdf.js';
 import { readRange } from '../files.js';
 import { hashRange } from '../hash-file.js';
 import { decodeImage, type ImageLimits } from '../images.js';
+import { expectFile } from '../place.js';
 import { loadSharp } from '../sharp.js';
 import { serveJobs } from '../worker-pool.js';
 import type { InputDocument } from './inputs.js';
@@ -73,6 +74,8 @@ const cannotBeRead = (source: string, cause: unknown) =>
 
 function openFile({ file, range, source }: InputDocument, maxBytes: number): OpenFile {
   let handle: number;
+  // To open a pipe is to wait for whoever writes into it: nothing could end this thread then.
+  expectFile(file, source);
   try {
     handle = openSync(file, 'r');
   } catch (cause) {

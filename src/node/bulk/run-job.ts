@@ -3,7 +3,7 @@
  * together; every page is in the journal before it counts; a document's files are written when all its pages are there. Whatever
  * ends this process, the next run goes on behind the last page in the journal and writes the same files.
  */
-import { mkdirSync, statSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { AbortedError, InputError, messageOf, VaryclipError } from '../../core/errors.js';
@@ -14,6 +14,7 @@ import { isNoRoom, writeTextAtomic } from '../atomic.js';
 import { readJson } from '../files.js';
 import { takeLock } from '../lock.js';
 import { inputFinder } from '../output-place.js';
+import { lookAt } from '../place.js';
 import type { InputDocument } from './inputs.js';
 import type { BulkOptions, BulkReport, JobFailure } from './job-options.js';
 import { lockName, reportJob } from './job-report.js';
@@ -358,8 +359,10 @@ async function prepare(pool: PagePool, work: Work, page: number, retries: number
 
 /** Whether a document's file is as it was by size and date; what cannot be asked is not. */
 function isAsBefore({ file, range }: InputDocument, { size, modified }: OpenedDocument): boolean {
-  const facts = statSync(file, { throwIfNoEntry: false });
-  return facts !== undefined && (range?.size ?? facts.size) === size && Math.trunc(facts.mtimeMs) === modified;
+  const place = lookAt(file);
+  if (place.kind !== 'file') return false;
+  const { facts } = place;
+  return (range?.size ?? facts.size) === size && Math.trunc(facts.mtimeMs) === modified;
 }
 
 /** Opens a document and says which of its pages are to be read; undefined where none is, or it cannot be opened. */

@@ -1,4 +1,4 @@
-import { lstatSync, mkdirSync, rmSync, statSync } from 'node:fs';
+import { lstatSync, mkdirSync, rmSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { deflateSync } from 'node:zlib';
 import { InputError, messageOf } from '../../core/errors.js';
@@ -7,6 +7,7 @@ import type { DocumentInfo, PageOutput } from '../../output/document/page.js';
 import { createPdfWriter, type PagePicture } from '../../output/document/pdf.js';
 import { streamFileAtomic, type WriteCalls } from '../atomic.js';
 import { liesIn } from '../output-place.js';
+import { lookAt } from '../place.js';
 
 /** Where a job keeps its own files, within the output directory. */
 export const stateFolder = '.varyclip';
@@ -43,7 +44,7 @@ export const outputNames = (name: string, formats: readonly FormatName[]): strin
   formats.map((format) => `${name}.${extensionOf(format)}`);
 
 export const outputsExist = (out: string, names: readonly string[]): boolean =>
-  names.every((name) => statSync(join(out, name), { throwIfNoEntry: false })?.isFile() === true);
+  names.every((name) => lookAt(join(out, name)).kind === 'file');
 
 /** Throws InputError where a name has a file, or a link, that is not the job's own. */
 export function expectFree(out: string, names: readonly string[], isOwn: (name: string) => boolean): void {

@@ -1,8 +1,8 @@
 import { InputError, messageOf } from '../../core/errors.js';
 import { type CheckOptions, checkRecord } from '../../data/check.js';
 import type { ConversationRecord, DataProblem } from '../../data/conversations.js';
-import { fileExists } from '../files.js';
 import { decodeImage } from '../images.js';
+import { expectFile, lookAt } from '../place.js';
 import { type DataSet, readDataSet } from './training-data.js';
 
 export interface CheckDataOptions extends CheckOptions {
@@ -49,10 +49,10 @@ export async function checkData(set: DataSet, options: CheckDataOptions = {}): P
 }
 
 async function imageProblem(path: string, decode: boolean): Promise<string | undefined> {
-  if (!fileExists(path)) return `missing image: ${path}`;
-  if (!decode) return undefined;
+  if (lookAt(path).kind === 'none') return `missing image: ${path}`;
   try {
-    await decodeImage(path);
+    expectFile(path, path, 'an image file');
+    if (decode) await decodeImage(path);
     return undefined;
   } catch (error) {
     if (error instanceof InputError) return `unreadable image: ${messageOf(error)}`;

@@ -1,5 +1,5 @@
 /** Batches of pictures and texts from files of pairs. */
-import { createReadStream, readFileSync } from 'node:fs';
+import { createReadStream } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { InputError, messageOf } from '../../core/errors.js';
 import { createRng, type Rng } from '../../core/rng.js';
@@ -14,6 +14,7 @@ import { chooseDrawing, drawPicture, type Picture, type PictureAugmentation } fr
 import type { TwoTowerConfig } from '../../models/clip-graphs.js';
 import type { Tokenizer } from '../../text/tokenizer.js';
 import type { ContrastiveBatch } from '../../train/contrastive.js';
+import { readText } from '../files.js';
 import { decodePicture } from '../images.js';
 import { readParquetPairs } from './parquet-pairs.js';
 
@@ -75,13 +76,7 @@ export function openPairData(options: PairDataOptions, encoder: PairEncoder): Pa
 
 /** The rows of a set, pictures as whole paths. */
 export function readPairSet({ file, images = dirname(file), ...options }: PairSet): readonly PairRecord[] {
-  let text: string;
-  try {
-    text = readFileSync(file, 'utf8');
-  } catch (cause) {
-    throw new InputError(`${file}: cannot be read: ${messageOf(cause)}`, { cause });
-  }
-  return parsePairs(text, file, options).map((record) => ({
+  return parsePairs(readText(file), file, options).map((record) => ({
     ...record,
     images: record.images.map((path) => resolve(images, path)),
   }));

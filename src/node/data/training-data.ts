@@ -1,9 +1,9 @@
-import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import { InputError, messageOf } from '../../core/errors.js';
+import { InputError } from '../../core/errors.js';
 import { type BatchSource, createBatches } from '../../data/batches.js';
 import { type ConversationRecord, parseConversations } from '../../data/conversations.js';
 import { createOrder, periodOf } from '../../data/order.js';
+import { readText } from '../files.js';
 import type { SamplePlan } from './sample-options.js';
 import { createSamplePool } from './sample-pool.js';
 
@@ -42,13 +42,7 @@ export interface TrainingData extends BatchSource {
 
 /** The records of a set, pictures as whole paths. */
 export function readDataSet({ file, images = dirname(file) }: DataSet): ReturnType<typeof parseConversations> {
-  let text: string;
-  try {
-    text = readFileSync(file, 'utf8');
-  } catch (cause) {
-    throw new InputError(`${file}: cannot be read: ${messageOf(cause)}`, { cause });
-  }
-  const { records, problems } = parseConversations(text, file);
+  const { records, problems } = parseConversations(readText(file), file);
   return { problems, records: records.map((record) => withPaths(record, images)) };
 }
 

@@ -1,11 +1,12 @@
 /** The body of a worker thread: reads pictures and makes them what the model's tower takes. */
 import { createHash } from 'node:crypto';
-import { readFileSync, statSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
-import { InputError, messageOf } from '../../core/errors.js';
+import { InputError } from '../../core/errors.js';
 import type { Tensor } from '../../core/tensor.js';
 import { type ClipProcessor, processClip } from '../../image/clip-processor.js';
 import { decodeImage, type ImageLimits } from '../images.js';
+import { expectFile, reasonOf } from '../place.js';
 import { serveJobs } from '../worker-pool.js';
 
 export interface PicturePlan {
@@ -30,13 +31,14 @@ export interface PreparedPicture {
 
 /** Waits for the disk: this thread has nothing else to do, and going through the pool of threads takes longer than a small file. */
 function readPicture(file: string, maxBytes: number) {
+  const facts = expectFile(file, file, 'an image file');
+  if (facts.size > maxBytes) {
+    throw new InputError(`${file}: has ${facts.size} bytes, at most ${maxBytes} are allowed`);
+  }
   try {
-    const facts = statSync(file);
-    if (facts.size > maxBytes) throw new InputError(`has ${facts.size} bytes, at most ${maxBytes} are allowed`);
     return { facts, bytes: readFileSync(file) };
   } catch (cause) {
-    const reason = cause instanceof InputError ? cause.message : `cannot be read: ${messageOf(cause)}`;
-    throw new InputError(`${file}: ${reason}`, { cause });
+    throw new InputError(`${file}: cannot be read: ${reasonOf(cause, file)}`, { cause });
   }
 }
 

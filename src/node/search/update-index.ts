@@ -112,7 +112,10 @@ export async function updateStore(
   return { ...counts, removed, unchanged: found.length - failed.length - counts.added - counts.changed, failed };
 }
 
-/** Pictures of the index that the folder no longer has, or that can no longer be read. */
+/**
+ * Pictures of the index that the folder no longer has, or that can no longer be read. Those below a folder that cannot be looked
+ * into stay: nobody knows whether they are gone.
+ */
 function goneFrom(
   known: ReadonlyMap<string, PictureInfo>,
   found: readonly FoundPicture[],
@@ -120,7 +123,8 @@ function goneFrom(
 ): string[] {
   const there = new Set(found.map(({ path }) => path));
   for (const { path } of failed) there.delete(path);
-  return [...known.keys()].filter((path) => !there.has(path));
+  const closed = found.filter(({ problem }) => problem !== undefined).map(({ path }) => `${path}/`);
+  return [...known.keys()].filter((path) => !there.has(path) && !closed.some((folder) => path.startsWith(folder)));
 }
 
 /** Hashes of known contents by size: a file of another size need not be compared. */
@@ -148,14 +152,16 @@ async function* prepareAll(
   known: ReadonlyMap<number, string[]>,
   window: number,
 ): AsyncGenerator<Prepared> {
-  const start = (picture: FoundPicture): Promise<Prepared> =>
-    prepare(picture.path, known.get(picture.size) ?? []).then(
+  const start = async (picture: FoundPicture): Promise<Prepared> => {
+    if (picture.problem !== undefined) return { picture, result: new InputError(picture.problem) };
+    return prepare(picture.path, known.get(picture.size) ?? []).then(
       (result) => ({ picture, result }),
       (error: unknown) => {
         if (error instanceof InputError) return { picture, result: error };
         throw error;
       },
     );
+  };
   const running: Promise<Prepared>[] = [];
   for (const picture of pictures) {
     const next = start(picture);

@@ -1,9 +1,10 @@
 /** What a run writes beside its checkpoints: metrics.jsonl, and report.html made from it. */
-import { appendFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { isObject, type JsonObject } from '../../core/json.js';
 import { type ReportOptions, trainingReport } from '../../output/training-report.js';
 import { writeTextAtomic } from '../atomic.js';
+import { makeDirectory } from '../place.js';
 
 export interface MetricsLog {
   /** The last step of a run before this one that the checkpoint does not have; undefined where none was lost. */
@@ -15,7 +16,7 @@ export interface MetricsLog {
 
 /** Opens a run's metrics at `stepsDone`; entries of later steps were lost with the process that wrote them, and are dropped. */
 export function openMetrics(dir: string, stepsDone: number, about: ReportOptions): MetricsLog {
-  mkdirSync(dir, { recursive: true });
+  makeDirectory(dir);
   const path = join(dir, 'metrics.jsonl');
   const before = existsSync(path) ? parseLines(readFileSync(path, 'utf8')) : [];
   const entries = before.filter((entry) => stepOf(entry) <= stepsDone);

@@ -13,6 +13,7 @@ import { makeDirectoryAtomic, type WriteCalls, writeFileAtomic, writeTextAtomic 
 import { copySideFiles, tokenizerFiles } from '../checkpoint-files.js';
 import { fileSource, readJson } from '../files.js';
 import { hashFile } from '../hash-file.js';
+import { namesIn } from '../place.js';
 import { isAlive, isOfThisMachine, ownerOfTemporary } from '../process-identity.js';
 
 const stateFile = 'trainer.safetensors';
@@ -117,8 +118,7 @@ function dtypeChanges(config: JsonObject): JsonObject {
 
 /** Steps with a checkpoint, in order. */
 function savedSteps(dir: string): number[] {
-  if (!existsSync(dir)) return [];
-  return readdirSync(dir)
+  return namesIn(dir)
     .flatMap((name) => pattern.exec(name)?.[1] ?? [])
     .map(Number)
     .sort((a, b) => a - b);
@@ -149,8 +149,7 @@ export function newestRun(dir: string): { readonly path: string | undefined; rea
 
 /** Removes what saves that were killed left behind, but not what another live process is writing. */
 export function removeLeftovers(dir: string): void {
-  if (!existsSync(dir)) return;
-  for (const name of readdirSync(dir)) {
+  for (const name of namesIn(dir)) {
     const owner = /^checkpoint-\d+\./.test(name) ? ownerOfTemporary(name) : undefined;
     if (!owner || !isOfThisMachine(owner) || (owner.pid !== process.pid && isAlive(owner))) continue;
     rmSync(join(dir, name), { recursive: true, force: true });
