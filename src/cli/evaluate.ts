@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { InputError, messageOf } from '../core/errors.js';
+import { AbortedError, InputError, messageOf } from '../core/errors.js';
 import { writeTextAtomic } from '../node/atomic.js';
 import { defaultReader } from '../node/builtin-models.js';
 import { findPairs, type ImageTextPair, pictureUri, readText, textNameOf } from '../node/evaluation-files.js';
@@ -14,7 +14,7 @@ import {
   worstFirst,
 } from '../output/evaluation.js';
 import type { Arguments } from './arguments.js';
-import { type Command, exitInterrupted, type Io } from './command.js';
+import type { Command, Io } from './command.js';
 import { evaluatePictures, isPairFile } from './evaluate-pictures.js';
 import { loadOptionsOf } from './load-options.js';
 
@@ -100,7 +100,7 @@ async function evaluate(args: Arguments, io: Io): Promise<number> {
         const reference = readText(pair.text);
         const began = performance.now();
         const hypothesis = await reader.read(pair);
-        if (hypothesis === undefined) return exitInterrupted;
+        if (hypothesis === undefined) throw new AbortedError('interrupted');
         const seconds = (performance.now() - began) / 1000;
         const timed = readings === undefined ? { seconds } : {};
         samples.push(

@@ -1,6 +1,6 @@
 import { writeSync } from 'node:fs';
 import { InputError, messageOf } from '../core/errors.js';
-import { exitInterrupted, type Io, inertText } from './command.js';
+import { exitInterrupted, inertText, type Streams } from './command.js';
 import { runCommandLine } from './run.js';
 
 async function readStdin(): Promise<Uint8Array> {
@@ -48,7 +48,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 // Messages that nobody hears do not end the work.
 process.stderr.on('error', () => {});
 
-const io: Io = {
+const streams: Streams = {
   // What a model read, or a file's name, is not to be obeyed by a terminal; into a pipe it goes as it is.
   out: (text) => {
     if (!unread) process.stdout.write(process.stdout.isTTY ? inertText(text) : text);
@@ -65,7 +65,7 @@ const io: Io = {
     filesFollow = true;
   },
 };
-const code = await runCommandLine(process.argv.slice(2), io);
+const code = await runCommandLine(process.argv.slice(2), streams);
 process.exitCode = code === exitInterrupted ? (ended ?? code) : code;
 finished = true;
 // Node would let go of signals before the process is gone: another SIGTERM then would look like a crash.

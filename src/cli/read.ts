@@ -1,4 +1,4 @@
-import { InputError, messageOf } from '../core/errors.js';
+import { AbortedError, InputError, messageOf } from '../core/errors.js';
 import type { Look } from '../image/pixels.js';
 import { lookOf } from '../infer/prepare.js';
 import type { ReadOptions, ReadResult } from '../infer/reading.js';
@@ -8,7 +8,7 @@ import { loadModel, type NodeVaryModel } from '../node/load-model.js';
 import { previewOf } from '../node/thumbnail.js';
 import { readingSheetHtml, type SheetReading } from '../output/reading-sheet.js';
 import type { Arguments } from './arguments.js';
-import { type Command, exitInterrupted, type Io, statusLine } from './command.js';
+import { type Command, type Io, statusLine } from './command.js';
 import { loadOptionsOf } from './load-options.js';
 import { jobNumbersOf, jobOptions, readIntoFiles } from './read-job.js';
 
@@ -118,7 +118,11 @@ async function readInOrder(model: NodeVaryModel, args: Arguments, io: Io): Promi
       status(`reading ${image}`);
       try {
         const { input, result } = await reading.show(() => status(''));
-        if (result.finishReason === 'aborted') return exitInterrupted;
+        if (result.finishReason === 'aborted') {
+          // The message is to stand on a line of its own.
+          if (result.text !== '' && !args.flag('json')) io.out('\n');
+          throw new AbortedError('interrupted');
+        }
         writeReading(image, result, args, io, status);
         if (html !== undefined) sheet.push(await sheetReadingOf(image, input, result, lookOf(model.config)));
       } catch (error) {

@@ -4,7 +4,7 @@ import { expectNoInput } from '../node/output-place.js';
 import { type Arguments, describeOptions, type OptionSpecs, parseArguments } from './arguments.js';
 import { benchCommand } from './bench.js';
 import { classifyCommand } from './classify.js';
-import { type Command, exitInterrupted, type Io } from './command.js';
+import { type Command, exitInterrupted, type Io, ioOver, type Streams } from './command.js';
 import { dataCommand } from './data.js';
 import { doctorCommand } from './doctor.js';
 import { embedCommand } from './embed.js';
@@ -106,9 +106,10 @@ function exitCodeOf(error: unknown): number {
 
 /**
  * Runs a command line and returns its exit code: 0 ok, 1 failure, 2 wrong input, 3 some items failed, 130 interrupted. Whatever is
- * thrown becomes a message on `io.err`; only what is no error of ours shows where it came from.
+ * thrown becomes a message on `err`; only what is no error of ours shows where it came from.
  */
-export async function runCommandLine(args: readonly string[], io: Io): Promise<number> {
+export async function runCommandLine(args: readonly string[], streams: Streams): Promise<number> {
+  const io = ioOver(streams);
   try {
     return await run(args, io);
   } catch (error) {

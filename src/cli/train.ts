@@ -158,20 +158,22 @@ async function trainOn(
 
 /** One line on a terminal, which each step overwrites; elsewhere a line every half a minute. */
 function progressLine(io: Io, unit: string) {
-  let [shownAt, open] = [Number.NEGATIVE_INFINITY, false];
+  let [shownAt, shown] = [Number.NEGATIVE_INFINITY, ''];
   return {
     show: (progress: Progress) => {
       const now = performance.now();
       if (now - shownAt < (io.isTerminal ? 500 : 30_000) && progress.step < progress.steps) return;
       shownAt = now;
-      open = io.isTerminal;
-      io.err(io.isTerminal ? `\r\u001b[K${progressText(progress, unit)}` : `${progressText(progress, unit)}\n`);
+      const text = progressText(progress, unit);
+      if (!io.isTerminal) return io.err(`${text}\n`);
+      shown = text;
+      io.status(text);
     },
-    /** A line of its own. */
+    /** A line of its own; the last one about progress stays above it. */
     print: (text: string) => {
-      const before = open ? '\n' : '';
-      open = false;
-      if (before !== '' || text !== '') io.err(`${before}${text === '' ? '' : `${text}\n`}`);
+      const lines = [shown, text].filter((line) => line !== '');
+      shown = '';
+      if (lines.length > 0) io.err(`${lines.join('\n')}\n`);
     },
   };
 }

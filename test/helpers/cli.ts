@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import type { Io } from '../../src/cli/command.js';
+import type { Streams } from '../../src/cli/command.js';
 import { runCommandLine } from '../../src/cli/run.js';
 
 export interface CliResult {
@@ -10,9 +10,9 @@ export interface CliResult {
 }
 
 /** Runs a command line in this process, as a pipe sees it. */
-export async function runCli(args: readonly string[], changes: Partial<Io> = {}): Promise<CliResult> {
+export async function runCli(args: readonly string[], changes: Partial<Streams> = {}): Promise<CliResult> {
   const [out, err] = [[] as string[], [] as string[]];
-  const io: Io = {
+  const streams: Streams = {
     out: (text) => void out.push(text),
     err: (text) => void err.push(text),
     isTerminal: false,
@@ -21,7 +21,7 @@ export async function runCli(args: readonly string[], changes: Partial<Io> = {})
     workForFiles: () => undefined,
     ...changes,
   };
-  const code = await runCommandLine(args, io);
+  const code = await runCommandLine(args, streams);
   return { code, out: out.join(''), err: err.join('') };
 }
 

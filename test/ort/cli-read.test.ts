@@ -194,8 +194,9 @@ test('read: a prompt longer than the positions', async () => {
 });
 
 test('read: an interrupt that came before is exit code 130', async () => {
-  const { code } = await runCli(['read', page, page, '-m', tiny, ...short], { signal: AbortSignal.abort() });
+  const { code, err } = await runCli(['read', page, page, '-m', tiny, ...short], { signal: AbortSignal.abort() });
   assert.equal(code, 130);
+  assert.match(err, /^varyclip: interrupted\n$/);
 });
 
 test('the program: a result, no escape codes in pipes, colour or not', async () => {
@@ -216,6 +217,7 @@ test('the program: SIGINT while reading ends with 130 and whole lines', async ()
   assert.doesNotMatch(err, /\n\s+at /);
   const lines = out.trimEnd().split('\n');
   assert.ok(lines.length < 2000);
+  assert.match(err, /varyclip: interrupted\n$/);
   for (const line of lines) JSON.parse(line);
 });
 

@@ -4,7 +4,7 @@ import { closeSync, cpSync, mkdirSync, openSync, readFileSync, writeFileSync } f
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { parseArguments } from '../../src/cli/arguments.js';
-import { type Io, inertText } from '../../src/cli/command.js';
+import { type Io, inertText, ioOver } from '../../src/cli/command.js';
 import { listOption, pathsOf } from '../../src/cli/shared-job.js';
 import { scratchDir } from '../helpers/checkpoints.js';
 import { binPath, examplePath, runCli } from '../helpers/cli.js';
@@ -200,6 +200,38 @@ test('quantize: what was done, a status line on terminals only', async () => {
 
 test('text for a terminal: lines and tabs stay, control characters do not', () => {
   assert.equal(inertText('a\tb\nc\u001b[2Jd\r\u0007\u009be é'), 'a\tb\nc\ufffd[2Jd\ufffd\ufffd\ufffde é');
+});
+
+test('a message stands on a line of its own, and names in it are not obeyed; a status line stays until then', () => {
+  for (const isTerminal of [true, false]) {
+    let written = '';
+    const write = (text: string) => {
+      written += text;
+    };
+    const io = ioOver({
+      out: write,
+      err: write,
+      isTerminal,
+      signal: new AbortController().signal,
+      readStdin: async () => new Uint8Array(),
+      workForFiles: () => undefined,
+    });
+    io.status('loading a\u001b[2Jb');
+    io.err('varyclip: c\u001b]0;d\u0007.png: gone\n');
+    io.status('reading');
+    io.out('text\n');
+    io.out('more\n');
+    const shown = written.replaceAll('\r\u001b[K', '<clear>');
+    const [loading, clear, reading] = isTerminal ? ['<clear>loading a\ufffd[2Jb', '<clear>', '<clear>reading'] : ['', '', ''];
+    assert.equal(shown, `${loading}${clear}varyclip: c\ufffd]0;d\ufffd.png: gone\n${reading}${clear}text\nmore\n`);
+  }
+});
+
+test('what fails while something goes on is said on a line of its own', async () => {
+  const { code, err } = await runCli(['read', 'x.png', '-m', 'no\u001b[2Jwhere'], { isTerminal: true });
+  assert.equal(code, 2, err);
+  const shown = err.replaceAll('\r\u001b[K', '<clear>');
+  assert.match(shown, /^<clear>loading no\ufffd\[2Jwhere …<clear>varyclip: no\ufffd\[2Jwhere: there is no .*\n$/);
 });
 
 test('an option that there is not, with the nearest; a negative number is refused for what it is', async () => {
