@@ -29,12 +29,14 @@ interface FoundModel {
   readonly kind: ServedModel['model']['kind'];
 }
 
-/** What there is to load, and which of it the index is asked with. Throws InputError for what could not be served. */
-async function findModels({
-  models: names,
-  index,
-  load,
-}: ModelOptions): Promise<{ readonly found: readonly FoundModel[]; readonly asks: FoundModel | undefined }> {
+/** What there is to load, and which of it the index is asked with. */
+export interface FoundModels {
+  readonly found: readonly FoundModel[];
+  readonly asks: FoundModel | undefined;
+}
+
+/** Looks for what is to be loaded. Throws InputError for what could not be served. */
+export async function findModels({ models: names, index, load }: ModelOptions): Promise<FoundModels> {
   const found: FoundModel[] = [];
   const add = async (name: string): Promise<FoundModel> => {
     const id = directoryExists(name) ? basename(name) : name;
@@ -57,8 +59,7 @@ async function findModels({
 }
 
 /** Loads the models and the index into `state`. Throws what is wrong with one, AbortedError where the server is closed meanwhile. */
-export async function loadAll(state: ServerState, options: ModelOptions): Promise<void> {
-  const { found, asks } = await findModels(options);
+export async function loadAll(state: ServerState, options: ModelOptions, { found, asks }: FoundModels): Promise<void> {
   const created = Math.floor(Date.now() / 1000);
   const engine = { ...options.engine, maxWaiting: state.limits.maxRequests };
   // A server that cannot listen is closed by then, and has loaded nothing.

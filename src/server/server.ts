@@ -5,12 +5,12 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { getRequestListener } from '@hono/node-server';
 import type { Hono } from 'hono';
 import { type Logger, pino } from 'pino';
-import { InputError } from '../core/errors.js';
+import { AbortedError, InputError } from '../core/errors.js';
 import { createPreparePool } from '../node/prepare-pool.js';
 import { createApp } from './app.js';
 import { createBodyReader } from './body-reader.js';
 import { type LimitName, limitsWith } from './limits.js';
-import { loadAll, type ModelOptions } from './load-models.js';
+import { findModels, loadAll, type ModelOptions } from './load-models.js';
 import { createMetrics } from './metrics.js';
 import { requestFields } from './schemas.js';
 import type { ServerState } from './state.js';
@@ -35,7 +35,10 @@ export interface VaryclipServer {
   readonly state: ServerState;
   /** Settled when the models are there. Throws what loading throws. */
   readonly loaded: Promise<void>;
-  /** Takes requests; they are answered 503 until the models are there. Returns where. */
+  /**
+   * Takes requests; they are answered 503 until the models are there. Returns where. Throws InputError where it cannot listen, or there
+   * is no such model.
+   */
   listen(where?: { readonly host?: string; readonly port?: number }): Promise<{ readonly url: string }>;
   /** No new requests; those that are there have `drainSeconds` to end. Then everything is let go of. */
   close(): Promise<void>;
@@ -73,7 +76,8 @@ export function createServer(options: ServerOptions): VaryclipServer {
   };
   state.loopDelay.enable();
   const app = createApp(state, packageVersion());
-  const loaded = loadAll(state, options);
+  const found = findModels(options);
+  const loaded = found.then((models) => loadAll(state, options, models));
   loaded.catch(() => undefined);
   let http: Server | undefined;
   let closing: Promise<void> | undefined;
@@ -82,6 +86,9 @@ export function createServer(options: ServerOptions): VaryclipServer {
     state,
     loaded,
     listen: async ({ host = '127.0.0.1', port = 8000 } = {}) => {
+      // A server that never could answer does not say first where it listens.
+      await found;
+      if (closing) throw new AbortedError('the server was closed before it listened');
       http = httpServer(app, state);
       const url = await listenOn(http, host, port);
       log.info({ url }, 'listening');
