@@ -3,6 +3,7 @@ import { InputError, messageOf } from '../core/errors.js';
 import { asObject } from '../core/json.js';
 import { readJson } from '../node/files.js';
 import { joinMpi, type MpiPeers } from '../node/mpi.js';
+import { lockRun } from '../node/training/lock-run.js';
 import { loop, type Progress } from '../node/training/loop.js';
 import { type MetricsLog, openMetrics } from '../node/training/metrics-log.js';
 import { parseRun, type Run } from '../node/training/run-file.js';
@@ -35,7 +36,9 @@ async function train(args: Arguments, io: Io): Promise<number> {
   const peers = joinMpi();
   const group: Group = { ...(peers && { peers }), leads: (peers?.rank ?? 0) === 0 };
   try {
-    const code = await trainTogether(run, { path, dry, threads, group }, io);
+    // Before anything in the folder is looked at. A dry run writes nothing there.
+    const unlock = group.leads && !dry ? lockRun(run.out) : undefined;
+    const code = await trainTogether(run, { path, dry, threads, group }, io).finally(unlock);
     peers?.finish();
     return code;
   } catch (error) {

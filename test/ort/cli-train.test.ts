@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { test } from 'node:test';
 import type { JsonObject } from '../../src/core/json.js';
 import { copySideFiles } from '../../src/node/checkpoint-files.js';
+import { ownIdentity } from '../../src/node/process-identity.js';
 import { openSafetensors, safetensorsChunks } from '../../src/weights/safetensors.js';
 import { memorySource } from '../../src/weights/source.js';
 import { scratchDir } from '../helpers/checkpoints.js';
@@ -142,6 +145,34 @@ test('a run whose held-out loss no longer falls ends early, also across an inter
   assert.equal((progress['watch'] as JsonObject)['since'], 3);
   const again = await runCli(['train', join(base, 'early.json'), '--threads', '2']);
   assert.match(again.err, /no longer improves; saved .*checkpoint-4\n/);
+});
+
+test('two runs do not train into one folder; the lock of a dead process does not hold, and none stays', async () => {
+  const path = runFile('shared', { steps: 1, evaluation: undefined });
+  const lock = join(base, 'shared', 'lock');
+  const other = spawn('sleep', ['600']);
+  try {
+    mkdirSync(join(base, 'shared'));
+    writeFileSync(lock, `${other.pid} ${ownIdentity().host}`);
+    const { code, err } = await runCli(['train', path, '--threads', '1']);
+    assert.equal(code, 2, err);
+    assert.match(err, new RegExp(`^varyclip: .*shared: process ${other.pid} is training there; .* "out"\n$`));
+    assert.deepEqual(readdirSync(join(base, 'shared')), ['lock']);
+    const dry = await runCli(['train', path, '--threads', '1', '--dry-run']);
+    assert.equal(dry.code, 0, dry.err);
+  } finally {
+    other.kill();
+    await once(other, 'exit');
+  }
+  const { code, err } = await runCli(['train', path, '--threads', '1']);
+  assert.equal(code, 0, err);
+  assert.ok(!existsSync(lock));
+});
+
+test('a run that is refused leaves no folder', async () => {
+  const { code, err } = await runCli(['train', runFile('refused', { start: join(base, 'no-model') }), '--threads', '1']);
+  assert.equal(code, 2, err);
+  assert.ok(!existsSync(join(base, 'refused')));
 });
 
 test('a loss that is no number stops the run: the batch is named, the last good checkpoint kept', async () => {
