@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { writeSync } from 'node:fs';
 import { InputError, messageOf } from '../core/errors.js';
 import { exitInterrupted, inertText, type Streams } from './command.js';
@@ -11,6 +12,8 @@ async function readStdin(): Promise<Uint8Array> {
 }
 
 const interrupt = new AbortController();
+// However many parts of a command listen: it lives as long as they do.
+setMaxListeners(0, interrupt.signal);
 /** What ends a command in good order, and the code that shells have for it. */
 const exitCodes = { SIGINT: exitInterrupted, SIGTERM: 143 } as const;
 let ended: number | undefined;

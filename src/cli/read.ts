@@ -5,6 +5,7 @@ import type { ReadOptions, ReadResult } from '../infer/reading.js';
 import { writeTextAtomic } from '../node/atomic.js';
 import { defaultReader } from '../node/builtin-models.js';
 import { loadModel, type NodeVaryModel } from '../node/load-model.js';
+import { jobSignal } from '../node/signals.js';
 import { previewOf } from '../node/thumbnail.js';
 import { readingSheetHtml, type SheetReading } from '../output/reading-sheet.js';
 import type { Arguments } from './arguments.js';
@@ -107,7 +108,7 @@ async function readInOrder(model: NodeVaryModel, args: Arguments, io: Io): Promi
   const status = statusLine(io);
   const sheet: SheetReading[] = [];
   const stop = new AbortController();
-  const signal = AbortSignal.any([io.signal, stop.signal]);
+  const signal = jobSignal(io.signal, stop.signal);
   const start = (image: string) => startReading(model, image, args, { ...io, signal });
   let failed = 0;
   try {

@@ -27,6 +27,7 @@ import { hubSettings } from './hub/settings.js';
 import { decodeImage, type ImageInput, type ImageLimits } from './images.js';
 import { isClipPath, loadClip, type NodeClipModel } from './load-clip.js';
 import { createRuntime } from './ort/runtime.js';
+import { jobSignal } from './signals.js';
 
 export interface LoadOptions {
   /** Of the decoder's matrices. Default: as a quantized checkpoint stores them, else float32. */
@@ -154,10 +155,11 @@ function withImages(
     ...model,
     directory,
     read: async (image, { limits, ...options } = {}) => model.read(await decode(image, limits), options),
-    readAll: async (images, { limits, ...options } = {}) => {
+    readAll: async (images, { limits, signal, ...options } = {}) => {
       const pixels = [];
       for (const image of images) pixels.push(await decode(image, limits));
-      return model.readAll(pixels, options);
+      // Every image listens to it.
+      return model.readAll(pixels, { ...options, ...(signal && { signal: jobSignal(signal) }) });
     },
   };
 }

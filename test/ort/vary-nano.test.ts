@@ -18,7 +18,9 @@ import type { Session } from '../../src/runtime/runtime.js';
 import { imageTokensOf } from '../../src/text/image-tokens.js';
 import { editDistance } from '../../src/text/metrics.js';
 import { readPrompt } from '../../src/text/prompt.js';
+import { strip } from '../helpers/bulk.js';
 import { examplePath, runCli } from '../helpers/cli.js';
+import { warningsDuring } from '../helpers/warnings.js';
 
 const page = examplePath('page.png');
 const truth = readFileSync(examplePath('page.txt'), 'utf8');
@@ -100,6 +102,13 @@ test('a page reads the same alone and beside others', async () => {
   const [first, second] = await model.readAll([page, page]);
   assert.equal(first.text, alone.text);
   assert.equal(second.text, alone.text);
+});
+
+test('many pictures read together listen to one signal without a warning', async () => {
+  const { signal } = new AbortController();
+  const pictures = await Promise.all(Array.from({ length: 12 }, (_, i) => strip(i, 40)));
+  const { result, warnings } = await warningsDuring(() => model.readAll(pictures, { signal, retries: 0 }));
+  assert.deepEqual([result.length, warnings], [12, []]);
 });
 
 test('the tower drafts most of a page, and no letter depends on it', async () => {

@@ -6,6 +6,7 @@ import { deflateSync } from 'node:zlib';
 import sharp from 'sharp';
 import { expectOutside } from '../../src/node/bulk/inputs.js';
 import type { JobReport } from '../../src/node/bulk/job-options.js';
+import type { NodeVaryModel } from '../../src/node/load-model.js';
 import {
   documentInfo,
   emptyPdf,
@@ -20,6 +21,7 @@ import {
 import { scratchDir } from '../helpers/checkpoints.js';
 import { longName, makeLinkLoop, makePipe, makeUnreadableFolder } from '../helpers/places.js';
 import { makeTar } from '../helpers/tar.js';
+import { warningsDuring } from '../helpers/warnings.js';
 
 const scratch = scratchDir();
 
@@ -474,4 +476,25 @@ test('one report of the whole job, whoever is the last; failures by name and rea
   const again = await readInto(out, [folder]);
   assert.equal(again.pages, 0);
   assert.deepEqual(again.job, mended);
+});
+
+test('many pages at once listen to one signal without a warning, and hear it', async () => {
+  const folder = join(scratch, 'listeners');
+  for (let i = 0; i < 30; i++) write(join(folder, `${i}.png`), await strip(i));
+  const [controller, scripted] = [new AbortController(), scriptedModel()];
+  const heard = new Set<unknown>();
+  const model: NodeVaryModel = {
+    ...scripted,
+    readPrepared: async (image, options) => {
+      // As the engine and its sessions do for every page that they have; here all of them have to be seen at once.
+      options?.signal?.addEventListener('abort', () => heard.add(image));
+      return scripted.readPrepared(image, options);
+    },
+  };
+  const options = { model, signal: controller.signal };
+  const read = () => readInto(join(scratch, 'listeners-out'), [folder], options);
+  const { result, warnings } = await warningsDuring(read);
+  assert.deepEqual([result.pages, warnings], [30, []]);
+  controller.abort();
+  assert.equal(heard.size, 30);
 });

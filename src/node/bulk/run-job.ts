@@ -15,6 +15,7 @@ import { readJson } from '../files.js';
 import { takeLock } from '../lock.js';
 import { inputFinder } from '../output-place.js';
 import { lookAt } from '../place.js';
+import { jobSignal } from '../signals.js';
 import type { InputDocument } from './inputs.js';
 import type { BulkOptions, BulkReport, JobFailure } from './job-options.js';
 import { lockName, reportJob } from './job-report.js';
@@ -117,7 +118,8 @@ export async function runBulkRead(options: BulkOptions): Promise<BulkReport> {
   }
 }
 
-async function runInto(options: BulkOptions): Promise<BulkReport> {
+async function runInto({ signal, ...given }: BulkOptions): Promise<BulkReport> {
+  const options: BulkOptions = { ...given, ...(signal && { signal: jobSignal(signal) }) };
   const {
     out,
     formats = ['txt'],
