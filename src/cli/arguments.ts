@@ -36,8 +36,8 @@ export interface Arguments {
   flag(name: string): boolean;
   /** A whole number above 0, and in the range. Throws InputError for anything else. */
   count(name: string, range?: Pick<NumberRange, 'to' | 'why'>): number | undefined;
-  /** A whole number from 0. Throws InputError for anything else. */
-  index(name: string): number | undefined;
+  /** A whole number from 0, and in the range. Throws InputError for anything else. */
+  index(name: string, range?: Pick<NumberRange, 'to'>): number | undefined;
   /** A number in the range. Throws InputError for anything else. */
   number(name: string, range?: NumberRange): number | undefined;
   /** One of `choices`. Throws InputError for anything else. */
@@ -52,14 +52,15 @@ export function parseArguments(args: readonly string[], specs: OptionSpecs): Arg
       { type, ...(short && { short }), ...(multiple && { multiple }) },
     ]),
   );
-  let parsed: { values: Record<string, unknown>; positionals: string[] };
+  let parsed: { values: Record<string, unknown>; positionals: string[]; tokens: readonly Token[] };
   try {
-    parsed = parseArgs({ args: joinNegatives(args, specs), options, allowPositionals: true });
+    parsed = parseArgs({ args: joinNegatives(args, specs), options, allowPositionals: true, tokens: true });
   } catch (cause) {
     const unknown = /^Unknown option '--?([^']+)'/.exec(messageOf(cause))?.[1];
     if (unknown !== undefined) throw new InputError(unknownOption(unknown, specs), { cause });
-    throw new InputError(messageOf(cause), { cause });
+    throw new InputError(messageOf(cause).replaceAll('\n', ' '), { cause });
   }
+  expectOnce(parsed.tokens, specs);
   const text = (name: string) => parsed.values[name] as string | undefined;
   const number = (name: string, range: NumberRange = {}) => {
     const given = text(name);
@@ -75,7 +76,7 @@ export function parseArguments(args: readonly string[], specs: OptionSpecs): Arg
     texts: (name) => (parsed.values[name] as readonly string[] | undefined) ?? [],
     flag: (name) => parsed.values[name] === true,
     count: (name, range) => number(name, { whole: true, above: 0, ...range }),
-    index: (name) => number(name, { whole: true, from: 0 }),
+    index: (name, range) => number(name, { whole: true, from: 0, ...range }),
     number,
     choice: (name, choices) => {
       const given = text(name);
@@ -99,14 +100,31 @@ function describeRange({ whole = false, above, from, to }: NumberRange): string 
   return `${whole ? 'a whole number' : 'a number'}${lower}${upper}`;
 }
 
-/** `--top -1` as `--top=-1`: a negative number is a value, to be refused by what it is. */
+interface Token {
+  readonly kind: string;
+  readonly name?: string;
+}
+
+/** Of two values one would win in silence. */
+function expectOnce(tokens: readonly Token[], specs: OptionSpecs): void {
+  const seen = new Set<string>();
+  for (const { kind, name = '' } of tokens) {
+    if (kind !== 'option' || specs[name]?.multiple) continue;
+    if (seen.has(name)) throw new InputError(`--${name}: is given more than once; give it once`);
+    seen.add(name);
+  }
+}
+
+/** `--top -1` as `--top=-1`, `-p -1` as `-p-1`: a negative number is a value, to be refused by what it is. */
 function joinNegatives(args: readonly string[], specs: OptionSpecs): string[] {
   const joined: string[] = [];
   for (const [i, arg] of args.entries()) {
     if (arg === '--') return [...joined, ...args.slice(i)];
     const before = joined.at(-1);
-    const takesIt = before?.startsWith('--') && specs[before.slice(2)]?.type === 'string';
-    if (takesIt && /^-[\d.]/.test(arg)) joined[joined.length - 1] = `${before}=${arg}`;
+    const named =
+      before && Object.entries(specs).find(([name, { short }]) => [`--${name}`, `-${short}`].includes(before));
+    if (named && named[1].type === 'string' && /^-[\d.]/.test(arg))
+      joined[joined.length - 1] = `${before}${before.startsWith('--') ? '=' : ''}${arg}`;
     else joined.push(arg);
   }
   return joined;

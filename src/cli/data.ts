@@ -48,7 +48,7 @@ async function openOptions(args: Arguments) {
   const maxLength = args.count('max-length');
   return openSampleOptions({
     checkpoint: await resolveModel(checkpoint, { settings: hubSettings(process.env) }),
-    seed: args.number('seed') ?? 0,
+    seed: args.index('seed') ?? 0,
     augment: args.flag('augment'),
     ...(maxLength !== undefined && { maxLength }),
   });
@@ -84,7 +84,11 @@ async function show(set: DataSet, args: Arguments, io: Io): Promise<number> {
   const [out, options] = [args.text('out'), await openOptions(args)];
   if (out === undefined || !options)
     throw new InputError('data show: name a checkpoint and a page: --model DIR --out FILE');
-  const { records } = readDataSet(set);
+  const { records, problems } = readDataSet(set);
+  if (records.length === 0) {
+    const [first] = problems;
+    throw new InputError(`${set.file}: has no samples${first ? `; line ${first.line}: ${first.problem}` : ''}`);
+  }
   expectNoInput(
     '--out',
     out,

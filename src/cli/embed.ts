@@ -9,6 +9,7 @@ import type { Shard } from '../node/shard.js';
 import { thumbnailUri } from '../node/thumbnail.js';
 import { type MatrixImage, similarityMatrixHtml, similarityMatrixSvg } from '../output/similarity-matrix.js';
 import { dot } from '../search/lists.js';
+import { expectWords } from '../search/query.js';
 import type { Arguments } from './arguments.js';
 import { clipOptions, openClipModel } from './clip-options.js';
 import { type Command, type Io, statusLine } from './command.js';
@@ -82,8 +83,10 @@ async function embed(args: Arguments, io: Io): Promise<number> {
   if (names.length === 0 && texts.length === 0) {
     throw new InputError('embed: name at least one image, or a text with --text');
   }
+  for (const text of texts) expectWords(text, '--text');
   if (matrix !== undefined) checkMatrix(matrix, names, texts);
   checkOutput(names, { shard, matrix, out });
+  if (matrix !== undefined && args.flag('json')) throw new InputError('embed: --matrix does not go with --json');
   const [file, list] = [out === undefined ? undefined : fileOfShard(out, shard), args.text('list')];
   const inputs = list === undefined ? names : [...names, list];
   if (matrix !== undefined) expectNoInput('--matrix', matrix, inputs);

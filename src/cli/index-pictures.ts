@@ -1,7 +1,7 @@
 import { InputError } from '../core/errors.js';
 import { parseStore } from '../node/search/open-store.js';
 import { modelOfIndex, openIndex } from '../node/search/picture-index.js';
-import { takeTexts } from '../node/search/picture-texts.js';
+import { expectReading, takeTexts } from '../node/search/picture-texts.js';
 import type { Arguments } from './arguments.js';
 import { clipOptions, openClipModel } from './clip-options.js';
 import { type Command, type Io, statusLine } from './command.js';
@@ -45,6 +45,9 @@ async function indexPictures(args: Arguments, io: Io): Promise<number> {
   if (shard.size > 1 && store?.kind === 'qdrant' && modelOfIndex(out) === undefined) {
     throw new InputError('--store: an index on a server is begun by one process; several can go on with it');
   }
+  const texts = args.text('texts');
+  // Not when all pictures are in.
+  if (texts !== undefined) expectReading(folder, texts);
   const status = statusLine(io);
   reportShard(shard, io);
   status('loading');
@@ -66,7 +69,6 @@ async function indexPictures(args: Arguments, io: Io): Promise<number> {
       });
       status('');
       for (const { reason } of report.failed) io.err(`varyclip: ${reason}\n`);
-      const texts = args.text('texts');
       if (report.left !== undefined) io.err(`varyclip: ${waitingText(report.left)}\n`);
       else if (texts !== undefined) io.err(`varyclip: ${takeTexts(out, folder, texts)} pictures have a text\n`);
       const { added, changed, removed, unchanged, failed } = report;

@@ -36,9 +36,11 @@ export const initCommand: Command = {
     if (decoder !== undefined || tower !== undefined) {
       throw new InputError('init: expected vary-tiny with both --decoder DIR and --tower FILE, or neither of them');
     }
+    if (args.count('positions') !== undefined)
+      throw new InputError('init: --positions goes with --decoder DIR and --tower FILE');
     const out = args.text('out');
     if (out === undefined) throw new InputError('init: name a directory to make: --out DIR');
-    const parameters = await write(out, args.number('seed') ?? 0);
+    const parameters = await write(out, args.index('seed') ?? 0);
     io.err(`varyclip: wrote ${parameters.toLocaleString('en')} random parameters to ${out}: it knows nothing\n`);
     return 0;
   },
@@ -52,7 +54,7 @@ async function assemble(decoder: string, tower: string, args: Arguments, io: Io)
   const { parameters, fresh } = await assembleVary(out, {
     decoder: await resolveModel(decoder, { settings: hubSettings(process.env) }),
     tower,
-    seed: args.number('seed') ?? 0,
+    seed: args.index('seed') ?? 0,
     ...(positions !== undefined && { positions }),
   }).finally(() => status(''));
   io.err(`varyclip: wrote ${parameters.toLocaleString('en')} parameters to ${out}; new ones: ${fresh.join(', ')}\n`);

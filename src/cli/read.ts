@@ -2,6 +2,7 @@ import { AbortedError, InputError, messageOf } from '../core/errors.js';
 import type { Look } from '../image/pixels.js';
 import { lookOf } from '../infer/prepare.js';
 import type { ReadOptions, ReadResult } from '../infer/reading.js';
+import { mostRetries } from '../infer/retries.js';
 import { writeTextAtomic } from '../node/atomic.js';
 import { defaultReader } from '../node/builtin-models.js';
 import { loadModel, type NodeVaryModel } from '../node/load-model.js';
@@ -88,6 +89,8 @@ function expectJobOptions(args: Arguments, isJob: boolean): void {
   if (lost !== undefined) throw new InputError(`read: --${lost} does not go with --out`);
   const misplaced = isJob ? undefined : Object.keys(jobOptions).find(given);
   if (misplaced !== undefined) throw new InputError(`read: --${misplaced} goes with --out DIR`);
+  // What they say is looked at before a model is loaded.
+  readOptionsOf(args);
 }
 
 async function sheetReadingOf(
@@ -178,12 +181,12 @@ function startReading(model: NodeVaryModel, image: string, args: Arguments, io: 
 
 function readOptionsOf(args: Arguments): ReadOptions {
   const [maxNewTokens, prompt, stop] = [args.count('max-new-tokens'), args.text('prompt'), args.text('stop')];
-  const retries = args.index('retries');
+  const retries = args.index('retries', { to: mostRetries });
   const [temperature, topK, topP, seed] = [
     args.number('temperature'),
     args.count('top-k'),
     args.number('top-p'),
-    args.number('seed'),
+    args.index('seed'),
   ];
   return {
     sampling: {

@@ -60,6 +60,8 @@ async function search(args: Arguments, io: Io): Promise<number> {
   if (duplicates === isQuery) {
     throw new InputError('search: give words, --image FILE or --text TEXT to look for, or --duplicates');
   }
+  if (!duplicates && args.number('threshold') !== undefined)
+    throw new InputError('search: --threshold goes with --duplicates');
   expectOutsideOf(dir, args.text('html'));
   const look = (index: string) => (duplicates ? findDuplicates(index, args, io) : findPictures(index, texts, args, io));
   if (modelOfIndex(dir) !== undefined) return look(dir);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -52,6 +52,13 @@ test('data check: a good file is exit 0; wrong usage and unreadable files are ex
   assert.match(run('check', file, '--max-length', '5').err, /needs a tokenizer/);
   writeFileSync(file, '[]');
   assert.match(run('check', file).err, /has no samples/);
+  const page = join(folder, 'page.html');
+  const show = () => run('show', file, '--model', checkpoint, '--out', page);
+  const empty = show();
+  assert.deepEqual([empty.code, existsSync(page)], [2, false], empty.err);
+  assert.match(empty.err, /data\.json: has no samples\n/);
+  writeFileSync(file, '[7]');
+  assert.match(show().err, /data\.json: has no samples; line 1: /);
 });
 
 test('data show: a page with the pictures, and the learned text marked', async () => {

@@ -170,7 +170,12 @@ test('two runs do not train into one folder; the lock of a dead process does not
 });
 
 test('a run that is refused leaves no folder', async () => {
-  const { code, err } = await runCli(['train', runFile('refused', { start: join(base, 'no-model') }), '--threads', '1']);
+  const { code, err } = await runCli([
+    'train',
+    runFile('refused', { start: join(base, 'no-model') }),
+    '--threads',
+    '1',
+  ]);
   assert.equal(code, 2, err);
   assert.ok(!existsSync(join(base, 'refused')));
 });

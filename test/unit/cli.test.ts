@@ -222,7 +222,9 @@ test('a message stands on a line of its own, and names in it are not obeyed; a s
     io.out('text\n');
     io.out('more\n');
     const shown = written.replaceAll('\r\u001b[K', '<clear>');
-    const [loading, clear, reading] = isTerminal ? ['<clear>loading a\ufffd[2Jb', '<clear>', '<clear>reading'] : ['', '', ''];
+    const [loading, clear, reading] = isTerminal
+      ? ['<clear>loading a\ufffd[2Jb', '<clear>', '<clear>reading']
+      : ['', '', ''];
     assert.equal(shown, `${loading}${clear}varyclip: c\ufffd]0;d\ufffd.png: gone\n${reading}${clear}text\nmore\n`);
   }
 });
@@ -306,6 +308,29 @@ test('a byte order mark is no part of a list’s first path, or of a run file', 
   await assertRefused(['train', run], /run.json: task: /);
 });
 
+test('what would have no effect, or is beyond what is documented, is refused', async () => {
+  for (const [args, message] of [
+    [['read', 'a.png', '-m', 'a', '--model', 'b'], /--model: is given more than once; give it once/],
+    [['read', 'a.png', '--json', '--json'], /--json: is given more than once/],
+    [['read', 'a.png', '--retries', '3'], /--retries: expected a whole number from 0 to 2, got 3/],
+    [['read', 'a.png', '-o', join(scratch, 'o'), '--retries', '99'], /--retries: expected a whole number from 0 to 2/],
+    [['read', 'a.png', '--seed', '1.5'], /--seed: expected a whole number from 0, got 1.5/],
+    [['init', 'vary-nano', '-o', join(scratch, 'i'), '--seed', '-1'], /--seed: expected a whole number from 0, got -1/],
+    [['init', 'vary-nano', '-o', join(scratch, 'i'), '--positions', '5'], /--positions goes with --decoder/],
+    [['search', scratch, 'dog', '--threshold', '0.5'], /--threshold goes with --duplicates/],
+    [['embed', '--text', 'dog', '--text', ''], /--text: expected words, got an empty text/],
+    [
+      ['embed', 'a.png', '--text', 'a', '--matrix', join(scratch, 'm.svg'), '--json'],
+      /--matrix does not go with --json/,
+    ],
+    [['index', scratch, '-o', join(scratch, 'x'), '--texts', join(scratch, 'nowhere')], /nowhere: there is no reading/],
+    [['serve', '-p', '-1'], /--port: expected a whole number from 0 to 65535, got -1/],
+    [['read', 'a.png', '-p', '-x'], /^[^\n]* argument is ambiguous[^\n]*\n$/],
+  ] as const) {
+    await assertRefused(args, message);
+  }
+});
+
 test('an argument too many is refused by name', async () => {
   for (const [args, extra] of [
     [['doctor', 'x'], 'x'],
@@ -354,7 +379,7 @@ test('serve: what is wrong with its arguments is said before anything is loaded'
     [['--model', tiny, '--model', tiny], /two models have the name tiny-vary/],
     [['--model', tiny, '--index', join(scratch, 'no-index')], /there is no index/],
   ] as const) {
-    const { code, out, err } = await runCli(['serve', '--port', '0', ...args]);
+    const { code, out, err } = await runCli(['serve', ...(args[0] === '--port' ? [] : ['--port', '0']), ...args]);
     assert.deepEqual([code, /"ready"/.test(err)], [2, false], `${args.join(' ')}: ${err}`);
     assert.match(err, message);
     assert.deepEqual([out, /"listening"/.test(err)], ['', false], args.join(' '));

@@ -12,14 +12,19 @@ import { createPauses } from '../pauses.js';
 
 const textsFile = 'texts.json';
 
+/** Where the bulk reading in `job` keeps what it read of `root`. Throws InputError where there is none. */
+export function expectReading(root: string, job: string): string {
+  const state = join(job, stateFolder);
+  if (directoryExists(state)) return state;
+  throw new InputError(`${job}: there is no reading; make one: varyclip read ${root} --out ${job}`);
+}
+
 /**
  * Takes the texts that a bulk reading in `job` has of the pictures below `root` into the index in `dir`. Returns of how many
  * pictures. Throws InputError where there is no such reading.
  */
 export function takeTexts(dir: string, root: string, job: string): number {
-  const state = join(job, stateFolder);
-  if (!directoryExists(state))
-    throw new InputError(`${job}: there is no reading; make one: varyclip read ${root} --out ${job}`);
+  const state = expectReading(root, job);
   const texts: Record<string, string> = {};
   surveyJournals(state, ({ documents, read }) => {
     for (const [key, { pages }] of documents) {
