@@ -4,7 +4,7 @@ import { InputError } from '../core/errors.js';
 import { mostSeconds } from '../core/timers.js';
 import { mostRetries } from '../infer/retries.js';
 import { writeTextAtomic } from '../node/atomic.js';
-import { expectOutside, findInputs } from '../node/bulk/inputs.js';
+import { expectOutside, expectSomething, findInputs, passedOverText } from '../node/bulk/inputs.js';
 import type { BulkOptions, BulkProgress, BulkReport, JobReport } from '../node/bulk/job-options.js';
 import { readerInfoOf } from '../node/bulk/reader-info.js';
 import { runBulkRead } from '../node/bulk/run-job.js';
@@ -59,13 +59,19 @@ export async function readIntoFiles(model: NodeVaryModel, args: Arguments, io: I
   const out = args.text('out') as string;
   const list = args.text('list');
   const [formats, shard] = [formatsOf(args), shardFrom(args)];
+  if (args.positionals.includes('-'))
+    throw new InputError('read: --out takes files, not standard input; write it into a file, or leave out --out');
   const paths = await pathsOf(args, io, shard);
   expectOutside(out, paths);
   const status = statusLine(io);
   status('looking for documents');
   const inputs = findInputs(paths);
+  expectSomething(inputs, paths);
   const reader = await readerInfoOf(model);
   reportShard(shard, io);
+  const passedOver = passedOverText(inputs);
+  // All processes look at the same folders.
+  if (passedOver !== undefined && shard.rank === 0) io.err(`varyclip: ${passedOver}\n`);
   const report = await runBulkRead({
     model,
     reader,

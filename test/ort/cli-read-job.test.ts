@@ -100,6 +100,37 @@ test('read --out: over an input nothing is written, exit 2; a file of somebody e
   assert.notEqual(readFileSync(text, 'utf8'), 'by hand');
 });
 
+test('read --out: nothing to read is wrong input; what is passed over is said once; nothing left to do is neither', async () => {
+  const mixed = join(scratch, 'mixed');
+  for (const name of ['b.bmp', 'c.BMP', 'deep/d.avif', 'README']) write(join(mixed, name), 'not read');
+  const out = join(scratch, 'mixed-out');
+  const read = (path: string, ...more: string[]) => runCli(['read', path, '--out', out, ...short, ...more]);
+  const none = await read(mixed);
+  assert.equal(none.code, 2, none.err);
+  assert.match(
+    none.err,
+    /^varyclip: nothing to read: there is nothing in .*mixed; 4 files passed over: without an ending, \.avif, \.bmp; .*\.pdf or \.tar\n$/,
+  );
+  const tar = await read(write(join(scratch, 'empty.tar'), ''));
+  assert.equal(tar.code, 2, tar.err);
+  const list = await runCli(['read', '--list', '-', '--out', out, ...short]);
+  assert.equal(list.code, 2, list.err);
+  assert.match(list.err, /nothing to read: no path was named/);
+  assert.ok(!existsSync(out));
+  const stdin = await read('-');
+  assert.deepEqual([stdin.code, /takes files, not standard input/.test(stdin.err)], [2, true], stdin.err);
+
+  write(join(mixed, 'a.png'), await strip(0));
+  const empty = await read(mixed, '--shards', '2', '--shard', '1');
+  assert.deepEqual([empty.code, /passed over/.test(empty.err)], [0, false], empty.err);
+  const whole = await read(mixed, '--shards', '2', '--shard', '0');
+  assert.equal(whole.code, 0, whole.err);
+  assert.equal(whole.err.match(/4 files passed over: without an ending, \.avif, \.bmp/g)?.length, 1);
+  const again = await read(mixed, '--json');
+  assert.equal(again.code, 0, again.err);
+  assert.deepEqual(JSON.parse(again.out).job.passedOver, { '': 1, '.bmp': 2, '.avif': 1 });
+});
+
 test('read --html: pictures and texts side by side, and nothing else changes', async () => {
   const html = join(scratch, 'page.html');
   const { code, out } = await runCli(['read', join(folder, '0.png'), ...one, '--html', html]);

@@ -31,6 +31,8 @@ export interface InputProblem {
 export interface Inputs {
   readonly documents: readonly InputDocument[];
   readonly problems: readonly InputProblem[];
+  /** Files in folders whose ending is of nothing that is read: how many, by ending. */
+  readonly passedOver: Readonly<Record<string, number>>;
 }
 
 const endings = new Set(['.png', '.jpg', '.jpeg', '.webp', '.gif', '.tif', '.tiff', '.pdf']);
@@ -53,6 +55,10 @@ export function findInputs(paths: readonly string[]): Inputs {
     if (!found.has(document.key)) found.set(document.key, document);
   };
   const problem = (source: string, reason: string) => void problems.push({ source, reason });
+  const passedOver: Record<string, number> = {};
+  const passOver = (ending: string) => {
+    passedOver[ending] = (passedOver[ending] ?? 0) + 1;
+  };
   const addFile = (source: string, below: string) => {
     if (isArchive(source)) addArchive(source, below, add, problem);
     else add({ key: resolve(source), source, file: resolve(source), below });
@@ -63,12 +69,12 @@ export function findInputs(paths: readonly string[]): Inputs {
       if (place.kind === 'none') problem(each, `${each}: ${place.reason}`);
       else if (place.kind === 'unknown') problem(each, `${each}: cannot be looked at: ${place.reason}`);
       else if (place.kind === 'directory') {
-        for (const below of filesBelow(each, problem)) addFile(join(each, below), below);
+        for (const below of filesBelow(each, problem, passOver)) addFile(join(each, below), below);
       } else if (place.kind === 'file') addFile(each, isPattern(path) ? belowPattern(path, each) : basename(each));
       else problem(each, `${each}: expected a file or a folder, got ${place.what}`);
     }
   }
-  return { documents: nameDocuments([...found.values()]), problems };
+  return { documents: nameDocuments([...found.values()]), problems, passedOver };
 }
 
 type Problem = (source: string, reason: string) => void;
@@ -93,7 +99,7 @@ function belowPattern(pattern: string, path: string): string {
 }
 
 /** Paths of files below a folder, sorted. */
-function filesBelow(root: string, problem: Problem): string[] {
+function filesBelow(root: string, problem: Problem, passOver: (ending: string) => void): string[] {
   const files: string[] = [];
   const visit = (below: string) => {
     const folder = join(root, below);
@@ -109,6 +115,7 @@ function filesBelow(root: string, problem: Problem): string[] {
       const ending = extname(entry.name).toLowerCase();
       if (entry.isDirectory()) visit(path);
       else if (endings.has(ending) || ending === '.tar') files.push(path);
+      else if (entry.isFile()) passOver(ending);
     }
   };
   visit('');
@@ -180,6 +187,27 @@ function nameDocuments(found: readonly Found[]): InputDocument[] {
     taken.add(fold(name));
     return { ...document, name };
   });
+}
+
+/** `3 files passed over: .bmp, .avif`; undefined where there are none. */
+export function passedOverText({ passedOver }: Pick<Inputs, 'passedOver'>): string | undefined {
+  const count = Object.values(passedOver).reduce((sum, files) => sum + files, 0);
+  if (count === 0) return undefined;
+  const names = Object.keys(passedOver).sort();
+  return `${count} ${count === 1 ? 'file' : 'files'} passed over: ${names.map((name) => name || 'without an ending').join(', ')}`;
+}
+
+/** Throws InputError where nothing that was named is, or has in it, anything to read. */
+export function expectSomething({ documents, problems, ...inputs }: Inputs, paths: readonly string[]): void {
+  if (documents.length + problems.length > 0) return;
+  const where =
+    paths.length === 0
+      ? 'no path was named'
+      : `there is nothing in ${paths.slice(0, 3).join(', ')}${paths.length > 3 ? ', …' : ''}`;
+  const passed = passedOverText(inputs);
+  throw new InputError(
+    `nothing to read: ${where}${passed === undefined ? '' : `; ${passed}`}; what is read ends in ${[...endings].join(', ')} or .tar`,
+  );
 }
 
 /** Whether an output directory lies where its own files would be taken for inputs. */

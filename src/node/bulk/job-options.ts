@@ -92,6 +92,8 @@ export interface JobReport {
   readonly pagesPerSecond: number;
   readonly ranks: readonly RankReport[];
   readonly failures: readonly JobFailure[];
+  /** Files in folders whose ending is of nothing that is read: how many, by ending. */
+  readonly passedOver: Inputs['passedOver'];
 }
 
 /** What became of a job in this run. */

@@ -26,7 +26,7 @@ export function reportJob(state: string, inputs: Inputs): JobReport {
 
 const isShared = (state: string): boolean => readdirSync(state).some((name) => /^lock\.\d+$/.test(name));
 
-function reportOf(survey: JournalSurvey, { documents, problems }: Inputs): JobReport {
+function reportOf(survey: JournalSurvey, { documents, problems, passedOver }: Inputs): JobReport {
   const failures: JobFailure[] = [...problems];
   const pagesBy = new Map<number, number>();
   let [finished, left, pages, warned, failedPages, failedDocuments] = [0, 0, 0, 0, 0, problems.length];
@@ -57,7 +57,7 @@ function reportOf(survey: JournalSurvey, { documents, problems }: Inputs): JobRe
     const own = survey.runs.filter(({ journal }) => journal === i);
     return { rank, pages: pagesBy.get(rank) ?? 0, ...rateOf(own) };
   });
-  return { ...counts, ...rateOf(survey.runs), ranks: ranks.sort((a, b) => a.rank - b.rank), failures };
+  return { ...counts, ...rateOf(survey.runs), ranks: ranks.sort((a, b) => a.rank - b.rank), failures, passedOver };
 }
 
 /** Pages a second, where runs at the same time count as one time. */
