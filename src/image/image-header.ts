@@ -16,6 +16,10 @@ export interface ImageHeader extends Size {
   readonly plain: boolean;
 }
 
+/** A TIFF's pages; of other pictures the first frame is the page. */
+export const pagesOf = ({ format, frames }: Pick<ImageHeader, 'format' | 'frames'>): number =>
+  format === 'tiff' ? frames : 1;
+
 const hasBytes = (bytes: Uint8Array, at: number, wanted: readonly number[]) =>
   wanted.every((byte, i) => bytes[at + i] === byte);
 const hasText = (bytes: Uint8Array, at: number, text: string) =>

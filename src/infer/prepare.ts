@@ -16,10 +16,14 @@ export interface PrepareSettings {
   readonly transform: NonNullable<ReadOptions['transform']>;
 }
 
-/** A page as a whole, with the widths of its lines of text in units of their heights; or cut into lines. */
-export type PreparedImage =
+/**
+ * A page as a whole, with the widths of its lines of text in units of their heights; or cut into lines. `warnings` are of the picture it
+ * is from.
+ */
+export type PreparedImage = (
   | { readonly kind: 'page'; readonly pixels: Tensor<'float32'>; readonly lineAspects: readonly number[] }
-  | { readonly kind: 'lines'; readonly plan: LinePlan };
+  | { readonly kind: 'lines'; readonly plan: LinePlan }
+) & { readonly warnings?: readonly string[] };
 
 /** How a model's pictures are decoded: pages as the reference does it, lines, which have none, as people see them. */
 export const lookOf = ({ input }: Pick<VaryConfig, 'input'>): Look => (input === 'line' ? 'seen' : 'stored');

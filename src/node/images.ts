@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import type { Metadata, Sharp } from 'sharp';
 import { InputError, messageOf } from '../core/errors.js';
 import { readGifHeader } from '../image/header-gif.js';
-import { type ImageHeader, readImageHeader } from '../image/image-header.js';
+import { type ImageHeader, pagesOf, readImageHeader } from '../image/image-header.js';
 import type { Picture } from '../image/picture.js';
 import { type Look, type Pixels, pixelsFrom } from '../image/pixels.js';
 import { expectFile, reasonOf } from './place.js';
@@ -37,13 +37,34 @@ export async function decodeImage(
   page = 0,
   look: Look = 'stored',
 ): Promise<Pixels> {
-  if (typeof image === 'object' && 'channels' in image) return pixelsFrom(image.width, image.height, image.data);
+  return (await decodePage(image, limits, page, look)).pixels;
+}
+
+/** A picture to be read: its first page, and what whoever reads it should know of the rest. */
+export async function decodeToRead(
+  image: ImageInput,
+  limits: ImageLimits | undefined,
+  look: Look,
+): Promise<{ readonly pixels: Pixels; readonly warnings: readonly string[] }> {
+  const { pixels, pages } = await decodePage(image, limits ?? {}, 0, look);
+  const left = `only page 1 of ${pages} was read; varyclip read FILE --out DIR reads all of them`;
+  return { pixels, warnings: pages > 1 ? [left] : [] };
+}
+
+interface DecodedPage {
+  readonly pixels: Pixels;
+  readonly pages: number;
+}
+
+async function decodePage(image: ImageInput, limits: ImageLimits, page: number, look: Look): Promise<DecodedPage> {
+  if (typeof image === 'object' && 'channels' in image)
+    return { pixels: pixelsFrom(image.width, image.height, image.data), pages: 1 };
   const where = typeof image === 'string' ? image : 'image';
   const applied = withDefaults(limits);
   const bytes = typeof image === 'string' ? await readImageFile(image, applied.maxBytes) : image;
   const header = checkHeader(bytes, where, applied);
   try {
-    return await decode(bytes, header, applied, { page, look });
+    return { pixels: await decode(bytes, header, applied, { page, look }), pages: pagesOf(header) };
   } catch (cause) {
     if (cause instanceof InputError) throw cause;
     throw new InputError(`${where}: cannot be decoded: ${messageOf(cause)}`, { cause });

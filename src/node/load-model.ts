@@ -24,7 +24,7 @@ import { openWeights, readConfig, readTokenizer } from './checkpoint-dir.js';
 import { hashTensors } from './hash-tensors.js';
 import { resolveModel } from './hub/resolve.js';
 import { hubSettings } from './hub/settings.js';
-import { decodeImage, type ImageInput, type ImageLimits } from './images.js';
+import { decodeToRead, type ImageInput, type ImageLimits } from './images.js';
 import { isClipPath, loadClip, type NodeClipModel } from './load-clip.js';
 import { createRuntime } from './ort/runtime.js';
 import { jobSignal } from './signals.js';
@@ -150,16 +150,29 @@ function withImages(
   directory: string,
 ): Omit<NodeVaryModel, 'precision' | 'towerPrecision' | 'hashWeights'> {
   const decode = (image: ImageInput, limits: ImageLimits | undefined) =>
-    decodeImage(image, limits, 0, lookOf(model.config));
+    decodeToRead(image, limits, lookOf(model.config));
   return {
     ...model,
     directory,
-    read: async (image, { limits, ...options } = {}) => model.read(await decode(image, limits), options),
-    readAll: async (images, { limits, signal, ...options } = {}) => {
-      const pixels = [];
-      for (const image of images) pixels.push(await decode(image, limits));
-      // Every image listens to it.
-      return model.readAll(pixels, { ...options, ...(signal && { signal: jobSignal(signal) }) });
+    read: async (image, { limits, ...options } = {}) => {
+      const { pixels, warnings } = await decode(image, limits);
+      return withWarnings(await model.read(pixels, options), warnings);
     },
+    readAll: async (images, { limits, signal, ...options } = {}) => {
+      const decoded: Awaited<ReturnType<typeof decode>>[] = [];
+      for (const image of images) decoded.push(await decode(image, limits));
+      // Every image listens to it.
+      const own = { ...options, ...(signal && { signal: jobSignal(signal) }) };
+      const results = await model.readAll(
+        decoded.map(({ pixels }) => pixels),
+        own,
+      );
+      return results.map((result, i) => withWarnings(result, decoded[i].warnings));
+    },
+    readPrepared: async (image, options) =>
+      withWarnings(await model.readPrepared(image, options), image.warnings ?? []),
   };
 }
+
+const withWarnings = (result: ReadResult, warnings: readonly string[]): ReadResult =>
+  warnings.length === 0 ? result : { ...result, warnings: [...warnings, ...result.warnings] };

@@ -3,7 +3,7 @@ import { parentPort } from 'node:worker_threads';
 import type { Tensor } from '../core/tensor.js';
 import { type ClipProcessor, processClip } from '../image/clip-processor.js';
 import { lookOf, memoryOf, type PreparedImage, type PrepareSettings, prepareImage } from '../infer/prepare.js';
-import { decodeImage, type ImageLimits } from './images.js';
+import { decodeImage, decodeToRead, type ImageLimits } from './images.js';
 import { ownMemory, serveJobs } from './worker-pool.js';
 
 /** What the image is for: reading, or an embedding. */
@@ -16,7 +16,10 @@ export type Prepared = PreparedImage | { readonly kind: 'picture'; readonly pixe
 
 async function prepare(job: PrepareJob): Promise<Prepared> {
   const { bytes, limits } = job;
-  if ('reader' in job) return prepareImage(await decodeImage(bytes, limits, 0, lookOf(job.reader)), job.reader);
+  if ('reader' in job) {
+    const { pixels, warnings } = await decodeToRead(bytes, limits, lookOf(job.reader));
+    return { ...prepareImage(pixels, job.reader), warnings };
+  }
   return { kind: 'picture', pixels: processClip(await decodeImage(bytes, limits), job.processor) };
 }
 

@@ -23,6 +23,16 @@ export function strip(i: number, height = 110): Promise<Buffer> {
     .toBuffer();
 }
 
+/** A TIFF of pages of one size. */
+export async function tiffOf(pictures: readonly Buffer[]): Promise<Buffer> {
+  const raws = await Promise.all(pictures.map((each) => sharp(each).raw().toBuffer({ resolveWithObject: true })));
+  const { width, height, channels } = raws[0].info;
+  const raw = { width, height: height * raws.length, channels, pageHeight: height };
+  return sharp(Buffer.concat(raws.map(({ data }) => data)), { raw })
+    .tiff({ compression: 'lzw' })
+    .toBuffer();
+}
+
 export function write(path: string, content: Uint8Array | string): string {
   mkdirSync(dirname(path), { recursive: true });
   writeFileSync(path, content);

@@ -7,8 +7,10 @@ import sharp from 'sharp';
 import type { Tensor } from '../../src/core/tensor.js';
 import { varyConfigFrom } from '../../src/models/vary.js';
 import { writeRandomCheckpoint } from '../../src/node/init-vary.js';
+import { loadModel } from '../../src/node/load-model.js';
 import { openSafetensors, writeSafetensors } from '../../src/weights/safetensors.js';
 import { memorySource } from '../../src/weights/source.js';
+import { strip, tiffOf } from '../helpers/bulk.js';
 import { scratchDir, writeOptCheckpoint } from '../helpers/checkpoints.js';
 import { examplePath, runCli, startCli } from '../helpers/cli.js';
 import { fixturePath } from '../helpers/fixtures.js';
@@ -84,6 +86,29 @@ test('read: several images come out in their order, each as alone; one that fail
   assert.deepEqual([before, after], [first + second, second]);
   // Not only when an image is done.
   assert.ok(pieces.indexOf(pieces.find((text) => text.includes('broken')) ?? '') > 4, JSON.stringify(pieces));
+});
+
+test('read: of several pages the first is read, which is said', async () => {
+  const three = join(scratch, 'three.tif');
+  const pages = await Promise.all([0, 5, 10].map((i) => strip(i, 300)));
+  writeFileSync(three, await tiffOf(pages));
+  const said = 'only page 1 of 3 was read; varyclip read FILE --out DIR reads all of them';
+  const { out, err } = await runCli(['read', three, '-m', tiny, ...short]);
+  assert.ok(err.includes(`varyclip: ${three}: ${said}\n`), err);
+  const json = await runCli(['read', three, '-m', tiny, '--json', ...short]);
+  const { text, warnings } = JSON.parse(json.out) as { text: string; warnings: string[] };
+  assert.deepEqual([`${text}\n`, warnings[0]], [out, said]);
+  const model = await loadModel(tiny, { threads: 1 });
+  try {
+    assert.ok(model.kind === 'vary');
+    const results = await model.readAll([three, page], { maxNewTokens: 4 });
+    assert.deepEqual(
+      results.map((result) => result.warnings.includes(said)),
+      [true, false],
+    );
+  } finally {
+    await model.dispose();
+  }
 });
 
 test('read: standard input', async () => {

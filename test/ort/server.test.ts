@@ -6,6 +6,7 @@ import sharp from 'sharp';
 import { loadModel, type NodeClipModel, openIndex } from '../../src/index.js';
 import type { NodeVaryModel } from '../../src/node/load-model.js';
 import { assertAllclose } from '../helpers/allclose.js';
+import { strip, tiffOf } from '../helpers/bulk.js';
 import { startCli } from '../helpers/cli.js';
 import { temporaryFolder, withTokenizer } from '../helpers/clip-checkpoints.js';
 import { fixturePath } from '../helpers/fixtures.js';
@@ -109,6 +110,13 @@ test('read: raw bytes, a form, and events', async () => {
   const body = (await raw.json()) as Json;
   assert.deepEqual([raw.status, body['text'], body['finish_reason']], [200, expected.text, expected.finishReason]);
   assert.deepEqual(body['warnings'], expected.warnings);
+  const pages = await tiffOf(await Promise.all([0, 5].map((i) => strip(i, 300))));
+  const first = await app.request('/v1/read?max_tokens=4', {
+    method: 'POST',
+    headers: auth,
+    body: new Uint8Array(pages),
+  });
+  assert.match(((await first.json()) as { warnings: string[] }).warnings[0], /^only page 1 of 2 was read; .*--out DIR/);
   const form = new FormData();
   form.set('image', new Blob([pageBytes], { type: 'image/png' }), 'page.png');
   form.set('max_tokens', '12');

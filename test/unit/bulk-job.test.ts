@@ -16,6 +16,7 @@ import {
   readInto,
   scriptedModel,
   strip,
+  tiffOf,
   write,
 } from '../helpers/bulk.js';
 import { scratchDir } from '../helpers/checkpoints.js';
@@ -237,15 +238,6 @@ function bombPdf(): Buffer {
 }
 
 /** A TIFF with a page for each of pictures of one size. */
-async function tiffOf(pictures: readonly Buffer[]): Promise<Buffer> {
-  const raws = await Promise.all(pictures.map((each) => sharp(each).raw().toBuffer({ resolveWithObject: true })));
-  const { width, height, channels } = raws[0].info;
-  const raw = { width, height: height * raws.length, channels, pageHeight: height };
-  return sharp(Buffer.concat(raws.map(({ data }) => data)), { raw })
-    .tiff({ compression: 'lzw' })
-    .toBuffer();
-}
-
 /** Encrypted by a handler that no empty password opens: the check values are not those of any. */
 function encryptedPdf(): Buffer {
   const zeros = '00'.repeat(32);

@@ -2,7 +2,7 @@
 import { closeSync, fstatSync, openSync } from 'node:fs';
 import { parentPort, type Transferable, workerData } from 'node:worker_threads';
 import { InputError, messageOf } from '../../core/errors.js';
-import { readImageHeader } from '../../image/image-header.js';
+import { pagesOf, readImageHeader } from '../../image/image-header.js';
 import type { Pixels, Size } from '../../image/pixels.js';
 import type { ReadLine } from '../../image/read-line.js';
 import { lookOf, memoryOf, type PreparedImage, type PrepareSettings, prepareImage } from '../../infer/prepare.js';
@@ -118,7 +118,7 @@ export function createPageReader(plan: PagePlan) {
       return { pdf, pages: pdf.pages };
     }
     const bytes = file.read(0, file.size);
-    return { bytes, pages: pagesOf(bytes, source) };
+    return { bytes, pages: pagesOf(readImageHeader(bytes, source)) };
   };
   const hold = async (document: InputDocument): Promise<Held> => {
     if (held?.key === document.key) return held;
@@ -180,12 +180,6 @@ export function createPageReader(plan: PagePlan) {
       throw new InputError(`${job.document.source}: could not be worked on: ${messageOf(error)}`, { cause: error });
     }
   };
-}
-
-/** A TIFF's pages; of other pictures the first frame is the page. */
-function pagesOf(bytes: Uint8Array, where: string): number {
-  const { format, frames } = readImageHeader(bytes, where);
-  return format === 'tiff' ? frames : 1;
 }
 
 /** Pixels an inch, where a picture says something that makes sense. */
