@@ -1,7 +1,7 @@
 import { AbortedError, InputError, messageOf } from '../core/errors.js';
 import type { Pixels } from '../image/pixels.js';
 import { factsOf, type Settled } from '../node/bulk/line-job.js';
-import { decodeImage } from '../node/images.js';
+import { decodeImage, naming } from '../node/images.js';
 import type { Io } from './command.js';
 
 export interface NamedImage {
@@ -32,7 +32,7 @@ export function openImages(names: readonly string[], io: Io, named: number = nam
   let failed = 0;
   const readOne = async (name: string): Promise<{ readonly pixels?: Pixels; readonly failure?: string }> => {
     try {
-      return { pixels: await decodeImage(name === '-' ? await io.readStdin() : name) };
+      return { pixels: await decodeImage(name === '-' ? await io.readStdin() : name).catch(naming('standard input')) };
     } catch (error) {
       if (!(error instanceof InputError) || named === 1) throw error;
       failed++;

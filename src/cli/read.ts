@@ -5,6 +5,7 @@ import type { ReadOptions, ReadResult } from '../infer/reading.js';
 import { mostRetries } from '../infer/retries.js';
 import { writeTextAtomic } from '../node/atomic.js';
 import { defaultReader } from '../node/builtin-models.js';
+import { naming } from '../node/images.js';
 import { loadModel, type NodeVaryModel } from '../node/load-model.js';
 import { jobSignal } from '../node/signals.js';
 import { previewOf } from '../node/thumbnail.js';
@@ -160,7 +161,8 @@ function startReading(model: NodeVaryModel, image: string, args: Arguments, io: 
   const read = async () => {
     const input = image === '-' ? await io.readStdin() : image;
     const onText = args.flag('json') ? undefined : (text: string) => write(text);
-    return { input, result: await model.read(input, { ...options, signal: io.signal, ...(onText && { onText }) }) };
+    const reading = model.read(input, { ...options, signal: io.signal, ...(onText && { onText }) });
+    return { input, result: await reading.catch(naming('standard input')) };
   };
   const reading = read();
   // A failure is reported when the image's turn comes.

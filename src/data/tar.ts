@@ -114,8 +114,14 @@ const kinds: Readonly<Record<string, string>> = {
 export function checkSum(header: Uint8Array, at: string): void {
   let sum = 0;
   for (let i = 0; i < block; i++) sum += i >= 148 && i < 156 ? 32 : header[i];
-  const stored = Number.parseInt(cString(header.subarray(148, 156)).trim(), 8);
-  if (stored !== sum) throw new InputError(`${at}: expected a tar header, its checksum is ${stored} and not ${sum}`);
+  const text = cString(header.subarray(148, 156)).trim();
+  const stored = Number.parseInt(text, 8);
+  if (stored === sum) return;
+  if (/^[0-7]+$/.test(text))
+    throw new InputError(`${at}: expected a tar header, its checksum is ${stored} and not ${sum}`);
+  throw new InputError(
+    `${at}: expected a tar header, got something else; a compressed archive is to be unpacked first`,
+  );
 }
 
 /** Octal digits, or a big-endian number where the first bit is set. */

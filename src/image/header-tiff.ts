@@ -17,11 +17,12 @@ function readDirectory(view: DataView, at: number, littleEndian: boolean): Reado
 }
 
 /** Pages by following the chain of directories; one that comes back to itself is refused. */
-function countPages(view: DataView, first: number, littleEndian: boolean): number {
+function countPages(view: DataView, where: string, first: number, littleEndian: boolean): number {
   const seen = new Set<number>();
   // A page whose directory lies past the end is not there: the first is all that is read.
   for (let at = first; at !== 0 && at + 2 <= view.byteLength; ) {
-    if (seen.has(at)) throw new InputError('tiff: its pages follow each other in a circle');
+    if (seen.has(at))
+      throw new InputError(`${where}: the pages of the tiff follow each other in a circle; it is damaged`);
     seen.add(at);
     const next = at + 2 + 12 * view.getUint16(at, littleEndian);
     if (next + 4 > view.byteLength) break;
@@ -31,7 +32,7 @@ function countPages(view: DataView, first: number, littleEndian: boolean): numbe
 }
 
 /** Size of the first page, and how many pages there are. A tile larger than its page counts as the size: it is allocated. */
-export function readTiffHeader(view: DataView): Size & { readonly frames: number } {
+export function readTiffHeader(view: DataView, where: string): Size & { readonly frames: number } {
   const littleEndian = view.getUint8(0) === 0x49;
   const first = view.getUint32(4, littleEndian);
   const entries = readDirectory(view, first, littleEndian);
@@ -39,6 +40,6 @@ export function readTiffHeader(view: DataView): Size & { readonly frames: number
   return {
     width: Math.max(extentOf(tags.width), extentOf(tags.tileWidth)),
     height: Math.max(extentOf(tags.height), extentOf(tags.tileHeight)),
-    frames: countPages(view, first, littleEndian),
+    frames: countPages(view, where, first, littleEndian),
   };
 }

@@ -39,7 +39,7 @@ const signatures: { readonly [F in ImageFormat]: (bytes: Uint8Array) => boolean 
 
 /** What else people give where an image is expected, so that the message can say it. */
 const others: readonly (readonly [name: string, at: number, start: string])[] = [
-  ['a PDF', 0, '%PDF'],
+  ['a PDF, which `varyclip read FILE --out DIR` reads', 0, '%PDF'],
   ['an SVG or XML file', 0, '<?xml'],
   ['an SVG', 0, '<svg'],
   ['an HTML page', 0, '<!DOCTYPE'],
@@ -55,7 +55,7 @@ const others: readonly (readonly [name: string, at: number, start: string])[] = 
 
 /** The format by the first bytes. Throws InputError, naming `where`, for anything that is not read. */
 function imageFormatOf(bytes: Uint8Array, where: string): ImageFormat {
-  if (bytes.length === 0) throw new InputError(`${where}: expected an image, got an empty file`);
+  if (bytes.length === 0) throw new InputError(`${where}: is an empty file`);
   const format = imageFormats.find((name) => signatures[name](bytes));
   if (format) return format;
   const other = others.find(([, at, start]) => hasText(bytes, at, start));
@@ -72,7 +72,7 @@ export function readImageHeader(bytes: Uint8Array, where: string): ImageHeader {
   const format = imageFormatOf(bytes, where);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   try {
-    const header = readers[format](view);
+    const header = readers[format](view, where);
     if (header.width > 0 && header.height > 0) return { format, plain: false, ...header };
     throw new InputError(`${where}: expected at least 1 pixel, got ${header.width}x${header.height}`);
   } catch (cause) {
@@ -81,7 +81,7 @@ export function readImageHeader(bytes: Uint8Array, where: string): ImageHeader {
   }
 }
 
-type HeaderReader = (view: DataView) => Size & { readonly frames: number; readonly plain?: boolean };
+type HeaderReader = (view: DataView, where: string) => Size & { readonly frames: number; readonly plain?: boolean };
 
 const readers: { readonly [F in ImageFormat]: HeaderReader } = {
   png: readPngHeader,

@@ -182,7 +182,7 @@ function encodeTexts(
     if (ids.length <= maxLength) return ids;
     if (!truncate) {
       throw new InputError(
-        `text ${first + i} (${JSON.stringify(text.slice(0, 40))}): has ${ids.length} tokens, the model takes ${maxLength}; shorten it or set truncate`,
+        `text ${first + i} (${JSON.stringify(text.slice(0, 40))}): has ${ids.length} tokens, the model takes ${maxLength}; shorten it or set truncate (--truncate)`,
       );
     }
     truncated.push(first + i);

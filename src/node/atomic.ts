@@ -16,6 +16,15 @@ export function isNoRoom(error: unknown): boolean {
   return code === 'ENOSPC' || code === 'EDQUOT' || code === 'EROFS';
 }
 
+/** What ended a job that keeps what it has done; where there was no room, with what to do. */
+export function resumable(error: unknown): unknown {
+  if (!isNoRoom(error)) return error;
+  return new InputError(
+    `${messageOf(error)}; make room there, or make it writable, and start the same command again: it goes on from here`,
+    { cause: error },
+  );
+}
+
 /**
  * Writes a file so that its name holds the old content or the new, never a part: a temporary file beside it, fsync, rename,
  * fsync of the directory. Throws InputError; the temporary file is removed.
@@ -105,6 +114,12 @@ export async function makeDirectoryAtomic(
     fs.renameSync(temporary, path);
   } catch (cause) {
     quietly(() => rmSync(temporary, { recursive: true, force: true }));
+    // Nobody knows the directory by the name that it has until it is whole.
+    if (cause instanceof InputError && cause.message.includes(temporary))
+      throw new InputError(
+        cause.message.replaceAll(temporary, () => path),
+        { cause: cause.cause ?? cause },
+      );
     if (cause instanceof VaryclipError) throw cause;
     throw new InputError(`${path}: could not be written: ${messageOf(cause)}`, { cause });
   }

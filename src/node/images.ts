@@ -67,8 +67,20 @@ async function decodePage(image: ImageInput, limits: ImageLimits, page: number, 
     return { pixels: await decode(bytes, header, applied, { page, look }), pages: pagesOf(header) };
   } catch (cause) {
     if (cause instanceof InputError) throw cause;
-    throw new InputError(`${where}: cannot be decoded: ${messageOf(cause)}`, { cause });
+    const which = pagesOf(header) > 1 ? `page ${page + 1} ` : '';
+    throw new InputError(`${where}: ${which}cannot be decoded: ${messageOf(cause)}`, { cause });
   }
+}
+
+/** For what fails with an image that came as bytes: such a one has no name of its own. */
+export function naming(name: string): (cause: unknown) => never {
+  return (cause) => {
+    if (!(cause instanceof InputError) || !cause.message.startsWith('image: ')) throw cause;
+    throw new InputError(
+      cause.message.replace('image', () => name),
+      { cause },
+    );
+  };
 }
 
 async function readImageFile(path: string, maxBytes: number): Promise<Uint8Array> {

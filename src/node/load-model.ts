@@ -138,7 +138,13 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
       ...(imageTokens && { imageTokens }),
       ...(promptStyle && { promptStyle }),
     });
-    return { ...withImages(model, dir), precision, towerPrecision, hashWeights: () => hashTensors(checkpoint) };
+    const canRead = imageTokens !== undefined;
+    return {
+      ...withImages(model, dir, canRead),
+      precision,
+      towerPrecision,
+      hashWeights: () => hashTensors(checkpoint),
+    };
   } catch (error) {
     checkpoint.dispose();
     throw error;
@@ -148,9 +154,15 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
 function withImages(
   model: VaryModel,
   directory: string,
+  canRead: boolean,
 ): Omit<NodeVaryModel, 'precision' | 'towerPrecision' | 'hashWeights'> {
-  const decode = (image: ImageInput, limits: ImageLimits | undefined) =>
-    decodeToRead(image, limits, lookOf(model.config));
+  const expectReader = () => {
+    if (!canRead) throw new InputError(`${directory}: has no tokenizer: it cannot read; download it with the weights`);
+  };
+  const decode = (image: ImageInput, limits: ImageLimits | undefined) => {
+    expectReader();
+    return decodeToRead(image, limits, lookOf(model.config));
+  };
   return {
     ...model,
     directory,
@@ -169,8 +181,10 @@ function withImages(
       );
       return results.map((result, i) => withWarnings(result, decoded[i].warnings));
     },
-    readPrepared: async (image, options) =>
-      withWarnings(await model.readPrepared(image, options), image.warnings ?? []),
+    readPrepared: async (image, options) => {
+      expectReader();
+      return withWarnings(await model.readPrepared(image, options), image.warnings ?? []);
+    },
   };
 }
 

@@ -69,7 +69,9 @@ test('embed: unit vectors of images and texts; a text too long is cut only when 
   );
   for (const { embedding } of items) assert.ok(Math.abs(Math.hypot(...embedding) - 1) < 1e-5);
   const long = 'the '.repeat(60);
-  assert.equal(run('embed', '--text', long, ...model).code, 2);
+  const refused = run('embed', '--text', long, ...model);
+  assert.equal(refused.code, 2);
+  assert.match(refused.err, /shorten it or set truncate \(--truncate\)\n/);
   const cut = run('embed', '--text', long, '--truncate', '--json', ...model);
   assert.equal(cut.code, 0);
   assert.equal(lines(cut.out)[0]['truncated'], true);

@@ -116,6 +116,8 @@ test('read: standard input', async () => {
   const { code, out } = await runCli(['read', '-', '-m', tiny, '--json', ...short], { readStdin });
   assert.equal(code, 0);
   assert.equal((JSON.parse(out) as Json)['image'], '-');
+  const empty = await runCli(['read', '-', '-m', tiny, ...short]);
+  assert.deepEqual([empty.code, empty.err], [2, 'varyclip: standard input: is an empty file\n']);
 });
 
 test('read: a wrong path, a directory, a broken image, a cut one, an empty one', async () => {
@@ -129,6 +131,10 @@ test('read: a wrong path, a directory, a broken image, a cut one, an empty one',
   await assertRefused([write('text.png', 'not an image'), '-m', tiny], /text.png: .*not an image/);
   await assertRefused([write('empty.png', ''), '-m', tiny], /empty.png: .*empty/);
   await assertRefused([write('cut.png', cut), '-m', tiny], /cut.png: cannot be decoded/);
+  await assertRefused(
+    [write('a.pdf', '%PDF-1.7'), '-m', tiny],
+    /a.pdf: .*got a PDF, which `varyclip read FILE --out DIR`/,
+  );
 });
 
 test('read: some images fail: the others are read, exit code 3', async () => {
@@ -195,7 +201,10 @@ test('read: tensors that are missing, misshapen, unexpected or of the wrong kind
 });
 
 test('read: tokenizers that are missing, lack <imgpad>, or number it otherwise', async () => {
-  await assertRefused([page, '-m', variant('no-tokenizer', { remove: ['vocab.json'] })], /no tokenizer/);
+  await assertRefused(
+    [page, '-m', variant('no-tokenizer', { remove: ['vocab.json'] })],
+    /varyclip: \S*no-tokenizer: has no tokenizer: it cannot read/,
+  );
   await assertRefused(
     [page, '-m', variant('no-imgpad', { files: { 'added_tokens.json': '{"<img>":618,"</img>":619}' } })],
     /<imgpad>/,

@@ -3,7 +3,7 @@ import fs, { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } f
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { InputError } from '../../src/core/errors.js';
-import { makeDirectoryAtomic, type WriteCalls, writeFileAtomic } from '../../src/node/atomic.js';
+import { makeDirectoryAtomic, resumable, type WriteCalls, writeFileAtomic } from '../../src/node/atomic.js';
 import { openLineJob } from '../../src/node/bulk/line-job.js';
 import { scratchDir } from '../helpers/checkpoints.js';
 
@@ -113,6 +113,15 @@ test('a disk that takes nothing ends, and so does content that throws', () => {
   assert.throws(() => writeFileAtomic(join(scratch, 'no', 'dir', 'file'), chunks), InputError);
 });
 
+test('where there was no room, it is said how to go on', () => {
+  const failure = (code: string) => new InputError(`x: ${code}`, { cause: Object.assign(new Error(code), { code }) });
+  const full = resumable(failure('ENOSPC'));
+  assert.ok(full instanceof InputError);
+  assert.match(full.message, /^x: ENOSPC; make room there, .* the same command again: it goes on from here$/);
+  const other = failure('EACCES');
+  assert.equal(resumable(other), other);
+});
+
 test('a directory appears whole or not at all, and never over another', async () => {
   const root = join(scratch, 'dirs');
   mkdirSync(root);
@@ -134,6 +143,15 @@ test('a directory appears whole or not at all, and never over another', async ()
   await assert.rejects(makeDirectoryAtomic(failing, failure), (error) => {
     assert.ok(error instanceof InputError);
     assert.match(error.message, /failing: could not be written: disk full/);
+    return true;
+  });
+  // Files within it are named as if it were there: nobody knows the name it has meanwhile.
+  const within = async (dir: string) => writeFileAtomic(join(dir, 'b'), chunks, faultyFs({ stuck: true }).faulty);
+  await assert.rejects(makeDirectoryAtomic(failing, within), (error: Error) => {
+    assert.ok(
+      error.message.startsWith(`${join(failing, 'b')}: could not be written: nothing was written`),
+      error.message,
+    );
     return true;
   });
   // Somebody else makes it meanwhile: theirs stays.

@@ -133,6 +133,18 @@ test('attempts that were made anew are counted in journal, files and report', as
   assert.equal((await readInto(off, [folder], { model, read: { retries: 0 } })).retried, 0);
 });
 
+test('a damaged record of a job says what to do', async () => {
+  const [source, out] = [write(join(scratch, 'record.png'), await strip(0)), join(scratch, 'record-out')];
+  await readInto(out, [source]);
+  write(join(out, '.varyclip/job.json'), '{');
+  await assert.rejects(readInto(out, [source]), {
+    name: 'InputError',
+    message: /job\.json: is not JSON: .* remove .*\.varyclip to read all of it anew, or name another output directory$/,
+  });
+  rmSync(join(out, '.varyclip'), { recursive: true });
+  assert.equal((await readInto(out, [source])).finished, 1);
+});
+
 test('what cannot be read is named, the rest is read', async () => {
   const folder = join(scratch, 'bad');
   const good = await strip(3);
@@ -140,6 +152,8 @@ test('what cannot be read is named, the rest is read', async () => {
   write(join(folder, 'cut.png'), good.subarray(0, 2000));
   write(join(folder, 'text.pdf'), 'not a PDF at all');
   write(join(folder, 'many.pdf'), emptyPdf(40));
+  write(join(folder, 'none.pdf'), emptyPdf(0));
+  write(join(folder, 'page.tif'), withoutSecondPage(await tiffOf([good, good])));
   write(join(folder, 'huge.pdf'), emptyPdf(2, 300_000, 300_000));
   write(join(folder, 'encrypted.pdf'), encryptedPdf());
   const pdf = await picturePdf([good, good]);
@@ -166,6 +180,8 @@ test('what cannot be read is named, the rest is read', async () => {
   expectProblem(/cut.png: cannot be decoded/);
   expectProblem(/text.pdf: expected png, jpeg/);
   expectProblem(/many.pdf: has 40 pages, at most 30/);
+  expectProblem(/none.pdf: has no pages$/);
+  expectProblem(/page.tif: page 2 cannot be decoded: /);
   expectProblem(/huge.pdf: page 1: has 833333×833333 pixels at 200 dpi, at most 64000000/);
   expectProblem(/huge.pdf: page 2: /);
   expectProblem(/encrypted.pdf: is encrypted and needs a password/);
@@ -175,8 +191,8 @@ test('what cannot be read is named, the rest is read', async () => {
   expectProblem(/set.tar!l.png: is a link/);
   expectProblem(/none: there is no such file/);
   expectProblem(/\*.nothing: matches no file/);
-  assert.equal(report.failedPages, 3);
-  assert.equal(report.pages, 2);
+  assert.equal(report.failedPages, 4);
+  assert.equal(report.pages, 3);
   const files = Object.keys(filesIn(out));
   assert.ok(files.includes('good.txt') && files.includes('set/in.txt'), files.join());
   assert.equal(filesIn(out)['good.txt'], filesIn(out)['set/in.txt']);
@@ -238,6 +254,16 @@ function bombPdf(): Buffer {
 }
 
 /** A TIFF with a page for each of pictures of one size. */
+/** Its pixels are where the file has ended. */
+function withoutSecondPage(tiff: Buffer): Buffer {
+  const firstAt = tiff.readUInt32LE(4);
+  const secondAt = tiff.readUInt32LE(firstAt + 2 + 12 * tiff.readUInt16LE(firstAt));
+  for (let at = secondAt + 2; at < secondAt + 2 + 12 * tiff.readUInt16LE(secondAt); at += 12) {
+    if (tiff.readUInt16LE(at) === 273) tiff.writeUInt32LE(0x7ffffff0, at + 8);
+  }
+  return tiff;
+}
+
 /** Encrypted by a handler that no empty password opens: the check values are not those of any. */
 function encryptedPdf(): Buffer {
   const zeros = '00'.repeat(32);

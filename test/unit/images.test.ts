@@ -63,7 +63,7 @@ const tiff = (entries: [tag: number, value: number][], next = 0) =>
 
 test('what is not an image says what it is instead', async () => {
   for (const [bytes, message] of [
-    ['', /got an empty file/],
+    ['', /is an empty file/],
     ['hello', /expected png, jpeg, webp, gif, tiff, got something that is not an image/],
     ['%PDF-1.7', /got a PDF/],
     ['<svg xmlns="http://www.w3.org/2000/svg"/>', /got an SVG/],
@@ -180,7 +180,7 @@ test('frames and pages are counted and limited; the first is read', async () => 
     ],
     8,
   );
-  await assertRefused(page, /follow each other in a circle/);
+  await assertRefused(page, /^image: the pages of the tiff follow each other in a circle/);
 });
 
 test('a cut file is refused, or the same as the whole', async () => {

@@ -126,6 +126,11 @@ test('tar: links, ways out, broken and cut archives are errors', async () => {
   const broken = whole.slice();
   broken[3] ^= 1;
   await rejects(all(readTar(pieces(broken, 100), 'x.tar')), /its checksum is/);
+  const packed = new Uint8Array(600).fill(0x8b);
+  await rejects(
+    all(readTar(pieces(packed, 100), 'x.tar')),
+    /at byte 0: expected a tar header, .* to be unpacked first/,
+  );
 });
 
 const samples = (entries: readonly TarEntry[]): Promise<StreamedPair[]> =>

@@ -132,6 +132,7 @@ export function createPageReader(plan: PagePlan) {
       const { pages } = contents;
       if (pages < 1 || pages > limits.maxPages) {
         if (contents.pdf) contents.pdf.dispose();
+        if (pages < 1) throw new InputError(`${source}: has no pages`);
         throw new InputError(`${source}: has ${pages} pages, at most ${limits.maxPages} are allowed (--max-pages)`);
       }
       held = { key, file, ...contents };

@@ -10,7 +10,7 @@ import { AbortedError, InputError, messageOf, VaryclipError } from '../../core/e
 import { isObject } from '../../core/json.js';
 import { prepareSettings } from '../../infer/prepare.js';
 import type { PageOutput } from '../../output/document/page.js';
-import { isNoRoom, writeTextAtomic } from '../atomic.js';
+import { isNoRoom, resumable, writeTextAtomic } from '../atomic.js';
 import { readJson } from '../files.js';
 import { takeLock } from '../lock.js';
 import { inputFinder } from '../output-place.js';
@@ -74,8 +74,20 @@ function planOf({
   return { dpi, textLayer, settings: prepareSettings(model.config), limits: { maxPixels, maxBytes, maxPages } };
 }
 
+function storedJob(state: string, out: string): unknown {
+  try {
+    return readJson(state, 'job.json');
+  } catch (cause) {
+    if (!(cause instanceof InputError)) throw cause;
+    throw new InputError(
+      `${messageOf(cause)}: what ${out} was read with is not known any more; remove ${state} to read all of it anew, or name another output directory`,
+      { cause },
+    );
+  }
+}
+
 /** What a job's results depend on, beside its inputs. A directory takes one kind of results only. */
-function expectSameJob(state: string, { reader, dpi, textLayer = false, read = {}, fs }: Settled): void {
+function expectSameJob(state: string, { out, reader, dpi, textLayer = false, read = {}, fs }: Settled): void {
   const path = join(state, 'job.json');
   const job = JSON.parse(
     JSON.stringify({
@@ -85,7 +97,7 @@ function expectSameJob(state: string, { reader, dpi, textLayer = false, read = {
       settings: { dpi, textLayer, ...read },
     }),
   );
-  const stored = readJson(state, 'job.json');
+  const stored = storedJob(state, out);
   if (stored === undefined) {
     writeTextAtomic(path, `${JSON.stringify(job)}\n`, fs);
     return;
@@ -108,13 +120,7 @@ export async function runBulkRead(options: BulkOptions): Promise<BulkReport> {
   try {
     return await runInto(options);
   } catch (error) {
-    if (!isNoRoom(error)) throw error;
-    throw new InputError(
-      `${messageOf(error)}; make room there, or make it writable, and start the same command again: it goes on from here`,
-      {
-        cause: error,
-      },
-    );
+    throw resumable(error);
   }
 }
 

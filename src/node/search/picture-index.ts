@@ -10,7 +10,7 @@ import type { PictureInfo } from '../../search/picture.js';
 import { combineQuery, expectWords, type QueryPart } from '../../search/query.js';
 import type { Hit, VectorStore } from '../../search/store.js';
 import type { RankedText, WordIndex } from '../../search/words.js';
-import { makeDirectoryAtomic } from '../atomic.js';
+import { makeDirectoryAtomic, resumable } from '../atomic.js';
 import type { ImageInput } from '../images.js';
 import type { NodeClipModel } from '../load-clip.js';
 import { takeLock } from '../lock.js';
@@ -149,7 +149,11 @@ export async function openIndex(dir: string, options: OpenIndexOptions = {}): Pr
     pictures: () => store.list(),
     update: async (update) => {
       const target = { store, model: expectModel('adding pictures'), root, whole: true };
-      return updateFolder(target, parts, { write: holder.write, openAgain: () => open(false) }, update);
+      return updateFolder(target, parts, { write: holder.write, openAgain: () => open(false) }, update).catch(
+        (error: unknown) => {
+          throw resumable(error);
+        },
+      );
     },
     add: async (paths, update) => {
       const target = { store, model: expectModel('adding pictures'), root, whole: false };
