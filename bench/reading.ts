@@ -13,10 +13,9 @@ import type { Gray } from '../src/image/gray.js';
 import type { Pixels } from '../src/image/pixels.js';
 import { loadModel, type NodeVaryModel } from '../src/node/load-model.js';
 import { createTextRenderer } from '../src/node/rendered/renderer.js';
-import { linePixels, sameCanvas } from '../src/node/training/line-batch.js';
+import { readByCanvas, readingInput } from '../src/node/training/line-batch.js';
 import { imageTokensOf } from '../src/text/image-tokens.js';
 import { editDistance } from '../src/text/metrics.js';
-import { readPrompt } from '../src/text/prompt.js';
 
 const { values, positionals } = parseArgs({
   options: { seed: { type: 'string', default: '20260' }, lines: { type: 'boolean', default: false } },
@@ -90,18 +89,11 @@ async function readHeldOutLines(of: { readonly clean: boolean; readonly unknown?
     ...of,
   } as const;
   const lines = Array.from({ length: 500 }, (_, index) => renderer.renderLine({ ...options, index }));
-  const prompt = readPrompt(tokenizer, imageTokens);
-  const pairs: Pair[] = [];
-  const batches = sameCanvas(lines, config).flatMap((alike) =>
-    Array.from({ length: Math.ceil(alike.length / 50) }, (_, i) => alike.slice(50 * i, 50 * (i + 1))),
-  );
-  for (const some of batches) {
-    const inputIds = some.map(() => prompt);
-    const rows = await reader.generateRows({ inputIds, pixelValues: linePixels(some, config) });
-    for (const [i, { text }] of some.entries()) {
-      pairs.push([text, tokenizer.decode(rows[i].tokens, { skipSpecialTokens: true })]);
-    }
-  }
+  const texts = await readByCanvas(lines, config, async (some) => {
+    const rows = await reader.generateRows(readingInput(some, { config, tokenizer, imageTokens }));
+    return rows.map(({ tokens }) => tokenizer.decode(tokens, { skipSpecialTokens: true }));
+  });
+  const pairs = lines.map(({ text }, i): Pair => [text, texts[i]]);
   return `${score(pairs)}; ${scoreMarks(pairs)}`;
 }
 

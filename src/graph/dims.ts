@@ -77,6 +77,15 @@ export function divideDims(a: Dim, b: Dim): Dim | undefined {
   return format(quotient);
 }
 
+/** ⌊a / b⌋ for b > 0, where b divides every term of a but the constant one; undefined otherwise. */
+export function floorDivideDims(a: Dim, b: number): Dim | undefined {
+  const terms = parse(a);
+  const rest = terms.get('') ?? 0;
+  terms.delete('');
+  const whole = divideDims(format(terms), b);
+  return whole === undefined ? undefined : addDims(whole, Math.floor(rest / b));
+}
+
 /** Number of elements, possibly symbolic. */
 export function elementCount(shape: Shape): Dim {
   return shape.reduce<Dim>(multiplyDims, 1);

@@ -11,6 +11,7 @@ import {
   divideDims,
   elementCount,
   fixedDimAt,
+  floorDivideDims,
   multiplyDims,
   type Shape,
   sameShape,
@@ -214,9 +215,12 @@ function inferConv(inputs: readonly ValueType[], { kernelShape, strides, pads }:
   if (x.shape[1] !== w.shape[1]) fail(`${w.shape[1]} input channels`, text(x.shape));
   if (w.shape[2] !== kernelShape[0] || w.shape[3] !== kernelShape[1]) fail(`kernel [${kernelShape}]`, text(w.shape));
   const out = [0, 1].map((i) => {
-    const padded = fixedDimAt(x.shape, 2 + i) + pads[i] + pads[2 + i];
-    if (padded < kernelShape[i]) fail(`at least ${kernelShape[i]} padded pixels`, String(padded));
-    return Math.floor((padded - kernelShape[i]) / strides[i]) + 1;
+    const padded = addDims(dimAt(x.shape, 2 + i), pads[i] + pads[2 + i]);
+    if (typeof padded === 'number' && padded < kernelShape[i]) {
+      fail(`at least ${kernelShape[i]} padded pixels`, String(padded));
+    }
+    const steps = floorDivideDims(addDims(padded, -kernelShape[i]), strides[i]);
+    return addDims(steps ?? fail(`an extent in whole steps of ${strides[i]}`, String(padded)), 1);
   });
   return [{ dtype: sameDType(inputs), shape: [x.shape[0], w.shape[0], ...out] }];
 }

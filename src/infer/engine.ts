@@ -404,24 +404,42 @@ interface Joining {
   readonly rows: readonly Ready[];
 }
 
-/** Rows that are ready, in their order, for the first free slots beside each other: of one length, so many as one run takes. */
+/**
+ * Rows that are ready and as long as the first, so many as one run takes, and slots beside each other for them: the first that hold them all,
+ * or else the most there are.
+ */
 function nextToJoin({ ready, slots }: Lane): Joining | undefined {
-  const first = slots.indexOf(undefined);
-  if (first < 0 || ready.length === 0) return undefined;
+  if (ready.length === 0) return undefined;
   const { length } = ready[0].prompt.ids;
-  let count = 0;
+  const rows: Ready[] = [];
   let drafted = 0;
-  while (count < ready.length && first + count < slots.length && slots[first + count] === undefined) {
-    const { ids, draft = [] } = ready[count].prompt;
+  for (const place of ready) {
+    const { ids, draft = [] } = place.prompt;
+    if (ids.length !== length) continue;
     drafted = Math.max(drafted, draft.length);
-    if (ids.length !== length || (count > 0 && (count + 1) * (length + drafted) > prefillTokens)) break;
-    count++;
+    if (rows.length > 0 && (rows.length + 1) * (length + drafted) > prefillTokens) break;
+    rows.push(place);
   }
-  return { first, rows: ready.slice(0, count) };
+  const runs = freeRuns(slots);
+  const most = Math.min(rows.length, Math.max(0, ...runs.map(({ count }) => count)));
+  const run = runs.find(({ count }) => count >= most);
+  return run && { first: run.first, rows: rows.slice(0, most) };
+}
+
+/** Free slots beside each other. */
+function freeRuns(slots: Lane['slots']): readonly { readonly first: number; readonly count: number }[] {
+  const runs: { first: number; count: number }[] = [];
+  for (const [slot, place] of slots.entries()) {
+    const last = runs.at(-1);
+    if (place !== undefined) continue;
+    if (last && last.first + last.count === slot) last.count++;
+    else runs.push({ first: slot, count: 1 });
+  }
+  return runs;
 }
 
 async function join(schedule: Schedule, lane: Lane, { first, rows }: Joining): Promise<void> {
-  lane.ready.splice(0, rows.length);
+  lane.ready.splice(0, lane.ready.length, ...lane.ready.filter((place) => !rows.includes(place)));
   const longest = Math.max(...rows.map(({ task, prompt }) => prompt.ids.length + roomOf(lane.model, task, prompt)));
   const prompts = rows.map(({ prompt }) => prompt);
   const logits = await batchOf(lane).fill(first, prompts, longest, soleSignal(rows));
@@ -464,6 +482,8 @@ function soleSignal(places: readonly Place[]): AbortSignal | undefined {
 function beginGroup(schedule: Schedule, lane: Lane): Group | undefined {
   const { waiting, lanes } = schedule;
   const { model, ready, slots } = lane;
+  // What is ready joins first: where it leaves little room, groups would be small, and so would those after them.
+  if (ready.length > 0) return undefined;
   const free = slots.filter((place) => place === undefined).length;
   const queued = waiting.reduce((sum, { queue }) => sum + queue.length, 0);
   let most = Math.ceil(queued / lanes.length);

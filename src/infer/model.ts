@@ -3,9 +3,8 @@ import { expectDType, floatView, sizeOf, type Tensor } from '../core/tensor.js';
 import type { Pixels } from '../image/pixels.js';
 import { draftBlank, mergedIds } from '../models/draft.js';
 import { checkRange, checkRows, type ForwardInput } from '../models/forward-inputs.js';
-import { cachedDecoderGraph, type DecoderFamily, towerGraphs } from '../models/graphs.js';
+import { cachedDecoderGraph, type DecoderFamily, towerFeeds, towerGraphs } from '../models/graphs.js';
 import type { OptConfig } from '../models/opt.js';
-import { canvasWidth, canvasWidths } from '../models/sam.js';
 import { spliceSources, type VaryConfig } from '../models/vary.js';
 import type { Runtime, Session, WeightLoader } from '../runtime/runtime.js';
 import type { ImageTokens } from '../text/image-tokens.js';
@@ -80,21 +79,26 @@ export interface VaryModel extends Omit<OptModel, 'kind' | 'config'> {
   load(): EngineLoad;
 }
 
+/** Throws InputError for a decoder alone. */
+function varyOf(family: DecoderFamily): VaryConfig {
+  if (family.kind !== 'vary') throw new InputError('this model takes no images');
+  return family.vary;
+}
+
 /** Sessions are compiled when first needed. `threads` as in CompileOptions. */
 function createSessions(parts: ModelParts, threads?: number) {
   const { family, runtime, weights, precision, towerPrecision = 'float32', towerSegments } = parts;
-  /** By the width of their pictures. */
-  const towers = new Map<number, Promise<Session[]>>();
+  let tower: Promise<Session[]> | undefined;
   let decoder: Promise<Session> | undefined;
   const shared = { weights, ...(threads !== undefined && { threads }) };
-  const compileTower = async (config: VaryConfig, width: number) => {
+  const compileTower = async (config: VaryConfig) => {
     const sessions: Session[] = [];
     // A page takes a gigabyte beside the weights, for seconds; lines take little, and often.
     const options = { ...shared, releaseAfterRun: config.input === 'page' };
     const numbers = await numbersOf(towerPrecision, runtime);
     const segments = towerSegments === undefined ? {} : { segments: towerSegments };
     try {
-      for (const graph of towerGraphs(config, { numbers, width, ...segments })) {
+      for (const graph of towerGraphs(config, { numbers, ...segments })) {
         sessions.push(await runtime.compile(graph, options));
       }
       return sessions;
@@ -104,12 +108,8 @@ function createSessions(parts: ModelParts, threads?: number) {
     }
   };
   return {
-    /** For pictures as wide as this, in pixels. */
-    tower: (pictureWidth: number) => {
-      if (family.kind !== 'vary') throw new InputError('this model takes no images');
-      const width = canvasWidth(family.vary.tower, pictureWidth);
-      const tower = towers.get(width) ?? compileTower(family.vary, width);
-      towers.set(width, tower);
+    tower: () => {
+      tower ??= compileTower(varyOf(family));
       return tower;
     },
     decoder: () => {
@@ -119,9 +119,7 @@ function createSessions(parts: ModelParts, threads?: number) {
       return decoder;
     },
     dispose: async () => {
-      for (const tower of towers.values()) {
-        for (const session of await tower.catch(() => [])) await session.dispose();
-      }
+      for (const session of (await tower?.catch(() => [])) ?? []) await session.dispose();
       await (await decoder?.catch(() => undefined))?.dispose();
     },
   };
@@ -142,11 +140,11 @@ function createBase(parts: ModelParts) {
     expectAlive();
     return decoderOver(await sessions.decoder(), family);
   };
-  /** Tower features of images [N, 3, H, W]: float32 [N·T, C]. */
+  /** Tower features of images [N, 3, H, W]: float32 [N, T, C]. */
   const features = async (pixels: Tensor, signal?: AbortSignal): Promise<Tensor<'float32'>> => {
     expectAlive();
+    const vary = varyOf(family);
     const parts: Float32Array[] = [];
-    const width = family.decoder.width;
     const [images, ...shape] = pixels.shape;
     const { data: values } = expectDType(pixels, 'float32', 'pixelValues');
     const size = values.length / images;
@@ -154,8 +152,9 @@ function createBase(parts: ModelParts) {
     for (let i = 0; i < images; i += together) {
       const some = values.subarray(i * size, Math.min(images, i + together) * size);
       let x: Tensor = floatView([some.length / size, ...shape], some);
-      for (const session of await sessions.tower(shape[2] ?? 0)) {
-        x = (await session.run({ x }, { outputs: ['x.out'], ...(signal && { signal }) }))['x.out'];
+      for (const [part, session] of (await sessions.tower()).entries()) {
+        const feeds = towerFeeds(vary, part, x);
+        x = (await session.run(feeds, { outputs: ['x.out'], ...(signal && { signal }) }))['x.out'];
       }
       parts.push(x.data as Float32Array);
     }
@@ -165,7 +164,8 @@ function createBase(parts: ModelParts) {
       data.set(part, at);
       at += part.length;
     }
-    return floatView([data.length / width, width], data);
+    const { width } = family.decoder;
+    return floatView([images, data.length / images / width, width], data);
   };
   const generateRows = async ({ inputIds, attentionMask, pixelValues }: GenerateInput, options?: GenerateOptions) => {
     const mask = attentionMask ?? inputIds.map((row) => row.map(() => 1));
@@ -218,16 +218,15 @@ const pixelsAtOnce = 3 * 3 * 32 * 384;
 /** Pages one at a time, for the memory; lines together, since one is little work. */
 const imagesTogether = (size: number): number => Math.max(1, Math.floor(pixelsAtOnce / size));
 
-/** Unpadded rows with the places of their images. */
+/** Unpadded rows with the places of their images, of which `features` [images, T, C] are. */
 function promptsOf(
   { family }: Pick<ModelParts, 'family'>,
   rows: readonly (readonly number[])[],
   features: Tensor<'float32'> | undefined,
 ): Prompt[] {
   if (family.kind !== 'vary') return rows.map((ids) => ({ ids }));
-  const { imageTokens } = family.vary;
-  const perImage = imageTokens.count;
-  const images = (features?.shape[0] ?? 0) / perImage;
+  const [images, perImage, width] = features?.shape ?? [0, family.vary.imageTokens.count, 0];
+  const imageTokens = { ...family.vary.imageTokens, count: perImage };
   let used = 0;
   const prompts = rows.map((ids): Prompt => {
     const count = ids.includes(imageTokens.patch) ? ids.filter((id) => id === imageTokens.start).length : 0;
@@ -236,7 +235,6 @@ function promptsOf(
     const first = used * perImage;
     used += count;
     if (used > images) throw new InputError(`the prompts have more <img> than the ${images} images given`);
-    const width = features.shape[1];
     const own = features.data.subarray(first * width, (first + count * perImage) * width);
     const [source] = spliceSources([ids], imageTokens, count);
     return { ids, images: { features: floatView([count * perImage, width], own), source } };
@@ -256,33 +254,21 @@ async function openLanes(parts: ModelParts, config: VaryConfig, whole: ReturnTyp
   const { count, threads } = config.input === 'line' ? lanesOf(parts.runtime) : oneLane;
   const sessions = count === 1 ? whole : createSessions(parts, threads);
   const decoders = forkedSessions(await sessions.decoder(), count);
-  const { tower } = config;
-  /** The tower's parts for pictures of one width, in each lane. */
-  const stages = new Map<number, Session[][]>();
-  for (const width of canvasWidths(tower)) {
-    const parts = await sessions.tower(width);
-    stages.set(
-      width,
-      parts.map((part) => forkedSessions(part, count)),
-    );
-  }
-  const [{ length: segments }] = stages.values();
+  const stages = (await sessions.tower()).map((session) => forkedSessions(session, count));
   const lanes = decoders.map(
     (decoder, lane): EngineModel => ({
       decoder: decoderOver(decoder, parts.family),
-      tower: Array.from({ length: segments }, (_, part): EngineModel['tower'][number] => async (x, signal) => {
-        const width = part === 0 ? x.shape[3] : x.shape[2] * tower.patchSize[1];
-        const session = (stages.get(width) as Session[][])[part][lane];
-        const { 'x.out': next, draft } = await session.run({ x }, signal && { signal });
+      tower: stages.map((stage, part): EngineModel['tower'][number] => async (x, signal) => {
+        const { 'x.out': next, draft } = await stage[lane].run(towerFeeds(config, part, x), signal && { signal });
         return { x: next, ...(draft && { drafts: draftsOf(draft as Tensor<'int64'>, config) }) };
       }),
       towerImages: (shape) => imagesTogether(sizeOf(shape)),
-      promptOf: (ids, features) => promptsOf(parts, [ids], features)[0],
+      promptOf: (ids, features) => promptsOf(parts, [ids], floatView([1, ...features.shape], features.data))[0],
     }),
   );
   const dispose = async () => {
     if (count === 1) return;
-    for (const session of [decoders, ...[...stages.values()].flat()].flat()) await session.dispose();
+    for (const session of [decoders, ...stages].flat()) await session.dispose();
   };
   return { lanes, dispose };
 }

@@ -1,8 +1,9 @@
 import type { Gray } from '../image/gray.js';
 import { drawLine } from '../image/line-tensor.js';
-import { canvasWidth, type SamConfig } from '../models/sam.js';
+import { canvasWidth } from '../models/sam.js';
+import { imageTokensAt, type VaryConfig, withImageTokens } from '../models/vary.js';
 import { createStopFilter } from '../text/stream.js';
-import type { RowPicture } from './engine.js';
+import type { EngineRow } from './engine.js';
 import type { FinishReason, GeneratedRow } from './generate.js';
 import { loopAtEnd } from './loops.js';
 import type { PreparedImage } from './prepare.js';
@@ -59,14 +60,14 @@ async function readLines(reader: Reader, plan: LinePlan, options: ReadOptions): 
     eosId,
     maxNewTokens,
     keepLogProbabilities: true,
-    rows: plan.pieces.map(({ image }) => ({ ids, picture: linePicture(image, config.tower) })),
+    rows: plan.pieces.map(({ image }) => rowOf(ids, image, config)),
     onRow: (index, row) => {
       const loop = ways.length > 0 ? loopAtEnd(row.tokens) : undefined;
       const text = tokenizer.decode(row.tokens.slice(0, loop?.start), { skipSpecialTokens: true });
       const confidence = confidenceOf(row);
       const problem = problemOf(row, text, confidence, maxNewTokens === room);
       const way = attempts[index].add({ row, text, confidence, problem });
-      if (way) return { ids, picture: linePicture(way(plan.pieces[index].image, whole), config.tower) };
+      if (way) return rowOf(ids, way(plan.pieces[index].image, whole), config);
       page.put(index, attempts[index].best());
       return page.stopped() ? 'enough' : undefined;
     },
@@ -86,7 +87,9 @@ async function readLines(reader: Reader, plan: LinePlan, options: ReadOptions): 
     ],
     ...(retried.length > 0 && { retried }),
     usage: {
-      promptTokens: done.length * ids.length,
+      promptTokens: plan.pieces
+        .slice(0, done.length)
+        .reduce((sum, { image }) => sum + rowOf(ids, image, config).ids.length, 0),
       completionTokens: done.reduce((sum, { tokens }) => sum + tokens.length, 0),
     },
     timing: { tower, firstToken, decode: (performance.now() - started) / 1000 - firstToken },
@@ -147,11 +150,14 @@ function retriedPieces({ pieces }: LinePlan, attempts: readonly Attempts<unknown
   });
 }
 
-/** One line as the tower takes it, on a canvas no wider than it has to be. */
-function linePicture(image: Gray, tower: SamConfig): RowPicture {
-  const [height] = tower.imageSize;
-  const width = canvasWidth(tower, image.width);
-  return { shape: [3, height, width], draw: (into) => drawLine(image, { width, height }, into) };
+/** One line as the tower takes it, on a canvas no wider than it has to be, and its prompt: `ids` are that of a whole canvas. */
+function rowOf(ids: readonly number[], image: Gray, config: VaryConfig): EngineRow {
+  const [height] = config.tower.imageSize;
+  const width = canvasWidth(config.tower, image.width);
+  return {
+    ids: withImageTokens(ids, imageTokensAt(config, width)),
+    picture: { shape: [3, height, width], draw: (into) => drawLine(image, { width, height }, into) },
+  };
 }
 
 /** The mean probability of a row's tokens. */

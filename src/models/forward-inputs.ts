@@ -5,7 +5,7 @@ import { floats, intRows, ints, type Tensor } from '../core/tensor.js';
 import type { Graph, NumberFormat } from '../graph/builder.js';
 import { type DecoderFamily, wholeGraph } from './graphs.js';
 import { positionRows } from './opt.js';
-import { spliceSources } from './vary.js';
+import { imageTokensAt, spliceSources } from './vary.js';
 
 export interface ForwardInput {
   /** Rows of equal length. */
@@ -69,7 +69,9 @@ export function prepareForward(
   const images = pixelValues?.shape[0] ?? 0;
   if (pixelValues && family.kind !== 'vary') throw new InputError('pixelValues: this model takes no images');
   if (family.kind === 'vary') {
-    const sources = spliceSources(inputIds, family.vary.imageTokens, images);
+    const { vary } = family;
+    const [, , , width = vary.tower.imageSize[1]] = pixelValues?.shape ?? [];
+    const sources = spliceSources(inputIds, imageTokensAt(vary, width), images);
     if (pixelValues) Object.assign(feeds, { pixelValues, imageSource: intRows(sources, 'image source') });
   }
   if (labels) {

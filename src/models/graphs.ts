@@ -1,4 +1,5 @@
 import { ShapeError } from '../core/errors.js';
+import type { Tensor } from '../core/tensor.js';
 import {
   createGraphBuilder,
   float32Numbers,
@@ -9,12 +10,12 @@ import {
   plainLowering,
   type Value,
 } from '../graph/builder.js';
-import type { Dim } from '../graph/dims.js';
+import { type Dim, multiplyDims } from '../graph/dims.js';
 import { add, mul, pickRows, reshape, scalar, scale, split } from '../graph/functions.js';
 import { crossEntropy } from '../nn/cross-entropy.js';
 import { draftColumns } from './draft.js';
 import { causalBias, embedTokens, type OptConfig, optDecoder, optHead, unlearnedPadding } from './opt.js';
-import { canvasWidth, samStages, samTower } from './sam.js';
+import { columnNumbers, columnsPerToken, expectCanvas, samStages, samTower } from './sam.js';
 import { projectImages, spliceImages, towerPath, type VaryConfig } from './vary.js';
 
 /** A decoder alone, or one that takes image features. */
@@ -54,37 +55,47 @@ export interface TowerGraphsOptions {
   /** Into how many graphs it is cut; default 1. */
   readonly segments?: number;
   readonly numbers?: NumberFormat;
-  /** Of the pictures, in pixels, where the tower takes narrower ones; default: the whole of its input. */
-  readonly width?: number;
 }
 
 /**
- * The tower and projector, in graphs each from `x` to `x`: pixels [images, 3, H, W] to [images, T, C]. The last also has ids
- * `draft` int64 [images, columns] where the tower drafts: see `mergedIds`.
+ * The tower and projector, in graphs each from `x` to `x`: pixels [images, 3, H, W] to [images, T, C]. Where the tower takes narrower
+ * pictures W is that of its columns, and `columns` int64 [columns] is an input too: see `towerFeeds`. The last also has ids
+ * `draft` int64 [images, columns of the draft] where the tower drafts: see `mergedIds`.
  */
 export function towerGraphs(
   config: VaryConfig,
-  { segments = 1, numbers = float32Numbers, width = config.tower.imageSize[1] }: TowerGraphsOptions = {},
+  { segments = 1, numbers = float32Numbers }: TowerGraphsOptions = {},
 ): readonly Graph[] {
-  const total = samStages(config.tower).length;
+  const { tower, draft } = config;
+  const total = samStages(tower).length;
   const count = Math.min(segments, total);
   const cuts = Array.from({ length: count + 1 }, (_, i) => Math.round((i * total) / count));
-  const { tower } = config;
-  const size = [tower.imageSize[0], canvasWidth(tower, width)];
-  const [h, w] = size.map((side, i) => side / tower.patchSize[i]);
+  const { imageSize, patchSize } = tower;
+  const isFixed = tower.widthStep === 0;
+  const h = imageSize[0] / patchSize[0];
+  const w: Dim = isFixed ? imageSize[1] / patchSize[1] : multiplyDims('tokens', columnsPerToken(tower));
   return cuts.slice(1).map((end, i) => {
     const builder = createGraphBuilder(`tower.${i}`, { ...fusedLowering, ...numbers });
-    const shape = i === 0 ? ['images', 3, ...size] : ['images', h, w, tower.width];
+    const shape = i === 0 ? ['images', 3, imageSize[0], multiplyDims(w, patchSize[1])] : ['images', h, w, tower.width];
     const scope = builder.root.at(towerPath);
     let x = builder.input('x', 'float32', shape);
-    // Stages of their own for each graph: blocks share constants, and a constant belongs to one graph.
-    for (const stage of samStages(config.tower).slice(cuts[i], end)) x = stage(scope, x);
+    // Stages of their own for each graph: a value belongs to one graph.
+    const stages = samStages(tower, isFixed ? undefined : builder.input('columns', 'int64', [w]));
+    for (const stage of stages.slice(cuts[i], end)) x = stage(scope, x);
     const isLast = end === total;
     builder.output('x.out', isLast ? projectImages(builder.root, x, config) : x);
-    const { draft } = config;
     if (isLast && draft) builder.output('draft', draftColumns(builder.root, x, { ...config, draft }));
     return builder.finish();
   });
+}
+
+/** The feeds of graph `part` of `towerGraphs` for its `x`: of the first pixels, of the others a map [images, h, w, C]. */
+export function towerFeeds({ tower }: VaryConfig, part: number, x: Tensor): Record<string, Tensor> {
+  if (tower.widthStep === 0) return { x };
+  const [, , rows, across] = x.shape;
+  if (part > 0) return { x, columns: columnNumbers(tower, rows * tower.patchSize[1]) };
+  expectCanvas(tower, [rows, across]);
+  return { x, columns: columnNumbers(tower, across) };
 }
 
 export interface WholeGraphOptions {
@@ -124,7 +135,7 @@ export function wholeGraph(family: DecoderFamily, options: WholeGraphOptions): G
   if (family.kind === 'vary' && images > 0) {
     const { vary } = family;
     const [height, whole] = vary.tower.imageSize;
-    const width = canvasWidth(vary.tower, imageWidth ?? whole);
+    const width = vary.tower.widthStep > 0 && imageWidth !== undefined ? imageWidth : whole;
     const pixels = input('pixelValues', 'float32', [images, 3, height, width]);
     const seeing = root.lowered(towerNumbers ?? float32Numbers);
     const tokens = samTower(seeing.at(towerPath), pixels, vary.tower);

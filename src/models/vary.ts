@@ -5,8 +5,8 @@
 import { InputError } from '../core/errors.js';
 import { asObject, countField, indexField } from '../core/json.js';
 import type { Scope, Value } from '../graph/builder.js';
-import { fixedDimAt, multiplyDims } from '../graph/dims.js';
-import { concat, gather, pad, reshape } from '../graph/functions.js';
+import { multiplyDims } from '../graph/dims.js';
+import { concat, gather, reshape } from '../graph/functions.js';
 import { linear } from '../nn/linear.js';
 import type { DraftConfig } from './draft.js';
 import { type OptConfig, opt125m, optConfigFrom, renameOptTensor } from './opt.js';
@@ -17,7 +17,7 @@ export interface ImageTokenIds {
   readonly start: number;
   readonly end: number;
   readonly patch: number;
-  /** <imgpad>s per image. */
+  /** <imgpad>s per image; of one that is narrower than the tower's input `imageTokensAt`. */
   readonly count: number;
 }
 
@@ -70,7 +70,7 @@ export const varyNano: VaryConfig = {
       [1, 1],
       [1, 1],
     ],
-    widthStep: 256,
+    widthStep: 32,
   },
   draft: { columnsPerToken: 2 },
   imageTokens: { patch: 260, start: 261, end: 262, count: 48 },
@@ -131,10 +131,22 @@ export function renameVaryTensor(name: string): string {
   return renameOptTensor(name.replace(/^model\.vision_tower\./, `${towerPath}.`));
 }
 
-/** Tower tokens [B, T, C] into the decoder's width: [B, count, width]; zeros past the tokens of a narrow picture. */
-export function projectImages(s: Scope, tokens: Value, { decoder, imageTokens: { count } }: VaryConfig): Value {
-  const projected = linear(s.at('model').at('mm_projector'), tokens, decoder.width);
-  return s.tap('image_features', pad(s, projected, { 1: [0, count - fixedDimAt(tokens.shape, 1)] }));
+/** The tokens of an image that the tower sees as wide as this, in pixels. */
+export const imageTokensAt = ({ imageTokens, tower }: VaryConfig, width: number): ImageTokenIds =>
+  tower.widthStep === 0 ? imageTokens : { ...imageTokens, count: samTokens(tower, width) };
+
+/** A prompt for images as wide as the tower's input, for images of another `count`. */
+export const withImageTokens = (ids: readonly number[], { patch, count }: ImageTokenIds): number[] => {
+  let pads = 0;
+  return ids.filter((id) => {
+    pads = id === patch ? pads + 1 : 0;
+    return pads <= count;
+  });
+};
+
+/** Tower tokens [B, T, C] into the decoder's width: [B, T, width]. */
+export function projectImages(s: Scope, tokens: Value, { decoder }: VaryConfig): Value {
+  return s.tap('image_features', linear(s.at('model').at('mm_projector'), tokens, decoder.width));
 }
 
 /**

@@ -1,5 +1,5 @@
 import { normalInit, type Scope, type Value, zerosInit } from '../graph/builder.js';
-import { fixedDimAt } from '../graph/dims.js';
+import { type Dim, dimAt, divideDims, fixedDimAt } from '../graph/dims.js';
 import { reshape, slice, transpose } from '../graph/functions.js';
 import { linearWith } from './linear.js';
 
@@ -20,15 +20,20 @@ export function patchEmbed(
   pixels: Value,
   { width, patchSize: [ph, pw], bias }: PatchEmbedOptions,
 ): Value {
-  const [B, , height, across] = pixels.shape;
   const channels = fixedDimAt(pixels.shape, 1);
-  const [h, w] = [Math.floor(Number(height) / ph), Math.floor(Number(across) / pw)];
-  const rowsCut = h * ph === height ? pixels : slice(s, pixels, 2, 0, h * ph);
-  const whole = w * pw === across ? rowsCut : slice(s, rowsCut, 3, 0, w * pw);
+  const whole = wholePatches(s, wholePatches(s, pixels, 2, ph), 3, pw);
+  const [B, , height, across] = whole.shape;
+  const [h, w] = [divideDims(height, ph) as Dim, divideDims(across, pw) as Dim];
   const patches = transpose(s, reshape(s, whole, [B, channels, h, ph, w, pw]), [0, 2, 4, 1, 3, 5]);
   const inputs = channels * ph * pw;
   const rows = reshape(s, patches, [B, h, w, inputs]); // [B, h, w, C·ph·pw]
   const kernel = proj.parameter('weight', [width, channels, ph, pw], normalInit(1 / Math.sqrt(inputs)));
   const weight = reshape(proj, kernel, [width, inputs]);
   return linearWith(proj, rows, weight, bias ? proj.parameter('bias', [width], zerosInit) : undefined);
+}
+
+/** Pixels without what is past the last whole patch along an axis. */
+function wholePatches(s: Scope, pixels: Value, axis: number, side: number): Value {
+  if (divideDims(dimAt(pixels.shape, axis), side) !== undefined) return pixels;
+  return slice(s, pixels, axis, 0, side * Math.floor(fixedDimAt(pixels.shape, axis) / side));
 }

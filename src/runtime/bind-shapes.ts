@@ -21,7 +21,10 @@ export function bindExtents(
       throw new ShapeError(`${graph.name}: input ${name}: expected ${declared}, got ${feed.dtype}[${feed.shape}]`);
     }
     value.shape.forEach((dim, axis) => {
-      if (typeof dim === 'string' && !/[+*-]/.test(dim) && !extents.has(dim)) extents.set(dim, feed.shape[axis]);
+      const [, scale = '1', symbol] = /^(?:(\d+)\*)?([^+*-]+)$/.exec(String(dim)) ?? [];
+      if (typeof dim === 'string' && symbol && !extents.has(symbol)) {
+        extents.set(symbol, Math.floor(feed.shape[axis] / Number(scale)));
+      }
     });
   }
   for (const { name, value } of fed) {

@@ -7,7 +7,7 @@ import { type DraftConfig, draftBlank, draftLogits } from '../models/draft.js';
 import { type ForwardInput, prepareForward } from '../models/forward-inputs.js';
 import type { DecoderFamily } from '../models/graphs.js';
 import { samTower } from '../models/sam.js';
-import { type ImageTokenIds, towerPath, type VaryConfig } from '../models/vary.js';
+import { imageTokensAt, towerPath, type VaryConfig } from '../models/vary.js';
 import { parameterSpecs } from './arena.js';
 import { alignedLoss, ctcLoss } from './ctc.js';
 import type { Task } from './task.js';
@@ -29,7 +29,7 @@ export function readingTask(family: DecoderFamily): Task<ReadingBatch> {
     prepare: (batch, total) => {
       const guided = family.kind === 'vary' && batch.places !== undefined;
       const { graph, feeds } = prepareForward(family, batch, { fixed: true, total, guided });
-      if (guided) Object.assign(feeds, guideFeeds(batch, family.vary.imageTokens, total));
+      if (guided) Object.assign(feeds, guideFeeds(batch, family.vary, total));
       return { key: `${shape(batch)}${guided ? ', guided' : ''}`, graph, feeds };
     },
   };
@@ -42,10 +42,11 @@ const guideMargin = 0.35;
 
 /** For each position that predicts a character, the image tokens that it stands in; of the one image of each row. */
 function guideFeeds(
-  { inputIds, places = [] }: ReadingBatch,
-  { patch, count }: ImageTokenIds,
+  { inputIds, pixelValues, places = [] }: ReadingBatch,
+  vary: VaryConfig,
   total: number,
 ): Record<string, Tensor> {
+  const { patch, count } = imageTokensAt(vary, pixelValues?.shape[3] ?? 0);
   const [B, T] = [inputIds.length, inputIds[0].length];
   const guide = new Float32Array(B * T * T);
   const weights = new Float32Array(B * T);

@@ -4,7 +4,7 @@ import { createRng } from '../../src/core/rng.js';
 import { floats, type Tensor } from '../../src/core/tensor.js';
 import { createSessionDecoder, type Prompt } from '../../src/infer/decoder.js';
 import { greedyIds, mergedIds } from '../../src/models/draft.js';
-import { cachedDecoderGraph, optFamily, towerGraphs } from '../../src/models/graphs.js';
+import { cachedDecoderGraph, optFamily, towerFeeds, towerGraphs } from '../../src/models/graphs.js';
 import { optConfigFrom } from '../../src/models/opt.js';
 import { samTokens } from '../../src/models/sam.js';
 import { varyNano } from '../../src/models/vary.js';
@@ -67,14 +67,14 @@ test('a tower drafts what CTC reads from its columns', async () => {
   const draft = { columnsPerToken: 2 };
   const tower = { ...varyNano.tower, depth: 1, widthStep: 64 };
   const vary = { ...varyNano, tower, draft };
-  const [reading] = towerGraphs(vary, { width: 128 });
+  const [reading] = towerGraphs(vary);
   const weights = new Map(randomTensors([reading], 8));
   const rng = createRng(3);
   const pixels = floats(
     [2, 3, 32, 128],
     Array.from({ length: 2 * 3 * 32 * 128 }, () => 3 * rng.normal()),
   );
-  const { draft: columns } = await runGraph(reading, weights, { x: pixels });
+  const { draft: columns } = await runGraph(reading, weights, towerFeeds(vary, 0, pixels));
   const { logits } = await runGraph(ctcGraph(vary, pixels.shape), weights, { pixelValues: pixels });
   const width = columns.shape[1];
   assert.equal(width, (samTokens(tower) / 3) * 2);

@@ -4,9 +4,9 @@ import { InputError } from '../../src/core/errors.js';
 import { createRng } from '../../src/core/rng.js';
 import { floats, type Tensor } from '../../src/core/tensor.js';
 import { createGraphBuilder, fusedLowering, type Graph, plainLowering } from '../../src/graph/builder.js';
-import { towerGraphs, varyFamily, wholeGraph } from '../../src/models/graphs.js';
+import { towerFeeds, towerGraphs, varyFamily, wholeGraph } from '../../src/models/graphs.js';
 import { canvasWidth, type SamConfig, samConfigFrom, samTower } from '../../src/models/sam.js';
-import { varyConfigFrom } from '../../src/models/vary.js';
+import { imageTokensAt, spliceSources, varyConfigFrom, withImageTokens } from '../../src/models/vary.js';
 import { assertAllclose } from '../helpers/allclose.js';
 import { runGraph } from '../helpers/run-graph.js';
 
@@ -80,6 +80,7 @@ for (const [name, lowering] of [
   ['fused', fusedLowering],
 ] as const) {
   test(`a narrow picture is what a tower of that width makes of it, with the first positions and the nearest distances, ${name}`, async () => {
+    const ofItsWidth = towerOf({ ...config, imageSize: [8, 32], widthStep: 0 }, 32);
     const weights = weightsOf(towerOf(config, 48));
     const own = new Map(weights);
     for (const [key, tensor] of weights) {
@@ -89,8 +90,7 @@ for (const [name, lowering] of [
     }
     const pixels = randomTensor([2, 3, 8, 32], 99);
     const narrow = await runGraph(towerOf(config, 32, lowering), weights, { pixels });
-    const whole = towerOf({ ...config, imageSize: [8, 32], widthStep: 0 }, 32);
-    const wanted = await runGraph(whole, own, { pixels });
+    const wanted = await runGraph(ofItsWidth, own, { pixels });
     assert.deepEqual(narrow['tokens'].shape, [2, 4, 12]);
     assertAllclose(narrow['tokens'].data as Float32Array, wanted['tokens'].data as Float32Array, {
       atol: 1e-5,
@@ -99,19 +99,20 @@ for (const [name, lowering] of [
   });
 }
 
-test('features of a narrow picture end with zeros, as those of training do', async () => {
-  const [tower] = towerGraphs(vary, { width: 20 });
-  assert.deepEqual(tower.inputs[0].value.shape, ['images', 3, 8, 32]);
+test('a narrow picture is fewer tokens, the same in reading, for any width, and in training, for one', async () => {
   const whole = wholeGraph(varyFamily(vary), { images: 1, imageWidth: 32, loss: false, taps: ['image_features'] });
   const weights = weightsOf(whole);
   const pixels = randomTensor([1, 3, 8, 32], 7);
-  const { 'x.out': features } = await runGraph(tower, weights, { x: pixels });
-  assert.deepEqual(features.shape, [1, 6, 12]);
+  let features: Tensor = pixels;
+  for (const [part, graph] of towerGraphs(vary, { segments: 3 }).entries()) {
+    features = (await runGraph(graph, weights, towerFeeds(vary, part, features)))['x.out'];
+  }
+  assert.deepEqual(features.shape, [1, 4, 12]);
   const values = features.data as Float32Array;
-  assert.ok(values.subarray(0, 48).every((value) => value !== 0));
-  assert.ok(values.subarray(48).every((value) => value === 0));
 
-  const ids = [[2, 18, 17, 17, 17, 17, 17, 17, 19, 5]];
+  const prompt = [2, 18, 17, 17, 17, 17, 17, 17, 19, 5];
+  const ids = [withImageTokens(prompt, imageTokensAt(vary, 32))];
+  assert.deepEqual(ids, [[2, 18, 17, 17, 17, 17, 19, 5]]);
   const grid = (rows: readonly (readonly number[])[]) => ({
     dtype: 'int64' as const,
     shape: [rows.length, rows[0].length],
@@ -123,21 +124,23 @@ test('features of a narrow picture end with zeros, as those of training do', asy
     positions: index,
     queryIndex: index,
     keyIndex: index,
-    outputRows: { dtype: 'int64', shape: [1], data: BigInt64Array.of(9n) },
+    outputRows: { dtype: 'int64', shape: [1], data: BigInt64Array.of(7n) },
     pixelValues: pixels,
-    imageSource: grid([[0, 1, 10, 11, 12, 13, 14, 15, 8, 9]]),
+    imageSource: grid(spliceSources(ids, imageTokensAt(vary, 32), 1)),
   });
   assertAllclose(got['image_features'].data as Float32Array, values, { atol: 1e-5, rtol: 1e-5 });
 });
 
-test('a picture has the narrowest canvas that it fits', () => {
-  const widths = [0, 1, 16, 17, 33, 48, 60].map((width) => canvasWidth(config, width));
-  assert.deepEqual(widths, [16, 16, 16, 32, 48, 48, 48]);
+test('a picture has the narrowest canvas that it fits with an empty column behind it', () => {
+  const widths = [0, 1, 12, 13, 28, 29, 44, 48, 60].map((width) => canvasWidth(config, width));
+  assert.deepEqual(widths, [16, 16, 16, 32, 32, 48, 48, 48, 48]);
   assert.equal(canvasWidth({ ...config, widthStep: 0 }, 5), 48);
 });
 
 test('other widths, and steps that a tower cannot take, are refused', () => {
   assert.throws(() => towerOf(config, 24), InputError);
+  const narrow = (width: number) => towerFeeds(vary, 0, randomTensor([1, 3, 8, width], 1));
+  assert.throws(() => narrow(24), /expected 8×48 pixels, or narrower by whole steps of 16, got 8×24/);
   assert.throws(() => towerOf({ ...config, widthStep: 0 }, 32), /expected 8×48 pixels, got 8×32/);
   for (const changes of [{ width_step: 12 }, { window_size: 4 }, { img_size: [16, 48] }, { width_step: -16 }]) {
     assert.throws(() => samConfigFrom({ ...towerJson, ...changes }, 'x'), /^InputError: x: width_step/);

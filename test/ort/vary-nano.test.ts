@@ -13,11 +13,10 @@ import { decodeImage } from '../../src/node/images.js';
 import { loadModel, type NodeVaryModel } from '../../src/node/load-model.js';
 import { createRuntime } from '../../src/node/ort/runtime.js';
 import { createTextRenderer } from '../../src/node/rendered/renderer.js';
-import { linePixels } from '../../src/node/training/line-batch.js';
+import { readByCanvas, readingInput } from '../../src/node/training/line-batch.js';
 import type { Session } from '../../src/runtime/runtime.js';
 import { imageTokensOf } from '../../src/text/image-tokens.js';
 import { editDistance } from '../../src/text/metrics.js';
-import { readPrompt } from '../../src/text/prompt.js';
 import { strip } from '../helpers/bulk.js';
 import { examplePath, runCli } from '../helpers/cli.js';
 import { warningsDuring } from '../helpers/warnings.js';
@@ -77,15 +76,15 @@ test('glyphs outside the alphabet are marked about every other time, and others 
   const lines = Array.from({ length: 40 }, (_, index) =>
     renderer.renderLine({ ...options, index, clean: true, split: 'heldOut', unknown: 0.25 }),
   );
-  const prompt = readPrompt(tokenizer, imageTokensOf(tokenizer, { image_token_len: config.imageTokens.count }));
-  const rows = await model.generateRows({
-    inputIds: lines.map(() => prompt),
-    pixelValues: linePixels(lines, config),
+  const imageTokens = imageTokensOf(tokenizer, { image_token_len: config.imageTokens.count });
+  const texts = await readByCanvas(lines, config, async (some) => {
+    const rows = await model.generateRows(readingInput(some, { config, tokenizer, imageTokens }));
+    return rows.map(({ tokens }) => tokenizer.decode(tokens, { skipSpecialTokens: true }));
   });
   const marksIn = (text: string) => text.split(unknownMark).length - 1;
   let [wanted, found, toomany] = [0, 0, 0];
   for (const [i, { text }] of lines.entries()) {
-    const read = marksIn(tokenizer.decode(rows[i].tokens, { skipSpecialTokens: true }));
+    const read = marksIn(texts[i]);
     const marks = marksIn(text);
     wanted += marks;
     found += Math.min(marks, read);

@@ -3,11 +3,20 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { ShapeError } from '../../src/core/errors.js';
 import { createGraphBuilder } from '../../src/graph/builder.js';
-import { addDims, broadcastShapes, divideDims, multiplyDims, substitute } from '../../src/graph/dims.js';
+import {
+  addDims,
+  broadcastShapes,
+  type Dim,
+  divideDims,
+  floorDivideDims,
+  multiplyDims,
+  substitute,
+} from '../../src/graph/dims.js';
 import { add, matMul, reshape } from '../../src/graph/functions.js';
 import { printGraph } from '../../src/graph/print.js';
 import { cachedDecoderGraph, towerGraphs, varyFamily, wholeGraph } from '../../src/models/graphs.js';
 import { varyConfigFrom } from '../../src/models/vary.js';
+import { conv2d } from '../../src/nn/conv.js';
 import { fixtureJson, fixturePath } from '../helpers/fixtures.js';
 
 test('symbolic extents are polynomials in canonical form', () => {
@@ -16,6 +25,9 @@ test('symbolic extents are polynomials in canonical form', () => {
   assert.equal(divideDims(multiplyDims(12, multiplyDims('b', 't')), multiplyDims('t', 4)), '3*b');
   assert.equal(divideDims('b', 't'), undefined);
   assert.equal(divideDims(7, 2), undefined);
+  assert.equal(floorDivideDims('8*w-1', 2), '4*w-1');
+  assert.equal(floorDivideDims('3*w+4', 2), undefined);
+  assert.equal(floorDivideDims(7, 2), 3);
   assert.equal(substitute('2*b*t+1', new Map([['b', 3]])), '6*t+1');
   assert.equal(
     substitute(
@@ -29,6 +41,25 @@ test('symbolic extents are polynomials in canonical form', () => {
   );
   assert.deepEqual(broadcastShapes(['b', 1, 4], [3, 1]), ['b', 3, 4]);
   assert.equal(broadcastShapes([2], [3]), undefined);
+});
+
+test('a convolution over a picture of any width is as wide as its steps', () => {
+  const builder = createGraphBuilder('g');
+  const over = (width: Dim, stride: number) =>
+    conv2d(
+      builder.root.at(`${width}.${stride}`),
+      builder.input(`x${width}${stride}`, 'float32', [1, 2, 9, width]),
+      4,
+      3,
+      {
+        stride: [stride, stride],
+        padding: 1,
+      },
+    ).shape;
+  assert.deepEqual(over('8*w', 1), [1, 4, 9, '8*w']);
+  assert.deepEqual(over('8*w', 2), [1, 4, 5, '4*w']);
+  assert.deepEqual(over(24, 2), [1, 4, 5, 12]);
+  assert.throws(() => over('w', 2), /Conv at w\.2: expected an extent in whole steps of 2, got w\+2/);
 });
 
 test('shape errors name op, place, expected and got', () => {

@@ -17,8 +17,8 @@ interface Plan {
   release(): void;
 }
 
-/** Plans kept per session or state; a loop alternates between few shapes. */
-const maxPlans = 4;
+/** Plans kept per session or state: a loop alternates between few shapes, one over lines between a dozen widths. */
+const maxPlans = 12;
 
 /** Runs `task` after all tasks before it, whatever became of them. */
 export type Queue = <T>(task: () => Promise<T>) => Promise<T>;

@@ -7,7 +7,7 @@ import type { RenderedLine } from '../../data/rendered/line.js';
 import { type Gray, resizeGray } from '../../image/gray.js';
 import { lineTensor } from '../../image/line-tensor.js';
 import { canvasWidth } from '../../models/sam.js';
-import type { VaryConfig } from '../../models/vary.js';
+import { imageTokensAt, type VaryConfig, withImageTokens } from '../../models/vary.js';
 import { collate } from '../../text/collate.js';
 import type { ImageTokens } from '../../text/image-tokens.js';
 import { readPrompt } from '../../text/prompt.js';
@@ -18,6 +18,13 @@ import type { ReadingBatch, TranscribedBatch } from '../../train/tasks.js';
 function fitted({ width, height, pixels }: RenderedLine, most: number): Gray {
   const gray = { width, height, data: pixels };
   return width <= most ? gray : resizeGray(gray, { width: most, height });
+}
+
+/** What a prompt for lines depends on. */
+interface LineReader {
+  readonly config: VaryConfig;
+  readonly tokenizer: Tokenizer;
+  readonly imageTokens: ImageTokens;
 }
 
 /** A line's text as ids, nothing added. */
@@ -32,14 +39,36 @@ export function linePixels(lines: readonly RenderedLine[], { tower }: VaryConfig
   return lineTensor(images, { width: canvasWidth(tower, Math.max(...images.map(({ width }) => width))), height });
 }
 
-/** Lines as they are read: those whose canvases are as wide together. */
-export function sameCanvas(lines: readonly RenderedLine[], { tower }: VaryConfig): RenderedLine[][] {
+/** Texts of lines, which are read in batches of at most 64 whose canvases are as wide, as each would be alone. */
+export async function readByCanvas(
+  lines: readonly RenderedLine[],
+  { tower }: VaryConfig,
+  read: (some: readonly RenderedLine[]) => Promise<readonly string[]>,
+): Promise<string[]> {
   const groups = new Map<number, RenderedLine[]>();
   for (const each of lines) {
     const width = canvasWidth(tower, each.width);
     groups.set(width, [...(groups.get(width) ?? []), each]);
   }
-  return [...groups.values()];
+  const texts = new Map<RenderedLine, string>();
+  for (const group of groups.values()) {
+    for (let at = 0; at < group.length; at += 64) {
+      const some = group.slice(at, at + 64);
+      const own = await read(some);
+      for (const [i, each] of some.entries()) texts.set(each, own[i]);
+    }
+  }
+  return lines.map((each) => texts.get(each) ?? '');
+}
+
+/** What a reader is asked about lines of one canvas. */
+export function readingInput(
+  lines: readonly RenderedLine[],
+  { config, tokenizer, imageTokens }: LineReader,
+): { readonly inputIds: readonly (readonly number[])[]; readonly pixelValues: Tensor<'float32'> } {
+  const pixelValues = linePixels(lines, config);
+  const prompt = withImageTokens(readPrompt(tokenizer, imageTokens), imageTokensAt(config, pixelValues.shape[3]));
+  return { inputIds: lines.map(() => prompt), pixelValues };
 }
 
 /** For CTC: the text's token ids, and where they stand where the loss is to be that of one alignment. */
@@ -80,7 +109,11 @@ export function readingBatch(
     readonly step?: number;
   },
 ): ReadingBatch {
-  const prompt = readPrompt(tokenizer, imageTokens);
+  const {
+    inputIds: [prompt],
+    pixelValues,
+  } = readingInput(lines, { config, tokenizer, imageTokens });
+  const [, , , width] = pixelValues.shape;
   const {
     padId,
     eosIds: [eosId],
@@ -93,9 +126,8 @@ export function readingBatch(
   });
   const longest = Math.max(...samples.map(({ inputIds }) => inputIds.length));
   const length = Math.min(Math.ceil(longest / step) * step, maxPositions);
-  const batch = { pixelValues: linePixels(lines, config), ...collate(samples, { padId, length }) };
+  const batch = { pixelValues, ...collate(samples, { padId, length }) };
   if (!guided) return batch;
-  const [, width] = config.tower.imageSize;
   const nowhere = (places: number) => Array<null>(places).fill(null);
   const places = lines.map((line) => {
     const own = [...nowhere(prompt.length), ...placesOf(line, tokenizer, width)];

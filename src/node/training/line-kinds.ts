@@ -5,7 +5,6 @@ import type { RenderedLine } from '../../data/rendered/line.js';
 import { draftBlank, draftPath, greedyIds } from '../../models/draft.js';
 import { varyFamily } from '../../models/graphs.js';
 import { editDistance } from '../../text/metrics.js';
-import { readPrompt } from '../../text/prompt.js';
 import type { Tokenizer } from '../../text/tokenizer.js';
 import { type Arenas, arenaLoader } from '../../train/arena.js';
 import type { Task } from '../../train/task.js';
@@ -15,7 +14,7 @@ import { createLineSource } from '../rendered/line-source.js';
 import { createTextRenderer } from '../rendered/renderer.js';
 import { arenaModel } from './arena-model.js';
 import type { Evaluation, Kind, Place, Start } from './kind.js';
-import { linePixels, readingBatch, sameCanvas, textIds, transcribedBatch } from './line-batch.js';
+import { linePixels, readByCanvas, readingBatch, readingInput, textIds, transcribedBatch } from './line-batch.js';
 import type { LineRun } from './run-file.js';
 import { varyKind } from './vary-start.js';
 
@@ -53,11 +52,7 @@ export function readingKind(run: LineRun, start: Start, place: Place): Kind<Read
     batch: (lines, step) => readingBatch(lines, config, { tokenizer, imageTokens, guided: step < run.guidedSteps }),
     read: async (arenas, lines) => {
       const model = arenaModel(start, arenas);
-      const prompt = readPrompt(tokenizer, imageTokens);
-      const rows = await model.generateRows(
-        { inputIds: lines.map(() => prompt), pixelValues: linePixels(lines, config) },
-        { maxNewTokens: config.decoder.maxPositions - prompt.length },
-      );
+      const rows = await model.generateRows(readingInput(lines, start));
       await model.dispose();
       return rows.map(({ tokens }) => tokenizer.decode(tokens, { skipSpecialTokens: true }));
     },
@@ -123,20 +118,13 @@ function lineKind<Batch>(run: LineRun, start: Start, place: Place, line: LineTas
     },
     evaluate: async (arenas): Promise<Evaluation> => {
       held ??= await heldOutLines(run, stages[stages.length - 1]);
-      const read = new Map<RenderedLine, string>();
-      for (const some of sameCanvas(held, config)) {
-        const texts = await line.read(arenas, some);
-        some.forEach((each, i) => {
-          read.set(each, texts[i]);
-        });
-      }
-      const readOf = (each: RenderedLine) => read.get(each) ?? '';
-      const errors = held.reduce((sum, each) => sum + editDistance([...each.text], [...readOf(each)]), 0);
+      const texts = await readByCanvas(held, config, (some) => line.read(arenas, some));
+      const errors = held.reduce((sum, { text }, i) => sum + editDistance([...text], [...texts[i]]), 0);
       const characters = held.reduce((sum, { text }) => sum + [...text].length, 0);
       return {
         figures: { cer: errors / characters },
         better: 'lower',
-        samples: held.slice(0, 6).map((each) => ({ truth: each.text, read: readOf(each) })),
+        samples: held.slice(0, 6).map(({ text }, i) => ({ truth: text, read: texts[i] })),
       };
     },
     dispose: async () => undefined,
