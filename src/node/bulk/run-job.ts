@@ -80,7 +80,7 @@ function storedJob(state: string, out: string): unknown {
   } catch (cause) {
     if (!(cause instanceof InputError)) throw cause;
     throw new InputError(
-      `${messageOf(cause)}: what ${out} was read with is not known any more; remove ${state} to read all of it anew, or name another output directory`,
+      `${messageOf(cause)}: what ${out} was read with is not known any more; remove ${state} and read all of it anew with --overwrite, or name another output directory`,
       { cause },
     );
   }
