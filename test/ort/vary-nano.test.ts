@@ -39,7 +39,11 @@ test('the example page is read, line by line, with places and confidences', asyn
   assert.equal(streamed.join(''), text);
   assert.ok(streamed.length > 10, 'line by line');
   assert.equal(finishReason, 'stop');
-  assert.deepEqual(warnings, []);
+  // A line that was read again may be said, nothing else.
+  assert.deepEqual(
+    warnings.filter((warning) => !/^1 line had little confidence and was read again: 1 better$/.test(warning)),
+    [],
+  );
   assert.ok(!text.includes(unknownMark));
   const wanted = truth.split('\n').filter((line) => line !== '');
   assert.equal(lines?.length, wanted.length);

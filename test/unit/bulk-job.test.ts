@@ -139,7 +139,8 @@ test('a damaged record of a job says what to do', async () => {
   write(join(out, '.varyclip/job.json'), '{');
   await assert.rejects(readInto(out, [source]), {
     name: 'InputError',
-    message: /job\.json: is not JSON: .* remove .*\.varyclip and read all of it anew with --overwrite, or name another output directory$/,
+    message:
+      /job\.json: is not JSON: .* remove .*\.varyclip and read all of it anew with --overwrite, or name another output directory$/,
   });
   rmSync(join(out, '.varyclip'), { recursive: true });
   assert.equal((await readInto(out, [source], { overwrite: true })).finished, 1);
