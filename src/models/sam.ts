@@ -264,14 +264,29 @@ const positionTables = (s: Scope, sides: Pair, D: number): readonly Value[] =>
   sides.map((side, i) => s.parameter(`rel_pos_${'hw'[i]}`, [2 * side - 1, D], zerosInit));
 
 /** Attention within [N, h, w, 3C] of projected queries, keys and values: [N, h, w, C]. */
-function gridAttention(s: Scope, qkv: Value, config: SamConfig, shared: SharedConstants): Value {
+function gridAttention(s: Scope, qkv: Value, config: SamConfig, context: BlockContext): Value {
   const { heads, width } = config;
-  const [N, hDim, wDim] = qkv.shape;
-  const [h, w, D] = [Number(hDim), Number(wDim), width / heads];
-  const [q, k, v] = split(s, reshape(s, qkv, [N, h * w, 3 * width]), [width, width, width], 2); // [N, hw, C]
-  const factor = D ** -0.5;
-  if (!config.relativePositions) return reshape(s, attention(s, q, k, v, { heads, scale: factor }), [N, h, w, width]);
+  const [N, h, w] = qkv.shape;
+  const [q, k, v] = split(s, reshape(s, qkv, [N, multiplyDims(h, w), 3 * width]), [width, width, width], 2); // [N, hw, C]
+  const mixed = config.relativePositions
+    ? positionedAttention(s, [q, k, v], [Number(h), Number(w)], config, context)
+    : attention(s, q, k, v, { heads, scale: (width / heads) ** -0.5 });
+  return reshape(s, mixed, [N, h, w, width]);
+}
 
+/** Attention with what relative positions add to scores: q, k, v [N, hw, C] to [N, hw, C]. With `numbers`, w need not be known. */
+function positionedAttention(
+  s: Scope,
+  [q, k, v]: readonly Value[],
+  [h, w]: Pair,
+  config: SamConfig,
+  { shared, numbers }: BlockContext,
+): Value {
+  const { heads, width } = config;
+  const [N] = q.shape;
+  const D = width / heads;
+  const options = { heads, scale: D ** -0.5 };
+  if (numbers) return attention(s, q, k, v, { ...options, bias: rowBias(s, q, config, numbers) });
   const [tableH, tableW] = positionTables(s, tableSides(s, config), D);
   const rh = relativePositions(s, tableH, h, h); // [h, h, D]
   const rw = relativePositions(s, tableW, w, w); // [w, w, D]
@@ -280,30 +295,26 @@ function gridAttention(s: Scope, qkv: Value, config: SamConfig, shared: SharedCo
   const qw = reshape(s, transpose(s, reshape(s, q, [N, h, w, heads, D]), [0, 2, 1, 3, 4]), [N, w, h * heads, D]);
   const byColumn = reshape(s, matMul(s, qw, transpose(s, rw, [0, 2, 1])), [N, w, h, heads, w]);
   const relW = reshape(s, transpose(s, byColumn, [0, 2, 1, 3, 4]), [N, h * w, heads, w]);
-  const mixed =
-    h * w > 2 * (h + w)
-      ? foldedAttention(s, [q, k, v], [relH, relW], config, shared)
-      : attention(s, q, k, v, { heads, scale: factor, bias: gridBias(s, relH, relW) });
-  return reshape(s, mixed, [N, h, w, width]);
+  return h * w > 2 * (h + w)
+    ? foldedAttention(s, [q, k, v], [relH, relW], config, shared)
+    : attention(s, q, k, v, { ...options, bias: gridBias(s, relH, relW) });
 }
 
-/** The same for one row of any number of places: the one distance between rows is added to each between columns. */
-function rowAttention(s: Scope, qkv: Value, config: SamConfig, numbers: Value): Value {
+/**
+ * What the positions of one row of any number of places add to the score of query and key: [N, heads, w, w]. The one distance between
+ * rows is added to each between columns.
+ */
+function rowBias(s: Scope, q: Value, config: SamConfig, numbers: Value): Value {
   const { heads, width } = config;
-  const [N, , w] = qkv.shape;
+  const [N, w] = q.shape;
   const D = width / heads;
-  const [q, k, v] = split(s, reshape(s, qkv, [N, w, 3 * width]), [width, width, width], 2); // [N, w, C]
-  const options = { heads, scale: D ** -0.5 };
-  const rowOf = (mixed: Value) => reshape(s, mixed, [N, 1, w, width]);
-  if (!config.relativePositions) return rowOf(attention(s, q, k, v, options));
-
-  const [, columns] = gridOf(config);
-  const [tableH, tableW] = positionTables(s, [1, columns], D);
+  const sides = gridOf(config);
+  const [tableH, tableW] = positionTables(s, sides, D);
   const apart = sub(s, reshape(s, numbers, [w, 1]), reshape(s, numbers, [1, w]));
-  const rw = gather(s, tableW, add(s, apart, s.constant(ints([], [columns - 1])))); // [w, w, D]
+  const rw = gather(s, tableW, add(s, apart, s.constant(ints([], [sides[1] - 1])))); // [w, w, D]
   const both = transpose(s, add(s, rw, tableH), [0, 2, 1]);
   const scores = matMul(s, reshape(s, q, [N, w, heads, D]), both); // [N, w, heads, w]
-  return rowOf(attention(s, q, k, v, { ...options, bias: transpose(s, scores, [0, 2, 1, 3]) }));
+  return transpose(s, scores, [0, 2, 1, 3]);
 }
 
 /** What two positions of a grid add to the score of query and key: rel_h [N, hw, heads, h] and rel_w [N, hw, heads, w] as [N, heads, hw, hw]. */
@@ -350,7 +361,7 @@ const isGlobal = (config: SamConfig, block: number) => config.windowSize === 0 |
  * padding too; its projection is the bias alone, so the bias is added after padding instead. The output projection commutes
  * with cutting the padding off, so it runs on the real places only.
  */
-function samBlock(s: Scope, x: Value, block: number, config: SamConfig, { shared, numbers }: BlockContext): Value {
+function samBlock(s: Scope, x: Value, block: number, config: SamConfig, context: BlockContext): Value {
   const { width } = config;
   const [B, h, w] = x.shape;
   const at = s.at('attn');
@@ -358,13 +369,12 @@ function samBlock(s: Scope, x: Value, block: number, config: SamConfig, { shared
   const normed = layerNorm(s.at('norm1'), x, config);
   let mixed: Value;
   if (isGlobal(config, block)) {
-    const projected = linear(qkv, normed, 3 * width, { bias: config.qkvBias });
-    mixed = numbers ? rowAttention(at, projected, config, numbers) : gridAttention(at, projected, config, shared);
+    mixed = gridAttention(at, linear(qkv, normed, 3 * width, { bias: config.qkvBias }), config, context);
   } else {
     const side = config.windowSize;
     const windows = partition(at, linear(qkv, normed, 3 * width, { bias: false }), side); // [B·windows, side, side, 3C]
     const biased = config.qkvBias ? add(at, windows, qkv.parameter('bias', [3 * width], zerosInit)) : windows;
-    mixed = unpartition(at, gridAttention(at, biased, config, shared), [B, Number(h), Number(w)], side);
+    mixed = unpartition(at, gridAttention(at, biased, config, context), [B, Number(h), Number(w)], side);
   }
   const joined = add(s, x, linear(at.at('proj'), mixed, width));
   const hidden = Math.floor(width * config.mlpRatio);
