@@ -54,7 +54,7 @@ async function serve(args: Arguments, io: Io): Promise<number> {
     args.count('slots', { to: 1024 }),
     threadsOf(args, 'image-threads'),
   ];
-  const where = { host: args.text('host') ?? '127.0.0.1', port: portOf(args) };
+  const where = { host: args.text('host') ?? '127.0.0.1', port: args.index('port', { to: 65535 }) ?? 8000 };
   const models = named.length === 0 && index === undefined ? [defaultReader, defaultTwoTowers] : named;
   const apiKey = keyOf(args);
   const server = createServer({
@@ -77,12 +77,6 @@ async function serve(args: Arguments, io: Io): Promise<number> {
   } finally {
     await server.close();
   }
-}
-
-function portOf(args: Arguments): number {
-  const port = args.number('port') ?? 8000;
-  if (Number.isInteger(port) && port >= 0 && port < 65536) return port;
-  throw new InputError(`--port: expected a whole number from 0 to 65535, got ${port}`);
 }
 
 function keyOf(args: Arguments): string | undefined {

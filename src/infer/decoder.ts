@@ -14,8 +14,8 @@ export interface Prompt {
 /** Rows that are decoded together. */
 export interface DecodingBatch {
   /**
-   * Appends one token to every row and returns the logits [V] after it, per row, to be looked at before the next step. A null row is finished, or was never filled, and
-   * stands still. Rows after the last one named stand still too.
+   * Appends one token to every row and returns the logits [V] after it, per row, to be looked at before the next step. A null row is
+   * finished, or was never filled, and stands still. Rows after the last one named stand still too.
    */
   step(tokens: readonly (number | null)[], signal?: AbortSignal): Promise<Float32Array[]>;
   /** Row i becomes what row `from[i]` was. */

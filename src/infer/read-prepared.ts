@@ -54,13 +54,14 @@ async function readLines(reader: Reader, plan: LinePlan, options: ReadOptions): 
   const attempts = plan.pieces.map(() => createAttempts(ways));
   const page = createGrowingPage(plan, options);
   const [, whole] = config.tower.imageSize;
+  const asked = plan.pieces.map(({ image }) => rowOf(ids, image, config));
   const { rows, tower, firstToken } = await engine.submit({
     stopLoops: true,
     ...options,
     eosId,
     maxNewTokens,
     keepLogProbabilities: true,
-    rows: plan.pieces.map(({ image }) => rowOf(ids, image, config)),
+    rows: asked,
     onRow: (index, row) => {
       const loop = ways.length > 0 ? loopAtEnd(row.tokens) : undefined;
       const text = tokenizer.decode(row.tokens.slice(0, loop?.start), { skipSpecialTokens: true });
@@ -87,9 +88,7 @@ async function readLines(reader: Reader, plan: LinePlan, options: ReadOptions): 
     ],
     ...(retried.length > 0 && { retried }),
     usage: {
-      promptTokens: plan.pieces
-        .slice(0, done.length)
-        .reduce((sum, { image }) => sum + rowOf(ids, image, config).ids.length, 0),
+      promptTokens: asked.slice(0, done.length).reduce((sum, row) => sum + row.ids.length, 0),
       completionTokens: done.reduce((sum, { tokens }) => sum + tokens.length, 0),
     },
     timing: { tower, firstToken, decode: (performance.now() - started) / 1000 - firstToken },

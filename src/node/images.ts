@@ -1,3 +1,4 @@
+import type { Stats } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import type { Metadata, Sharp } from 'sharp';
 import { InputError, messageOf } from '../core/errors.js';
@@ -83,9 +84,15 @@ export function naming(name: string): (cause: unknown) => never {
   };
 }
 
+/** The facts of an image file that is about to be read. Throws InputError where it is none, or too large. */
+export function expectImageFile(path: string, maxBytes: number): Stats {
+  const facts = expectFile(path, path, 'an image file');
+  if (facts.size <= maxBytes) return facts;
+  throw new InputError(`${path}: has ${facts.size} bytes, at most ${maxBytes} are allowed`);
+}
+
 async function readImageFile(path: string, maxBytes: number): Promise<Uint8Array> {
-  const { size } = expectFile(path, path, 'an image file');
-  if (size > maxBytes) throw new InputError(`${path}: has ${size} bytes, at most ${maxBytes} are allowed`);
+  expectImageFile(path, maxBytes);
   return readFile(path).catch((cause: unknown) => {
     throw new InputError(`${path}: cannot be read: ${reasonOf(cause, path)}`, { cause });
   });

@@ -138,13 +138,7 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
       ...(imageTokens && { imageTokens }),
       ...(promptStyle && { promptStyle }),
     });
-    const canRead = imageTokens !== undefined;
-    return {
-      ...withImages(model, dir, canRead),
-      precision,
-      towerPrecision,
-      hashWeights: () => hashTensors(checkpoint),
-    };
+    return { ...withImages(model, dir), precision, towerPrecision, hashWeights: () => hashTensors(checkpoint) };
   } catch (error) {
     checkpoint.dispose();
     throw error;
@@ -154,10 +148,10 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
 function withImages(
   model: VaryModel,
   directory: string,
-  canRead: boolean,
 ): Omit<NodeVaryModel, 'precision' | 'towerPrecision' | 'hashWeights'> {
   const expectReader = () => {
-    if (!canRead) throw new InputError(`${directory}: has no tokenizer: it cannot read; download it with the weights`);
+    if (model.tokenizer) return;
+    throw new InputError(`${directory}: has no tokenizer: it cannot read; download it with the weights`);
   };
   const decode = (image: ImageInput, limits: ImageLimits | undefined) => {
     expectReader();

@@ -5,8 +5,8 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { InputError } from '../../core/errors.js';
 import type { Tensor } from '../../core/tensor.js';
 import { type ClipProcessor, processClip } from '../../image/clip-processor.js';
-import { decodeImage, type ImageLimits } from '../images.js';
-import { expectFile, reasonOf } from '../place.js';
+import { decodeImage, expectImageFile, type ImageLimits } from '../images.js';
+import { reasonOf } from '../place.js';
 import { serveJobs } from '../worker-pool.js';
 
 export interface PicturePlan {
@@ -31,10 +31,7 @@ export interface PreparedPicture {
 
 /** Waits for the disk: this thread has nothing else to do, and going through the pool of threads takes longer than a small file. */
 function readPicture(file: string, maxBytes: number) {
-  const facts = expectFile(file, file, 'an image file');
-  if (facts.size > maxBytes) {
-    throw new InputError(`${file}: has ${facts.size} bytes, at most ${maxBytes} are allowed`);
-  }
+  const facts = expectImageFile(file, maxBytes);
   try {
     return { facts, bytes: readFileSync(file) };
   } catch (cause) {
