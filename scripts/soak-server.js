@@ -150,9 +150,16 @@ async function overload(server) {
   show('load', after);
   expectThroughput(many.perSecond, (before.perSecond + after.perSecond) / 2);
   const slope = (1000 * slopeOf(samples)) / (60 * many.perSecond);
-  show('memory', { mibPerThousandAnswers: slope, goal: 1, samples: samples.length });
+  show('memory', { mibPerThousandAnswers: slope, goal: 1, samples: samples.length, tenths: tenthsOf(samples) });
   expect(slope < 1, `memory grows by ${slope.toFixed(2)} MiB with a thousand answers`);
 }
+
+/** The middle of the values of each tenth of the points: whether they grow or come and go. */
+const tenthsOf = (points) =>
+  Array.from({ length: 10 }, (_, i) => {
+    const part = points.slice(Math.floor((i * points.length) / 10), Math.floor(((i + 1) * points.length) / 10));
+    return part.map(([, value]) => value).sort((a, b) => a - b)[Math.floor(part.length / 2)];
+  });
 
 /** Of the line through points with the least squares. */
 function slopeOf(points) {

@@ -15,3 +15,5 @@ interface TextEncoder {
 }
 declare var TextEncoder: { new (): TextEncoder };
 declare var performance: { now(): number };
+declare function setTimeout(task: () => void, milliseconds: number): unknown;
+declare function clearTimeout(timer: unknown): void;

@@ -12,16 +12,13 @@ export function argmax(values: Float32Array): number {
   return best;
 }
 
-/** log softmax in double precision. */
-export function logSoftmax(logits: Float32Array): Float64Array {
+/** log Σ exp of logits, in double precision: what is taken from one of them to make it a log probability. */
+export function logSumExp(logits: Float32Array): number {
   // Of every step and row: plain loops, since iterators make an object of each value.
   const count = logits.length;
   let max = Number.NEGATIVE_INFINITY;
   for (let i = 0; i < count; i++) max = logits[i] > max ? logits[i] : max;
   let total = 0;
   for (let i = 0; i < count; i++) total += Math.exp(logits[i] - max);
-  const shift = max + Math.log(total);
-  const logs = new Float64Array(count);
-  for (let i = 0; i < count; i++) logs[i] = logits[i] - shift;
-  return logs;
+  return max + Math.log(total);
 }

@@ -115,11 +115,12 @@ function paperGrid(image: Gray, block: number): { columns: number; rows: number;
   return { columns, rows, levels };
 }
 
-/** How much darker than its paper each pixel is. */
-function darkness(image: Gray): Uint8Array {
+/** How much darker than its paper each pixel is, and how many pixels are as dark. */
+function darkness(image: Gray): { dark: Uint8Array; histogram: Uint32Array } {
   const { width, height, data } = image;
   const { columns, rows, levels } = paperGrid(image, Math.max(32, Math.round(Math.min(width, height) / 16)));
-  const out = new Uint8Array(data.length);
+  const dark = new Uint8Array(data.length);
+  const histogram = new Uint32Array(256);
   const line = new Float32Array(columns);
   // Where each pixel of a row lies between the blocks: the same in all rows.
   const lefts = new Int32Array(width);
@@ -142,25 +143,42 @@ function darkness(image: Gray): Uint8Array {
       const rise = line[Math.min(columns - 1, left + 1)] - paper;
       for (; x < width && lefts[x] === left; x++, at++) {
         const level = paper + rise * parts[x] - data[at];
-        out[at] = level > 0 ? level : 0;
+        const whole = level > 0 ? level | 0 : 0;
+        dark[at] = whole;
+        histogram[whole]++;
       }
     }
   }
-  return out;
+  return { dark, histogram };
+}
+
+/**
+ * Every byte becomes 1 where it is above `level` and 0 elsewhere: four at a time. A byte's lower seven bits carry into its highest where they
+ * are above the level's; the highest of both say the rest.
+ */
+function cutAt(bytes: Uint8Array, level: number): void {
+  if (level >= 255) return void bytes.fill(0);
+  const least = level + 1;
+  const words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length >> 2);
+  const carry = ((0x80 - (least & 0x7f)) * 0x01010101) | 0;
+  const isHigh = least >= 0x80;
+  for (let i = 0; i < words.length; i++) {
+    const word = words[i];
+    const above = (word & 0x7f7f7f7f) + carry;
+    words[i] = ((isHigh ? above & word : above | word) & 0x80808080) >>> 7;
+  }
+  for (let i = bytes.length & ~3; i < bytes.length; i++) bytes[i] = bytes[i] > level ? 1 : 0;
 }
 
 /** Finds the ink of a dark-on-light image: what is clearly darker than the paper round it. */
 export function binarise(image: Gray): InkMask {
-  const dark = darkness(image);
-  const histogram = histogramOf(dark);
+  const { dark, histogram } = darkness(image);
   // Noise of the paper itself: its typical darkness, since half of it is darker than its percentile.
   const noise = percentile(histogram, 0.6);
   // Smoothed edges belong to the letters, so a little below the middle; faint print is kept this way too.
   const cut = Math.max(12, noise + 8, 0.8 * otsuLevel(histogram));
-  const data = new Uint8Array(dark.length);
-  const level = Math.floor(cut);
-  for (let i = 0; i < dark.length; i++) data[i] = (level - dark[i]) >>> 31; // 1 where darker: the sign
-  return inkMask(image.width, image.height, data);
+  cutAt(dark, Math.floor(cut));
+  return inkMask(image.width, image.height, dark);
 }
 
 /** How much likelier ink is beside ink than anywhere, at least, where somebody put it there. */

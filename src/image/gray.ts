@@ -18,13 +18,15 @@ export function grayFrom(width: number, height: number, data: Uint8Array): Gray 
 
 /** ITU-R 601 luma, as Pillow's convert('L'). */
 export function grayOfPixels({ width, height, data }: Pixels): Gray {
-  const gray = new Uint8Array(width * height);
-  for (let i = 0; i < gray.length; i++) {
-    gray[i] = (19595 * data[3 * i] + 38470 * data[3 * i + 1] + 7471 * data[3 * i + 2] + 0x8000) >> 16;
+  const count = width * height;
+  const gray = new Uint8Array(count);
+  for (let i = 0, at = 0; i < count; i++, at += 3) {
+    gray[i] = (19595 * data[at] + 38470 * data[at + 1] + 7471 * data[at + 2] + 0x8000) >> 16;
   }
   return { width, height, data: gray };
 }
 
+/** For each output sample `count` weights, those past the last source sample 0. */
 interface Taps {
   readonly starts: Int32Array;
   readonly count: number;
@@ -35,7 +37,8 @@ interface Taps {
 function triangleTaps(from: number, to: number): Taps {
   const scale = from / to;
   const support = Math.max(1, scale);
-  const count = Math.ceil(support) * 2 + 1;
+  // Samples whose middles lie within a triangle's foot.
+  const count = Math.floor(2 * support) + 1;
   const starts = new Int32Array(to);
   const weights = new Float32Array(to * count);
   for (let i = 0; i < to; i++) {
@@ -63,27 +66,41 @@ export function resizePlane(
   const x = triangleTaps(width, to.width);
   const y = triangleTaps(height, to.height);
   const out = new Float32Array(to.width * to.height);
-  const row = new Float32Array(width);
+  // Longer than a row by what taps without weight reach past its end.
+  const row = new Float32Array(width + x.count);
   for (let i = 0; i < to.height; i++) {
-    row.fill(0);
-    for (let k = 0; k < y.count; k++) {
-      const weight = y.weights[i * y.count + k];
-      if (weight === 0) continue;
-      const source = (y.starts[i] + k) * width;
-      for (let column = 0; column < width; column++) row[column] += weight * plane[source + column];
-    }
-    resizeRow(row, x, out.subarray(i * to.width, (i + 1) * to.width));
+    mixRows(plane, width, y.starts[i] * width, y.weights.subarray(i * y.count, (i + 1) * y.count), row);
+    resizeRow(row, x, out, i * to.width, to.width);
   }
   return out;
 }
 
-function resizeRow(row: Float32Array, { starts, count, weights }: Taps, out: Float32Array): void {
-  for (let i = 0; i < out.length; i++) {
-    const start = starts[i];
-    const taps = Math.min(count, row.length - start);
-    let sum = 0;
-    for (let k = 0; k < taps; k++) sum += weights[i * count + k] * row[start + k];
-    out[i] = sum;
+/** The sum of neighbouring rows from `start` on, by their weights: two at a time, for half as many ways through `row`. */
+function mixRows(
+  plane: Float32Array | Uint8Array,
+  width: number,
+  start: number,
+  weights: Float32Array,
+  row: Float32Array,
+): void {
+  for (let k = 0; k < weights.length; k += 2) {
+    const [first, second] = [weights[k], weights[k + 1] ?? 0];
+    const upper = start + k * width;
+    const lower = second === 0 ? upper : upper + width;
+    if (k === 0) {
+      for (let c = 0; c < width; c++) row[c] = first * plane[upper + c] + second * plane[lower + c];
+    } else if (first !== 0) {
+      for (let c = 0; c < width; c++) row[c] += first * plane[upper + c] + second * plane[lower + c];
+    }
+  }
+}
+
+function resizeRow(row: Float32Array, { starts, count, weights }: Taps, out: Float32Array, at: number, width: number) {
+  for (let i = 0; i < width; i++) {
+    const [start, first] = [starts[i], i * count];
+    let sum = weights[first] * row[start] + weights[first + 1] * row[start + 1] + weights[first + 2] * row[start + 2];
+    for (let k = 3; k < count; k++) sum += weights[first + k] * row[start + k];
+    out[at + i] = sum;
   }
 }
 

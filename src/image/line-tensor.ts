@@ -24,15 +24,14 @@ function paperLevel({ width, height, data }: Gray): number {
 
 /** For each level what it becomes: signed distance from paper in units of the line's own ink, dark or light. */
 function levelTable(line: Gray): Float32Array {
+  const { data } = line;
   const counts = new Uint32Array(256);
-  for (const level of line.data) counts[level]++;
+  for (let i = 0; i < data.length; i++) counts[data[i]]++;
   const paper = paperLevel(line);
   let lean = 0;
-  counts.forEach((count, level) => {
-    lean += count * (paper - level);
-  });
+  for (let level = 0; level < 256; level++) lean += counts[level] * (paper - level);
   const sign = lean >= 0 ? 1 : -1;
-  let below = inkQuantile * line.data.length;
+  let below = inkQuantile * data.length;
   let contrast = 0;
   // From the level farthest on paper's side of ink to the fullest ink.
   for (let step = 0; step < 256 && below > 0; step++) {
@@ -41,7 +40,21 @@ function levelTable(line: Gray): Float32Array {
     contrast = sign * (paper - level);
   }
   const scale = (sign * inkValue) / Math.max(leastContrast, contrast);
-  return new Float32Array(256).map((_, level) => Math.max(-1, Math.min(3, scale * (paper - level))) + 0);
+  const values = new Float32Array(256);
+  for (let level = 0; level < 256; level++) values[level] = Math.max(-1, Math.min(3, scale * (paper - level))) + 0;
+  return values;
+}
+
+/** A row of levels by their values. */
+function drawRow(
+  levels: Uint8Array,
+  values: Float32Array,
+  into: Float32Array,
+  from: number,
+  at: number,
+  width: number,
+) {
+  for (let x = 0; x < width; x++) into[at + x] = values[levels[from + x]];
 }
 
 /**
@@ -55,11 +68,10 @@ export function drawLine(line: Gray, { width, height }: Size, into: Float32Array
   }
   const plane = width * height;
   const values = levelTable(line);
-  into.fill(0);
-  for (let y = 0; y < height; y++) {
-    for (let x = 0; x < line.width; x++) into[y * width + x] = values[line.data[y * line.width + x]];
-  }
-  for (const channel of [1, 2]) into.copyWithin(channel * plane, 0, plane);
+  into.fill(0, 0, plane);
+  for (let y = 0; y < height; y++) drawRow(line.data, values, into, y * line.width, y * width, line.width);
+  into.copyWithin(plane, 0, plane);
+  into.copyWithin(2 * plane, 0, plane);
 }
 
 /** Lines as `drawLine` draws them, as a tower's input [lines, 3, height, width]. */

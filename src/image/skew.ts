@@ -1,20 +1,57 @@
 import type { InkMask } from './binarise.js';
 import { type Gray, grayFrom } from './gray.js';
 
+/** Points, by the distance from the middle of the page and from its top. */
+interface Points {
+  readonly x: Float32Array;
+  readonly y: Float32Array;
+}
+
 /** The lower edges of ink, thinned to at most `limit` points: where baselines are. */
-function lowerEdges({ width, height, data, runs }: InkMask, limit: number): { x: Float32Array; y: Float32Array } {
-  const found: number[] = [];
+function lowerEdges({ width, height, data, runs }: InkMask, limit: number): Points {
   const last = (height - 1) * width;
+  let ink = 0;
+  for (let run = 0; run < runs.length; run += 2) ink += runs[run + 1] - runs[run];
+  const found = new Int32Array(ink);
+  let edges = 0;
   for (let run = 0; run < runs.length && runs[run] < last; run += 2) {
-    for (let i = runs[run]; i < runs[run + 1]; i++) if (data[i + width] === 0) found.push(i);
+    for (let i = runs[run]; i < runs[run + 1]; i++) {
+      found[edges] = i;
+      edges += 1 - data[i + width];
+    }
   }
-  const step = Math.max(1, found.length / limit);
-  const count = Math.floor(found.length / step);
-  const kept = Array.from({ length: count }, (_, i) => found[Math.floor(i * step)]);
-  return {
-    x: Float32Array.from(kept, (i) => (i % width) - width / 2),
-    y: Float32Array.from(kept, (i) => Math.floor(i / width)),
-  };
+  const step = Math.max(1, edges / limit);
+  const count = Math.floor(edges / step);
+  const [x, y] = [new Float32Array(count), new Float32Array(count)];
+  for (let i = 0; i < count; i++) {
+    const at = found[Math.floor(i * step)];
+    y[i] = Math.floor(at / width);
+    x[i] = at - y[i] * width - width / 2;
+  }
+  return { x, y };
+}
+
+/**
+ * How sharp the peaks are of every `stride`th point's projection along a direction: each is shared by two of the `bins`, which begin
+ * `reach` above the page.
+ */
+function sharpness({ x, y }: Points, degrees: number, stride: number, bins: Float32Array, reach: number): number {
+  const slope = Math.tan((degrees * Math.PI) / 180);
+  bins.fill(0);
+  for (let i = 0; i < x.length; i += stride) {
+    const at = y[i] - x[i] * slope + reach;
+    const whole = at | 0;
+    bins[whole] += 1 - at + whole;
+    bins[whole + 1] += at - whole;
+  }
+  let sum = 0;
+  let before = bins[0];
+  for (let i = 1; i < bins.length; i++) {
+    const both = bins[i] + before;
+    sum += both * both;
+    before = bins[i];
+  }
+  return sum;
 }
 
 /**
@@ -22,28 +59,16 @@ function lowerEdges({ width, height, data, runs }: InkMask, limit: number): { x:
  * peaks. 0 where there is too little ink to tell.
  */
 export function estimateSkew(mask: InkMask, most = 6): number {
-  const { x, y } = lowerEdges(mask, 30000);
-  if (x.length < 50) return 0;
+  const points = lowerEdges(mask, 30000);
+  const { length } = points.x;
+  if (length < 50) return 0;
   const reach = Math.ceil((mask.width / 2) * Math.tan((most * Math.PI) / 180)) + 2;
   const bins = new Float32Array(mask.height + 2 * reach + 2);
-  const score = (degrees: number, stride: number) => {
-    const slope = Math.tan((degrees * Math.PI) / 180);
-    bins.fill(0);
-    for (let i = 0; i < x.length; i += stride) {
-      const at = y[i] - x[i] * slope + reach;
-      const whole = Math.floor(at);
-      bins[whole] += 1 - at + whole;
-      bins[whole + 1] += at - whole;
-    }
-    let sum = 0;
-    for (let i = 1; i < bins.length; i++) sum += (bins[i] + bins[i - 1]) ** 2;
-    return sum;
-  };
   const best = (around: number, reachDegrees: number, step: number, stride = 1) => {
     let found = around;
-    let highest = score(around, stride);
+    let highest = sharpness(points, around, stride, bins, reach);
     for (let angle = around - reachDegrees; angle <= around + reachDegrees + 1e-9; angle += step) {
-      const value = Math.abs(angle) <= most ? score(angle, stride) : 0;
+      const value = Math.abs(angle) <= most ? sharpness(points, angle, stride, bins, reach) : 0;
       if (value > highest) {
         highest = value;
         found = angle;
@@ -52,7 +77,7 @@ export function estimateSkew(mask: InkMask, most = 6): number {
     return found;
   };
   // Of many points a part tells where to look closer.
-  const stride = Math.max(1, Math.min(4, Math.floor(x.length / 4000)));
+  const stride = Math.max(1, Math.min(4, Math.floor(length / 4000)));
   return best(best(best(0, most, 0.2, stride), 0.2, 0.04), 0.04, 0.01);
 }
 

@@ -1,6 +1,6 @@
 /** Beam search as transformers 5 does it (generation/utils.py, `_beam_search`), one prompt at a time. */
 import { InputError } from '../core/errors.js';
-import { logSoftmax } from '../core/logits.js';
+import { logSumExp } from '../core/logits.js';
 import type { CachedDecoder, Prompt } from './decoder.js';
 import type { LogitsProcessor, PromptHistory } from './processors.js';
 
@@ -46,7 +46,7 @@ export async function beamSearch(
   history: PromptHistory,
   eos: readonly number[],
   maxNewTokens: number,
-  process: LogitsProcessor,
+  process: LogitsProcessor | undefined,
   { count, lengthPenalty = 1, earlyStopping = false, returned = 1, signal }: BeamOptions,
 ): Promise<BeamResult[]> {
   if (!Number.isInteger(count) || count < 1)
@@ -116,13 +116,14 @@ function bestCandidates(
   logits: readonly Float32Array[],
   running: readonly Beam[],
   history: PromptHistory,
-  process: LogitsProcessor,
+  process: LogitsProcessor | undefined,
   wanted: number,
 ): Candidate[] {
   const best: Candidate[] = [];
   running.forEach(({ tokens, logProbability }, beam) => {
-    const scores = Float32Array.from(logSoftmax(logits[beam]));
-    process(scores, { ...history, ids: [...history.ids, ...tokens], generated: tokens.length });
+    const shift = logSumExp(logits[beam]);
+    const scores = logits[beam].map((logit) => logit - shift);
+    process?.(scores, { ...history, ids: [...history.ids, ...tokens], generated: tokens.length });
     for (let token = 0; token < scores.length; token++) {
       const total = logProbability + scores[token];
       if (best.length === wanted && total <= best[wanted - 1].logProbability) continue;

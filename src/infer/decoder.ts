@@ -28,7 +28,7 @@ export interface SlotBatch extends DecodingBatch {
   /**
    * Rows [first, first + prompts) begin anew, each with a prompt; all prompts have one length. `room` is how many positions a row
    * will need in the end: the cache is made so long. Returns the logits after each prompt, and after each id of its draft, which does
-   * not belong to the row yet. Other rows are as they were.
+   * not belong to the row yet, to be looked at before the next `fill`. Other rows are as they were.
    */
   fill(first: number, prompts: readonly Prompt[], room: number, signal?: AbortSignal): Promise<Float32Array[][]>;
   /** So many ids of the draft that a row was filled with are its own, before its next step. */
@@ -81,7 +81,7 @@ export function createSessionDecoder(session: Session, options: SessionDecoderOp
         for (const group of prefillGroups(fresh, lengths)) {
           const some = group.map((at) => prompts[rows[at]]);
           const own = await batch.fill(group[0], some, longest + 1, signal);
-          for (const [i, at] of group.entries()) [logits[at]] = own[i];
+          for (const [i, at] of group.entries()) logits[at] = own[i][0].slice();
         }
         const source = rows.map((row) => rows.indexOf(row));
         batch.reorder(source);
@@ -150,12 +150,23 @@ function prefillGroups(rows: readonly number[], lengths: readonly number[]): num
   return groups;
 }
 
+/** So many values, valid until it is asked again: memory of its own for each run would be a megabyte for the collector. */
+type Room = (length: number) => Float32Array;
+
+function createRoom(): Room {
+  let data = new Float32Array(0);
+  return (length) => {
+    if (data.length < length) data = new Float32Array(length);
+    return data.subarray(0, length);
+  };
+}
+
 /** Fills rows of a cache with prompts of one length and their drafts; the logits after each prompt and each id of its draft. */
 async function prefill(
   session: Session,
   prompts: readonly Prompt[],
   state: CarriedTensors,
-  { width, withImages }: SessionDecoderOptions,
+  { width, withImages, roomFor }: SessionDecoderOptions & { readonly roomFor: Room },
   signal?: AbortSignal,
 ): Promise<Float32Array[][]> {
   const { length } = prompts[0].ids;
@@ -180,7 +191,7 @@ async function prefill(
     totalLength: int32s([1], [total]),
     outputRows: ints([outputs.length], outputs),
   };
-  if (withImages) Object.assign(feeds, imageFeeds(prompts, total, width));
+  if (withImages) Object.assign(feeds, imageFeeds(prompts, total, width, roomFor));
   const { logits } = await session.run(feeds, { state, lend: true, ...(signal && { signal }) });
   const [, vocabulary] = logits.shape;
   const data = logits.data as Float32Array;
@@ -199,7 +210,7 @@ const padded = (ids: readonly number[], length: number): number[] => [
  * The features of several prompts one after another, and each row's places among all embeddings and features; rows are filled up to
  * `total` with their own embeddings.
  */
-function imageFeeds(prompts: readonly Prompt[], total: number, width: number): Record<string, Tensor> {
+function imageFeeds(prompts: readonly Prompt[], total: number, width: number, roomFor: Room): Record<string, Tensor> {
   let used = 0;
   const source = prompts.map(({ ids, images }, r) => {
     const features = prompts.length * total + used - ids.length;
@@ -209,7 +220,7 @@ function imageFeeds(prompts: readonly Prompt[], total: number, width: number): R
       return t < ids.length && from >= ids.length ? features + from : r * total + from;
     });
   });
-  const data = new Float32Array(used * width);
+  const data = roomFor(used * width);
   let at = 0;
   for (const { images } of prompts) {
     if (!images) continue;
@@ -222,8 +233,11 @@ function imageFeeds(prompts: readonly Prompt[], total: number, width: number): R
 /** Rows of a cache that is made when the first of them is filled. */
 function createSlots(session: Session, count: number, options: SessionDecoderOptions): SlotBatch {
   const { width, maxPositions, withImages } = options;
+  const roomFor = createRoom();
   const lengths = Array<number>(count).fill(0);
   let state: CarriedTensors | undefined;
+  /** The rows that were filled last: their memory has the logits that the caller looks at. */
+  let filled: CarriedTensors | undefined;
   /** The first rows of the state, by their number: the plans of their runs are kept with them. */
   const views = new Map<number, CarriedTensors>();
   const reserve = async (positions: number): Promise<CarriedTensors> => {
@@ -246,14 +260,11 @@ function createSlots(session: Session, count: number, options: SessionDecoderOpt
       const length = prompts[0].ids.length;
       const longest = length + Math.max(...prompts.map(({ draft = [] }) => draft.length));
       checkLength(longest, maxPositions);
-      const view = (await reserve(Math.max(longest, room))).rows(first, prompts.length);
-      try {
-        const logits = await prefill(session, prompts, view, options, signal);
-        lengths.fill(length, first, first + prompts.length);
-        return logits;
-      } finally {
-        view.dispose();
-      }
+      filled?.dispose();
+      filled = (await reserve(Math.max(longest, room))).rows(first, prompts.length);
+      const logits = await prefill(session, prompts, filled, { ...options, roomFor }, signal);
+      lengths.fill(length, first, first + prompts.length);
+      return logits;
     },
     accept: (row, count) => {
       lengths[row] += count;
@@ -286,6 +297,7 @@ function createSlots(session: Session, count: number, options: SessionDecoderOpt
     },
     dispose: () => {
       views.clear();
+      filled = undefined;
       state?.dispose();
       state = undefined;
     },

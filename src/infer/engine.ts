@@ -5,6 +5,7 @@
  */
 import { AbortedError, DeadlineError, InputError, OverloadedError } from '../core/errors.js';
 import { floatView, sizeOf, type Tensor } from '../core/tensor.js';
+import { afterSeconds } from '../core/timers.js';
 import { type Prompt, prefillTokens, type SlotBatch, type SlotDecoder } from './decoder.js';
 import { type GeneratedRow, type GrowingRow, type RowOptions, rowsWith } from './generate.js';
 import type { PenaltyOptions } from './processors.js';
@@ -147,6 +148,8 @@ interface Lane {
   canvas: Float32Array;
   /** Its loop, while there is something to do. */
   loop: Promise<void> | undefined;
+  /** Calls off what an idle lane will do: let go of its memory. */
+  stay: () => void;
 }
 
 /**
@@ -196,6 +199,7 @@ export function createEngine(
     close: async () => {
       closed = true;
       await Promise.all(lanes.map(({ loop }) => loop));
+      for (const lane of lanes) letGo(lane);
     },
   };
 }
@@ -208,6 +212,7 @@ const createLane = (model: EngineModel, slots: number): Lane => ({
   batch: undefined,
   canvas: new Float32Array(0),
   loop: undefined,
+  stay: () => undefined,
 });
 
 /** Lanes that have nothing to do look for something. */
@@ -278,6 +283,7 @@ function emptySlot({ slots, batch }: Lane, slot: number): void {
 
 /** Works until there is nothing left to do. */
 async function runLane(schedule: Schedule, lane: Lane): Promise<void> {
+  lane.stay();
   // What is submitted together is seen together.
   await undefined;
   while (schedule.waiting.length > 0 || isBusy(lane)) {
@@ -291,11 +297,22 @@ async function runLane(schedule: Schedule, lane: Lane): Promise<void> {
     lane.group = undefined;
     if (group) await attempt(schedule, group.places, () => runSegment(schedule, lane, group));
   }
-  // An idle lane holds no cache and no pictures.
+  lane.loop = undefined;
+  lane.stay = afterSeconds(idleSeconds, () => letGo(lane));
+}
+
+/**
+ * How long an idle lane keeps its memory for the next request: a cache of hundreds of megabytes for each would have the collector run for
+ * each.
+ */
+const idleSeconds = 10;
+
+/** The lane holds no cache and no pictures any more. */
+function letGo(lane: Lane): void {
+  lane.stay();
   lane.batch?.dispose();
   lane.batch = undefined;
   lane.canvas = new Float32Array(0);
-  lane.loop = undefined;
 }
 
 const isBusy = ({ group, ready, slots }: Lane): boolean =>

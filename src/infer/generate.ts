@@ -1,5 +1,5 @@
 import { AbortedError, InputError } from '../core/errors.js';
-import { logSoftmax } from '../core/logits.js';
+import { logSumExp } from '../core/logits.js';
 import { createRng } from '../core/rng.js';
 import { type BeamOptions, beamSearch } from './beam.js';
 import type { CachedDecoder, Prompt } from './decoder.js';
@@ -109,11 +109,11 @@ export function rowsWith({
       },
       take: (logits) => {
         if (reason) return;
-        // Penalties change logits in place: what the model itself thought is worked out before.
-        const own = logs && logSoftmax(logits);
-        process(logits, { ids: history, padding, generated: tokens.length });
+        // Penalties change logits in place: what the model itself thought is kept.
+        const own = logs && process ? logits.slice() : logits;
+        process?.(logits, { ids: history, padding, generated: tokens.length });
         const token = pickToken(logits, sampling, rng);
-        if (own) logs.push(own[token]);
+        logs?.push(own[token] - logSumExp(own));
         tokens.push(token);
         history.push(token);
         const stopped = options.onToken?.(index, token) === true;

@@ -254,12 +254,18 @@ async function openLanes(parts: ModelParts, config: VaryConfig, whole: ReturnTyp
   const { count, threads } = config.input === 'line' ? lanesOf(parts.runtime) : oneLane;
   const sessions = count === 1 ? whole : createSessions(parts, threads);
   const decoders = forkedSessions(await sessions.decoder(), count);
-  const stages = (await sessions.tower()).map((session) => forkedSessions(session, count));
+  // What one part lends must stay until the next has taken it: nobody else may run these.
+  const towers = await sessions.tower();
+  const stages = towers.map((session) => (count === 1 ? [session.fork()] : forkedSessions(session, count)));
   const lanes = decoders.map(
     (decoder, lane): EngineModel => ({
       decoder: decoderOver(decoder, parts.family),
       tower: stages.map((stage, part): EngineModel['tower'][number] => async (x, signal) => {
-        const { 'x.out': next, draft } = await stage[lane].run(towerFeeds(config, part, x), signal && { signal });
+        const lend = part + 1 < stages.length;
+        const { 'x.out': next, draft } = await stage[lane].run(towerFeeds(config, part, x), {
+          lend,
+          ...(signal && { signal }),
+        });
         return { x: next, ...(draft && { drafts: draftsOf(draft as Tensor<'int64'>, config) }) };
       }),
       towerImages: (shape) => imagesTogether(sizeOf(shape)),
@@ -267,8 +273,7 @@ async function openLanes(parts: ModelParts, config: VaryConfig, whole: ReturnTyp
     }),
   );
   const dispose = async () => {
-    if (count === 1) return;
-    for (const session of [decoders, ...stages].flat()) await session.dispose();
+    for (const session of [...(count === 1 ? [] : decoders), ...stages.flat()]) await session.dispose();
   };
   return { lanes, dispose };
 }

@@ -57,11 +57,14 @@ function minNewTokens(least: number, ends: readonly number[]): LogitsProcessor {
   };
 }
 
-/** The processors asked for, in transformers' order; `ends` end a row. Throws InputError for values out of range. */
+/**
+ * The processors asked for as one, in transformers' order; undefined where none is. `ends` end a row. Throws InputError for values out of
+ * range.
+ */
 export function createProcessors(
   { repetitionPenalty: penalty = 1, noRepeatNgramSize = 0, minNewTokens: least = 0 }: PenaltyOptions,
   ends: readonly number[],
-): LogitsProcessor {
+): LogitsProcessor | undefined {
   if (!(penalty > 0)) throw new InputError(`repetitionPenalty: expected a number above 0, got ${penalty}`);
   if (!Number.isInteger(noRepeatNgramSize) || noRepeatNgramSize < 0) {
     throw new InputError(`noRepeatNgramSize: expected a whole number, got ${noRepeatNgramSize}`);
@@ -74,6 +77,7 @@ export function createProcessors(
     ...(noRepeatNgramSize === 0 ? [] : [noRepeatNgram(noRepeatNgramSize)]),
     ...(least === 0 ? [] : [minNewTokens(least, ends)]),
   ];
+  if (active.length === 0) return undefined;
   return (logits, row) => {
     for (const process of active) process(logits, row);
   };

@@ -8,7 +8,7 @@ import { createGraphBuilder, fusedLowering, type NumberFormat, plainLowering } f
 import { attention, cachedAttention } from '../../src/nn/attention.js';
 import { linear } from '../../src/nn/linear.js';
 import { blockSize, quantizeBlocks, quantizeColumns } from '../../src/nn/quantized.js';
-import { bindTogether, copyBytes } from '../../src/node/ort/memory.js';
+import { bindTogether, copyBytes, createSpares } from '../../src/node/ort/memory.js';
 import { createRuntime } from '../../src/node/ort/runtime.js';
 import { assertAllclose } from '../helpers/allclose.js';
 import { runGraph, weightsFrom } from '../helpers/run-graph.js';
@@ -320,4 +320,29 @@ test('carried tensors lie in one piece of memory, each at its own place', () => 
     assert.ok(data.every((value) => Number(value) === i + 1));
     release();
   }
+});
+
+test('memory of shapes that are gone is used again, and lent results stay until the next run', async () => {
+  const spares = createSpares();
+  const first = spares.take('float32', 1000);
+  spares.give(first);
+  assert.equal(spares.take('int64', 100).buffer === first.buffer, false, 'a piece far larger than asked for');
+  const again = spares.take('int32', 1010);
+  assert.equal(again.buffer, first.buffer);
+  assert.deepEqual([again.length, again.byteOffset], [1010, 0]);
+  assert.notEqual(spares.take('float32', 1000).buffer, first.buffer);
+
+  const graph = createGraphBuilder('double');
+  const x = graph.input('x', 'float32', ['n']);
+  graph.output('y', graph.root.op('Add', [x, x], {}));
+  const session = await createRuntime({ threads: 1 }).compile(graph.finish(), noWeights);
+  // More shapes than plans are kept for: each takes what one before left.
+  for (let n = 1; n < 40; n++) {
+    const { y } = await session.run({ x: randomTensor([n], n) }, { lend: n % 2 === 0 });
+    assert.deepEqual(
+      [...y.data],
+      [...randomTensor([n], n).data].map((value) => 2 * value),
+    );
+  }
+  await session.dispose();
 });

@@ -170,7 +170,7 @@ for (const [name, options] of Object.entries(processors)) {
     const width = shape[1];
     rows('scores.history').forEach((ids, r) => {
       const logits = (data as Float32Array).slice(r * width, (r + 1) * width);
-      createProcessors(options, [])(logits, { ids, padding: 0, generated: 0 });
+      createProcessors(options, [])?.(logits, { ids, padding: 0, generated: 0 });
       const chances = numbers(`scores.${name}.probs`).subarray(r * width, (r + 1) * width);
       let before = 0;
       chances.forEach((chance, id) => {

@@ -169,7 +169,7 @@ test('lines of different pages go through tower and prefill together', async () 
     }),
   );
   await Promise.all(pages);
-  assert.deepEqual(events.log, ['tower.0 8', 'fill 0+8', 'step 8/8', 'dispose']);
+  assert.deepEqual(events.log, ['tower.0 8', 'fill 0+8', 'step 8/8']);
 });
 
 test('pictures of one shape go through the tower together; tasks that have others only keep their turn', async () => {
@@ -472,8 +472,33 @@ test('lanes share the work, run beside each other, and give each row what it get
   }
   assert.deepEqual(line, [[1, 2, 3, 4]]);
   assert.equal(together, 3);
-  for (const { events } of lanes) assert.equal(events.log.at(-1), 'dispose');
   assert.deepEqual(engine.load(), { slots: 7, usedSlots: 0, running: 0, waiting: 0 });
+  await engine.close();
+  for (const { events } of lanes) assert.equal(events.log.at(-1), 'dispose');
+});
+
+test('an idle lane keeps its cache for the next request, and not for long', async ({ mock }) => {
+  mock.timers.enable({ apis: ['setTimeout'] });
+  const { model, events } = scripted();
+  const engine = createEngine([model]);
+  const disposed = () => events.log.filter((event) => event === 'dispose').length;
+  const readOne = async () => {
+    assert.deepEqual(await tokensOf(engine.submit(request(0))), [[1, 2, 3, 4]]);
+    // The lane finds nothing more to do.
+    await new Promise(setImmediate);
+  };
+  await readOne();
+  mock.timers.tick(9_000);
+  await readOne();
+  mock.timers.tick(9_000);
+  assert.equal(disposed(), 0);
+  mock.timers.tick(1_000);
+  assert.equal(disposed(), 1);
+  await readOne();
+  await engine.close();
+  assert.equal(disposed(), 2);
+  mock.timers.tick(20_000);
+  assert.equal(disposed(), 2);
 });
 
 test('a request that ends in one lane leaves all of them', async () => {

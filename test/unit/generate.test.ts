@@ -152,10 +152,10 @@ test('top-k and top-p of many logits are those of the sorted ones', () => {
 
 test('penalties follow transformers', () => {
   const logits = Float32Array.from([2, -2, 1, 0]);
-  createProcessors({ repetitionPenalty: 2 }, [])(logits, { ids: [2, 0, 1, 1], padding: 1, generated: 0 });
+  createProcessors({ repetitionPenalty: 2 }, [])?.(logits, { ids: [2, 0, 1, 1], padding: 1, generated: 0 });
   assert.deepEqual([...logits], [1, -4, 1, 0]);
   const banned = Float32Array.from([0, 0, 0, 0]);
-  createProcessors({ noRepeatNgramSize: 3 }, [])(banned, { ids: [1, 2, 3, 0, 1, 2], padding: 1, generated: 0 });
+  createProcessors({ noRepeatNgramSize: 3 }, [])?.(banned, { ids: [1, 2, 3, 0, 1, 2], padding: 1, generated: 0 });
   assert.deepEqual([...banned], [0, 0, 0, Number.NEGATIVE_INFINITY]);
 });
 

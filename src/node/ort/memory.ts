@@ -52,6 +52,44 @@ export function bindTensor(
   return { ...type, data, value, release: () => ort.call.ReleaseValue(value) };
 }
 
+/** Outside memory that can be given back, and is then taken again. */
+export interface Spares {
+  /** Room for so many elements, with whatever was in it. */
+  take(dtype: DType, length: number): TypedArray;
+  give(data: TypedArray): void;
+}
+
+/** Pieces that are kept: as many as the tensors of a few runs. */
+const mostSpares = 32;
+const smallestSpare = 1024;
+
+/**
+ * Memory for tensors that come and go with their shapes. Left to the collector, each would be zeroed first, and the collector would run for
+ * its size alone, tens of milliseconds at a time.
+ */
+export function createSpares(): Spares {
+  const spares: ArrayBuffer[] = [];
+  return {
+    take: (dtype, length) => {
+      const bytes = length * itemSize(dtype);
+      const room = roomFor(bytes);
+      const at = spares.findLastIndex(({ byteLength }) => byteLength === room);
+      const [buffer] = at < 0 ? [new ArrayBuffer(room)] : spares.splice(at, 1);
+      return viewBytes(dtype, new Uint8Array(buffer, 0, bytes));
+    },
+    give: ({ buffer }) => {
+      spares.push(buffer as ArrayBuffer);
+      if (spares.length > mostSpares) spares.shift();
+    },
+  };
+}
+
+/** A power of two or 1.25, 1.5 or 1.75 times one: shapes that are nearly alike share their memory. */
+function roomFor(bytes: number): number {
+  const power = 2 ** Math.floor(Math.log2(Math.max(smallestSpare, bytes)));
+  return (power / 4) * Math.ceil((4 * Math.max(smallestSpare, bytes)) / power);
+}
+
 /** Where a tensor may begin: as wide as the widest vector register. */
 const alignment = 64;
 

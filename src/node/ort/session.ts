@@ -1,12 +1,20 @@
 import { bytesOf } from '../../core/dtype.js';
 import { AbortedError, InputError, ShapeError } from '../../core/errors.js';
-import type { Tensor } from '../../core/tensor.js';
+import { sizeOf, type Tensor } from '../../core/tensor.js';
 import type { Graph, NamedValue } from '../../graph/builder.js';
 import { bindExtents, concreteType } from '../../runtime/bind-shapes.js';
 import type { RunOptions, Session } from '../../runtime/runtime.js';
 import { createPauses } from '../pauses.js';
 import { loadOrt, type Pointer } from './library.js';
-import { type BoundTensor, bindTensor, copyBytes, copyOf, returnFreedMemory } from './memory.js';
+import {
+  type BoundTensor,
+  bindTensor,
+  copyBytes,
+  copyOf,
+  createSpares,
+  returnFreedMemory,
+  type Spares,
+} from './memory.js';
 import { type BoundState, createState } from './state.js';
 
 /** Everything bound for runs of one shape: inputs are copied into it, outputs are read from it. */
@@ -54,6 +62,7 @@ export function openSession(shared: NativeSession): Session {
   const statePlans = new WeakMap<BoundState, Map<string, Plan>>();
   const states = new Set<BoundState>();
   const boundPlans = new Map<object, Map<string, Plan>>();
+  const spares = createSpares();
   let disposed = false;
 
   const plansOf = (state: BoundState | undefined): Map<string, Plan> => {
@@ -87,7 +96,8 @@ export function openSession(shared: NativeSession): Session {
     const own = Object.entries(feeds).find(([name]) => bound && name in bound);
     if (own) throw new InputError(`${graph.name}: ${own[0]} is bound, it cannot be fed`);
     const plan =
-      plans.get(key) ?? createPlan(graph, native, bound ? { ...bound, ...feeds } : feeds, wanted, { state, bound });
+      plans.get(key) ??
+      createPlan({ graph, native, spares }, bound ? { ...bound, ...feeds } : feeds, wanted, { state, bound });
     keepRecent(plans, key, plan);
     for (const [name, own] of plan.inputs) expectFilled(`${graph.name}: input ${name}`, own, feeds[name]);
     return runPlan(native, plan, feeds, { signal: options.signal, releaseAfterRun, lend: options.lend ?? false });
@@ -148,8 +158,7 @@ function keepRecent(plans: Map<string, Plan>, key: string, plan: Plan): void {
 }
 
 function createPlan(
-  graph: Graph,
-  native: Pointer,
+  { graph, native, spares }: Pick<NativeSession, 'graph' | 'native'> & { readonly spares: Spares },
   feeds: Readonly<Record<string, Tensor>>,
   wanted: readonly string[],
   { state, bound = {} }: { readonly state: BoundState | undefined; readonly bound: RunOptions['bound'] },
@@ -179,7 +188,17 @@ function createPlan(
   };
   const release = () => {
     ort.call.ReleaseIoBinding(binding);
-    for (const tensor of [...inputs.values(), ...outputs.values(), ...lent]) tensor.release();
+    for (const tensor of lent) tensor.release();
+    for (const tensor of [...inputs.values(), ...outputs.values()]) {
+      tensor.release();
+      spares.give(tensor.data);
+    }
+  };
+  const keep = (into: Map<string, BoundTensor>, named: NamedValue): Pointer => {
+    const type = concreteType(named, extents);
+    const tensor = bindTensor(type, spares.take(type.dtype, sizeOf(type.shape)));
+    into.set(named.name, tensor);
+    return tensor.value;
   };
   try {
     const stateInputs = new Set(carriedBy.values());
@@ -187,14 +206,13 @@ function createPlan(
       const { name } = input;
       if (name in bound) ort.call.BindInput(binding, name, lend(input));
       else if (stateInputs.has(name)) ort.call.BindInput(binding, name, carried(name).value);
-      else ort.call.BindInput(binding, name, keep(inputs, input, extents).value);
+      else ort.call.BindInput(binding, name, keep(inputs, input));
     }
     for (const output of graph.outputs) {
       const from = carriedBy.get(output.name);
       if (output.name in bound) ort.call.BindOutput(binding, output.name, lend(output));
       else if (from) ort.call.BindOutput(binding, output.name, carried(from).value);
-      else if (wanted.includes(output.name))
-        ort.call.BindOutput(binding, output.name, keep(outputs, output, extents).value);
+      else if (wanted.includes(output.name)) ort.call.BindOutput(binding, output.name, keep(outputs, output));
     }
     const unknown = wanted.find((name) => !outputs.has(name) && !(name in bound));
     if (unknown)
@@ -204,12 +222,6 @@ function createPlan(
     throw error;
   }
   return { binding, inputs, outputs, release };
-}
-
-function keep(into: Map<string, BoundTensor>, named: NamedValue, extents: ReadonlyMap<string, number>): BoundTensor {
-  const tensor = bindTensor(concreteType(named, extents));
-  into.set(named.name, tensor);
-  return tensor;
 }
 
 function throwIfAborted(signal: AbortSignal | undefined): void {
