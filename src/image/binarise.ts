@@ -115,6 +115,61 @@ function paperGrid(image: Gray, block: number): { columns: number; rows: number;
   return { columns, rows, levels };
 }
 
+/** Pixels [from, to) of a row whose middles lie between the same two blocks; `part`: how far the first is from left to right. */
+interface Stretch {
+  readonly left: number;
+  readonly right: number;
+  readonly from: number;
+  readonly to: number;
+  readonly part: number;
+}
+
+function stretchesOf(width: number, columns: number): Stretch[] {
+  const stretches: Stretch[] = [];
+  const places = Array.from({ length: width }, (_, x) =>
+    Math.min(columns - 1, Math.max(0, ((x + 0.5) * columns) / width - 0.5)),
+  );
+  for (let from = 0; from < width; ) {
+    const left = Math.floor(places[from]);
+    // Before the first block's middle nothing rises.
+    const isOutside = places[from] === left && places[from] === places[from + 1];
+    const next = places.findIndex((place, x) => x > from && (isOutside ? place !== left : Math.floor(place) !== left));
+    const to = next < 0 ? width : next;
+    stretches.push({
+      left,
+      right: isOutside ? left : Math.min(columns - 1, left + 1),
+      from,
+      to,
+      part: places[from] - left,
+    });
+    from = to;
+  }
+  return stretches;
+}
+
+/** A level's parts: levels of paper rise along a row by so many of them a pixel. */
+const one = 1 << 16;
+
+/** How much darker than `paper`, which changes by `step`, pixels [from, to) are; the histogram counts them. */
+function darken(
+  data: Uint8Array,
+  from: number,
+  to: number,
+  paper: number,
+  step: number,
+  dark: Uint8Array,
+  histogram: Uint32Array,
+): void {
+  // Integers from the beginning: a sum that began as a float would stay one.
+  for (let at = from, level = paper | 0, rise = step | 0; at < to; at++, level = (level + rise) | 0) {
+    const difference = (level >> 16) - data[at];
+    // Not below 0, without a branch that noise would have guessed wrongly at every second pixel.
+    const darker = difference & ~(difference >> 31);
+    dark[at] = darker;
+    histogram[darker]++;
+  }
+}
+
 /** How much darker than its paper each pixel is, and how many pixels are as dark. */
 function darkness(image: Gray): { dark: Uint8Array; histogram: Uint32Array } {
   const { width, height, data } = image;
@@ -122,14 +177,8 @@ function darkness(image: Gray): { dark: Uint8Array; histogram: Uint32Array } {
   const dark = new Uint8Array(data.length);
   const histogram = new Uint32Array(256);
   const line = new Float32Array(columns);
-  // Where each pixel of a row lies between the blocks: the same in all rows.
-  const lefts = new Int32Array(width);
-  const parts = new Float64Array(width);
-  for (let x = 0; x < width; x++) {
-    const gx = Math.min(columns - 1, Math.max(0, ((x + 0.5) * columns) / width - 0.5));
-    lefts[x] = Math.floor(gx);
-    parts[x] = gx - lefts[x];
-  }
+  // Where pixels of a row lie between the blocks: the same in all rows.
+  const stretches = stretchesOf(width, columns);
   for (let y = 0; y < height; y++) {
     const gy = Math.min(rows - 1, Math.max(0, ((y + 0.5) * rows) / height - 0.5));
     const top = Math.floor(gy);
@@ -137,16 +186,11 @@ function darkness(image: Gray): { dark: Uint8Array; histogram: Uint32Array } {
     for (let c = 0; c < columns; c++) {
       line[c] = levels[top * columns + c] * (1 - gy + top) + levels[bottom * columns + c] * (gy - top);
     }
-    for (let x = 0, at = y * width; x < width; ) {
-      const left = lefts[x];
-      const paper = line[left];
-      const rise = line[Math.min(columns - 1, left + 1)] - paper;
-      for (; x < width && lefts[x] === left; x++, at++) {
-        const level = paper + rise * parts[x] - data[at];
-        const whole = level > 0 ? level | 0 : 0;
-        dark[at] = whole;
-        histogram[whole]++;
-      }
+    for (const { left, right, from, to, part } of stretches) {
+      const rise = line[right] - line[left];
+      const paper = Math.round(one * (line[left] + rise * part));
+      const step = Math.round((one * rise * columns) / width);
+      darken(data, y * width + from, y * width + to, paper, step, dark, histogram);
     }
   }
   return { dark, histogram };

@@ -75,7 +75,7 @@ export function resizePlane(
   return out;
 }
 
-/** The sum of neighbouring rows from `start` on, by their weights: two at a time, for half as many ways through `row`. */
+/** The sum of neighbouring rows from `start` on, by their weights: three at a time, since each way through `row` costs as much as a row. */
 function mixRows(
   plane: Float32Array | Uint8Array,
   width: number,
@@ -83,14 +83,18 @@ function mixRows(
   weights: Float32Array,
   row: Float32Array,
 ): void {
-  for (let k = 0; k < weights.length; k += 2) {
-    const [first, second] = [weights[k], weights[k + 1] ?? 0];
-    const upper = start + k * width;
-    const lower = second === 0 ? upper : upper + width;
+  for (let k = 0; k < weights.length; k += 3) {
+    const [first, second = 0, third = 0] = weights.subarray(k, k + 3);
+    // A row without weight may lie past the end.
+    const upper = first === 0 ? start : start + k * width;
+    const middle = second === 0 ? upper : upper + width;
+    const lower = third === 0 ? upper : upper + 2 * width;
     if (k === 0) {
-      for (let c = 0; c < width; c++) row[c] = first * plane[upper + c] + second * plane[lower + c];
-    } else if (first !== 0) {
-      for (let c = 0; c < width; c++) row[c] += first * plane[upper + c] + second * plane[lower + c];
+      for (let c = 0; c < width; c++)
+        row[c] = first * plane[upper + c] + second * plane[middle + c] + third * plane[lower + c];
+    } else {
+      for (let c = 0; c < width; c++)
+        row[c] += first * plane[upper + c] + second * plane[middle + c] + third * plane[lower + c];
     }
   }
 }
