@@ -124,7 +124,11 @@ async function rateRows(files: readonly PageFile[]): Promise<Row[]> {
     // One that is warm, as the job is when its pages count.
     await modelAlone(model, files.slice(0, 1));
     const out = join(scratch, 'rate');
-    const job = await runJob({ out, args: [...common, ...inputsOf(files)], pause: { every, during } });
+    const job = await runJob({
+      out,
+      args: [...common, ...inputsOf(files)],
+      pause: { every, pages: files.length, during },
+    });
     const own = sum(alone.map(({ lines }) => lines)) / sum(alone.map(({ seconds }) => seconds));
     const rate = job.lines / job.seconds;
     const [least, most] = [Math.min(...ratios.slice(1)), Math.max(...ratios.slice(1))];
@@ -195,7 +199,11 @@ async function tesseractRows(all: readonly PageFile[]): Promise<Row[]> {
   };
   const out = join(scratch, 'tesseract');
   const turn = Math.min(every, Math.max(1, Math.floor(files.length / 2)));
-  const job = await runJob({ out, args: [...common, ...inputsOf(files)], pause: { every: turn, during } });
+  const job = await runJob({
+    out,
+    args: [...common, ...inputsOf(files)],
+    pause: { every: turn, pages: files.length, during },
+  });
   await during({ from: 0, to: files.length, lines: 0, seconds: 0 });
   const ours = files.map(({ png }) => readFileSync(join(out, `${basename(png, '.png')}.txt`), 'utf8'));
   const rate = job.pages / job.seconds;

@@ -14,8 +14,12 @@ export interface JobOptions {
   /** Runs on this core alone. */
   readonly core?: number;
   readonly rank?: number;
-  /** The job stands still meanwhile, each time another `every` pages are read. */
-  readonly pause?: { readonly every: number; readonly during: (chunk: Chunk) => Promise<void> };
+  /** The job stands still meanwhile, each time another `every` pages are read, but not after the last of `pages`: it may be done then. */
+  readonly pause?: {
+    readonly every: number;
+    readonly pages: number;
+    readonly during: (chunk: Chunk) => Promise<void>;
+  };
   /** Ends the job when the first page is out. */
   readonly firstPageOnly?: boolean;
 }
@@ -124,7 +128,7 @@ export async function runJob(options: JobOptions): Promise<JobRun> {
     cpuSeconds = cpuSecondsOf(child.pid) || cpuSeconds;
     if (pages > 0) firstPage ||= (performance.now() - began) / 1000;
     if (pages > 0 && firstPageOnly) child.kill('SIGINT');
-    if (!pause || pages - last.pages < pause.every || over) continue;
+    if (!pause || pages - last.pages < pause.every || pages >= pause.pages || over) continue;
     child.kill('SIGSTOP');
     const stopped = performance.now();
     const seconds = (stopped - last.time) / 1000;
