@@ -115,9 +115,11 @@ async function rateRows(files: readonly PageFile[]): Promise<Row[]> {
   return withReader(async (model) => {
     const alone: Alone[] = [];
     const ratios: number[] = [];
+    let measured = 0;
     const during = async (chunk: Chunk) => {
       const own = await modelAlone(model, files.slice(chunk.from, chunk.to));
       alone.push(own);
+      measured = chunk.to;
       ratios.push(chunk.lines / chunk.seconds / (own.lines / own.seconds));
       console.error(`pages ${chunk.from} to ${chunk.to}: ${percent(ratios.at(-1) as number)} of the model's rate`);
     };
@@ -129,9 +131,11 @@ async function rateRows(files: readonly PageFile[]): Promise<Row[]> {
       args: [...common, ...inputsOf(files)],
       pause: { every, pages: files.length, during },
     });
+    alone.push(await modelAlone(model, files.slice(measured)));
     const own = sum(alone.map(({ lines }) => lines)) / sum(alone.map(({ seconds }) => seconds));
     const rate = job.lines / job.seconds;
-    const [least, most] = [Math.min(...ratios.slice(1)), Math.max(...ratios.slice(1))];
+    const later = ratios.slice(1);
+    const range = `${percent(Math.min(...later))} to ${percent(Math.max(...later))}`;
     return [
       { what: `${job.pages} pages, ${threads} threads (pages/s)`, figure: (job.pages / job.seconds).toFixed(3) },
       { what: 'lines/s, end to end', figure: rate.toFixed(1) },
@@ -145,7 +149,7 @@ async function rateRows(files: readonly PageFile[]): Promise<Row[]> {
         ),
       },
       { what: 'end to end / model alone', figure: percent(rate / own), goal: '90 %' },
-      { what: `the same, chunks of ${every} after the first`, figure: `${percent(least)} to ${percent(most)}` },
+      ...(later.length > 0 ? [{ what: `the same, chunks of ${every} after the first`, figure: range }] : []),
       { what: 'memory: growth in 1,000 pages (MB)', figure: slopeOf(job).toFixed(2), goal: '< 1' },
       { what: 'memory: peak (MB)', figure: job.peak.toFixed(0), goal: '700' },
     ];

@@ -198,7 +198,8 @@ export function createEngine(
     load: () => loadOf(schedule),
     close: async () => {
       closed = true;
-      await Promise.all(lanes.map(({ loop }) => loop));
+      // A line that is tried again in another shape may wake a lane that was idle.
+      while (lanes.some(({ loop }) => loop)) await Promise.all(lanes.map(({ loop }) => loop));
       for (const lane of lanes) letGo(lane);
     },
   };

@@ -6,6 +6,7 @@ import { getRequestListener } from '@hono/node-server';
 import type { Hono } from 'hono';
 import { type Logger, pino } from 'pino';
 import { AbortedError, InputError } from '../core/errors.js';
+import { returnFreedMemory } from '../node/ort/memory.js';
 import { createPreparePool } from '../node/prepare-pool.js';
 import { createApp } from './app.js';
 import { createBodyReader } from './body-reader.js';
@@ -44,6 +45,9 @@ export interface VaryclipServer {
   close(): Promise<void>;
 }
 
+/** How often memory that threads have freed goes back to the system: each keeps its own, and what runs of ever other shapes leave adds up. */
+const trimSeconds = 5;
+
 /** A server whose models are being loaded. */
 export function createServer(options: ServerOptions): VaryclipServer {
   const limits = limitsWith(options.limits);
@@ -75,6 +79,7 @@ export function createServer(options: ServerOptions): VaryclipServer {
     bodyBytes: 0,
   };
   state.loopDelay.enable();
+  const trimming = setInterval(() => void returnFreedMemory(), 1000 * trimSeconds).unref();
   const app = createApp(state, packageVersion());
   const found = findModels(options);
   const loaded = found.then((models) => loadAll(state, options, models));
@@ -95,6 +100,7 @@ export function createServer(options: ServerOptions): VaryclipServer {
       return { url };
     },
     close: () => {
+      clearInterval(trimming);
       closing ??= drain(state, http, loaded);
       return closing;
     },

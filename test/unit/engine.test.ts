@@ -30,11 +30,14 @@ function scripted({
   readonly drafts?: (shift: number) => number[];
 } = {}): { model: EngineModel; events: Events } {
   const events: Events = { log: [], drafted: [], before: () => undefined };
+  let running = 0;
   const note = async (event: string) => {
+    running++;
     // Real runs end on the event loop.
     await new Promise((done) => setImmediate(done));
     await events.before(event);
     events.log.push(event);
+    running--;
   };
   const logitsFor = (token: number, shift: number) =>
     Float32Array.from({ length: vocabulary }, (_, id) => (id === (token + 1 + shift) % vocabulary ? 5 : 0));
@@ -63,7 +66,10 @@ function scripted({
         return tokens.map((token, i) => logitsFor(token ?? 0, shifts[i] ?? 0));
       },
       reorder: () => assert.fail('the engine moves no rows'),
-      dispose: () => events.log.push('dispose'),
+      dispose: () => {
+        assert.equal(running, 0, 'disposed while it runs');
+        events.log.push('dispose');
+      },
     };
   };
   const stage = (segment: number) => async (x: Tensor) => {
@@ -534,4 +540,32 @@ test('there are no more lanes than slots', async () => {
   );
   await Promise.all([1, 2].map((start) => engine.submit(request(start))));
   assert.deepEqual(lanes[1].events.log, []);
+});
+
+test('closing waits for lanes that are woken meanwhile, and none keeps a cache', async () => {
+  const lanes = [scripted({ towerImages: 2 }), scripted({ towerImages: 2 })];
+  const engine = createEngine(
+    lanes.map(({ model }) => model),
+    { slots: 4 },
+  );
+  // The second lane's rows end long before the first's, which are tried again in both: one for long.
+  const again = [{ ids: [20], maxNewTokens: 30 }, { ids: [9] }];
+  let closing: Promise<void> | undefined;
+  const reading = engine.submit({
+    rows: [5, 5, 10, 10].map((start) => ({ ids: [start], picture: picture(0) })),
+    eosId: 12,
+    maxNewTokens: 10,
+    onRow: (index, { tokens }) => {
+      if (index > 1 || tokens.length !== 7) return undefined;
+      closing ??= engine.close();
+      return { ...again[index], picture: picture(0) };
+    },
+  });
+  const { rows } = await reading;
+  assert.deepEqual(
+    rows.map(({ tokens }) => tokens.length),
+    [30, 3, 2, 2],
+  );
+  await closing;
+  for (const { events } of lanes) assert.equal(events.log.at(-1), 'dispose');
 });

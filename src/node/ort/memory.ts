@@ -59,8 +59,8 @@ export interface Spares {
   give(data: TypedArray): void;
 }
 
-/** Pieces that are kept: as many as the tensors of a few runs. */
-const mostSpares = 32;
+/** Pieces that are kept, as many as the tensors of a few runs, and their bytes. */
+const [mostSpares, mostSpareBytes] = [32, 1 << 26];
 const smallestSpare = 1024;
 
 /**
@@ -79,7 +79,8 @@ export function createSpares(): Spares {
     },
     give: ({ buffer }) => {
       spares.push(buffer as ArrayBuffer);
-      if (spares.length > mostSpares) spares.shift();
+      let bytes = spares.reduce((sum, { byteLength }) => sum + byteLength, 0);
+      while (spares.length > mostSpares || bytes > mostSpareBytes) bytes -= spares.shift()?.byteLength ?? bytes;
     },
   };
 }
