@@ -1,4 +1,4 @@
-import { type Gray, grayFrom } from './gray.js';
+import { type Gray, grayFrom, histogramOf } from './gray.js';
 
 /** Which pixels are ink: one byte each, 1 or 0. */
 export interface InkMask {
@@ -27,12 +27,6 @@ function inkMask(width: number, height: number, data: Uint8Array): InkMask {
     start = data.indexOf(1, end);
   }
   return { width, height, data, runs: runs.subarray(0, count) };
-}
-
-function histogramOf(data: Uint8Array, step = 1): Uint32Array {
-  const histogram = new Uint32Array(256);
-  for (let i = 0; i < data.length; i += step) histogram[data[i]]++;
-  return histogram;
 }
 
 /** The level below which `share` of the counted values lie. */

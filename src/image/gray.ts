@@ -26,6 +26,13 @@ export function grayOfPixels({ width, height, data }: Pixels): Gray {
   return { width, height, data: gray };
 }
 
+/** How many of every `step`th level are each of the 256. */
+export function histogramOf(levels: Uint8Array, step = 1): Uint32Array {
+  const histogram = new Uint32Array(256);
+  for (let i = 0; i < levels.length; i += step) histogram[levels[i]]++;
+  return histogram;
+}
+
 /** For each output sample `count` weights, those past the last source sample 0. */
 interface Taps {
   readonly starts: Int32Array;

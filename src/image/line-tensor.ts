@@ -1,6 +1,6 @@
 import { InputError } from '../core/errors.js';
 import { floatView, sizeOf, type Tensor } from '../core/tensor.js';
-import type { Gray } from './gray.js';
+import { type Gray, histogramOf } from './gray.js';
 import type { Size } from './pixels.js';
 
 /** What full ink becomes; paper is 0, so that a canvas can be filled up with nothing. */
@@ -24,14 +24,12 @@ function paperLevel({ width, height, data }: Gray): number {
 
 /** For each level what it becomes: signed distance from paper in units of the line's own ink, dark or light. */
 function levelTable(line: Gray): Float32Array {
-  const { data } = line;
-  const counts = new Uint32Array(256);
-  for (let i = 0; i < data.length; i++) counts[data[i]]++;
+  const counts = histogramOf(line.data);
   const paper = paperLevel(line);
   let lean = 0;
   for (let level = 0; level < 256; level++) lean += counts[level] * (paper - level);
   const sign = lean >= 0 ? 1 : -1;
-  let below = inkQuantile * data.length;
+  let below = inkQuantile * line.data.length;
   let contrast = 0;
   // From the level farthest on paper's side of ink to the fullest ink.
   for (let step = 0; step < 256 && below > 0; step++) {

@@ -3,13 +3,13 @@ import { test } from 'node:test';
 import { binarise } from '../../src/image/binarise.js';
 import { grayFrom } from '../../src/image/gray.js';
 
-/** Blocks of paper, of something between, and of ink, in a width that is no multiple of four. */
-function threeLevels(between: number, ink: number, shares: readonly [number, number]) {
+/** Two fifths paper, the rest half something between and half ink, in a width that is no multiple of four. */
+function threeLevels(between: number, ink: number) {
   const [width, height] = [203, 101];
   const data = new Uint8Array(width * height);
   for (let i = 0; i < data.length; i++) {
     const place = (i * 7919) % 100;
-    data[i] = place < shares[0] ? 255 : place < shares[0] + shares[1] ? 255 - between : 255 - ink;
+    data[i] = place < 40 ? 255 : place < 70 ? 255 - between : 255 - ink;
   }
   return grayFrom(width, height, data);
 }
@@ -24,7 +24,7 @@ test('ink is what is darker than the cut, also where the cut is dark itself, at 
     [120, 129],
     [247, 255],
   ]) {
-    const image = threeLevels(between, ink, [40, 30]);
+    const image = threeLevels(between, ink);
     const { data, runs } = binarise(image);
     const expected = image.data.map((level) => (255 - level > between + 8 && level === 255 - ink ? 1 : 0));
     assert.deepEqual(data, expected, `${between}, ${ink}`);
