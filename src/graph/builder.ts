@@ -73,11 +73,11 @@ export interface Graph {
 export interface NumberFormat {
   /** Bits per weight; 32 is float32. */
   readonly weightBits: 32 | 8 | 4;
-  /** Bits per input where weights have 8: 7 where the processor's sum of two products has 16 bits and saturates. */
-  readonly inputBits: 8 | 7;
+  /** Bits per input; 32 is float32, whatever the weights are. 7 where the processor's sum of two products has 16 bits and saturates. */
+  readonly inputBits: 32 | 8 | 7;
 }
 
-export const float32Numbers: NumberFormat = { weightBits: 32, inputBits: 8 };
+export const float32Numbers: NumberFormat = { weightBits: 32, inputBits: 32 };
 
 /** How layers are expressed: the same mathematics, other kernels. */
 export interface Lowering extends NumberFormat {

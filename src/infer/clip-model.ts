@@ -17,7 +17,7 @@ import { padRows } from '../text/collate.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import { type ClipForwardInput, type ClipForwardOutput, clipForward } from './clip-forward.js';
 import { averageGroups, type Classification, type LabelOptions, rankLabels, writeLabels } from './labels.js';
-import { forkedSessions, type Lanes, lanesOf, oneLane } from './lanes.js';
+import { forksOf, type Lanes, lanesOf, oneLane } from './lanes.js';
 import { numbersOf, type Precision } from './quantize.js';
 
 /** What a two-tower model is made of; the platform supplies it. */
@@ -106,7 +106,8 @@ function createSessions({ config, runtime, weights, precision }: ClipParts) {
   const kept = new Map<string, { readonly key: string; readonly sessions: Promise<readonly Session[]> }>();
   const compile = async (graphOf: (numbers: NumberFormat) => Graph, { count, threads }: Lanes = oneLane) => {
     const graph = graphOf(await numbersOf(precision, runtime));
-    return forkedSessions(await runtime.compile(graph, { weights, ...(threads !== undefined && { threads }) }), count);
+    const session = await runtime.compile(graph, { weights, ...(threads !== undefined && { threads }) });
+    return [session, ...forksOf(session, count - 1)];
   };
   const disposeAll = async (sessions: Promise<readonly Session[]> | undefined) => {
     for (const session of (await sessions?.catch(() => undefined)) ?? []) await session.dispose();

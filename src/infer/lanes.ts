@@ -18,8 +18,6 @@ export function lanesOf({ device, threads, runsAtOnce }: Runtime): Lanes {
   return count === 1 ? oneLane : { count, threads: Math.max(1, threads - count + 1) };
 }
 
-/** A session and forks of it, `count` in all. Whoever gets them disposes all. */
-export const forkedSessions = (session: Session, count: number): Session[] => [
-  session,
-  ...Array.from({ length: count - 1 }, () => session.fork()),
-];
+/** So many sessions beside one, for a lane each: their runs overlap where the runtime can, and what one lends stays its own. */
+export const forksOf = (session: Session, count: number): Session[] =>
+  Array.from({ length: count }, () => session.fork());

@@ -14,7 +14,7 @@ import { type CachedDecoder, createSessionDecoder, type Prompt, type SlotDecoder
 import { createEngine, type Engine, type EngineLoad, type EngineModel, type EngineOptions } from './engine.js';
 import { type ForwardOutput, forward } from './forward.js';
 import { type GeneratedRow, type GenerateOptions, generate } from './generate.js';
-import { forkedSessions, lanesOf, oneLane } from './lanes.js';
+import { forksOf, lanesOf, oneLane } from './lanes.js';
 import { type PreparedImage, prepareImage, prepareSettings } from './prepare.js';
 import { numbersOf, type Precision, type TowerPrecision } from './quantize.js';
 import { readPrepared } from './read-prepared.js';
@@ -249,14 +249,21 @@ export function createOptModel(parts: ModelParts): OptModel {
   return { kind: 'opt', config: parts.family.decoder, tokenizer, forward: run, generate: ids, generateRows, dispose };
 }
 
-/** A model as the lanes of a scheduler see it; one that reads lines is small and has several. */
+/** A model as the lanes of a scheduler see it; one that reads lines is small and has several, of sessions that are theirs alone. */
 async function openLanes(parts: ModelParts, config: VaryConfig, whole: ReturnType<typeof createSessions>) {
   const { count, threads } = config.input === 'line' ? lanesOf(parts.runtime) : oneLane;
-  const sessions = count === 1 ? whole : createSessions(parts, threads);
-  const decoders = forkedSessions(await sessions.decoder(), count);
-  // What one part lends must stay until the next has taken it: nobody else may run these.
-  const towers = await sessions.tower();
-  const stages = towers.map((session) => (count === 1 ? [session.fork()] : forkedSessions(session, count)));
+  const own = count === 1 ? undefined : createSessions(parts, threads);
+  const sessions = own ?? whole;
+  try {
+    await sessions.decoder();
+    await sessions.tower();
+  } catch (error) {
+    await own?.dispose();
+    throw error;
+  }
+  // Forks: what one part lends must stay until the next has taken it, whoever else asks the model for something.
+  const decoders = forksOf(await sessions.decoder(), count);
+  const stages = (await sessions.tower()).map((session) => forksOf(session, count));
   const lanes = decoders.map(
     (decoder, lane): EngineModel => ({
       decoder: decoderOver(decoder, parts.family),
@@ -273,7 +280,8 @@ async function openLanes(parts: ModelParts, config: VaryConfig, whole: ReturnTyp
     }),
   );
   const dispose = async () => {
-    for (const session of [...(count === 1 ? [] : decoders), ...stages.flat()]) await session.dispose();
+    for (const session of [...decoders, ...stages.flat()]) await session.dispose();
+    await own?.dispose();
   };
   return { lanes, dispose };
 }

@@ -3,7 +3,7 @@ import { asObject } from '../core/json.js';
 import { floats, type Tensor, zeros } from '../core/tensor.js';
 import { createGraphBuilder, float32Numbers, type Graph, type NumberFormat } from '../graph/builder.js';
 import { cachedDecoderGraph, type DecoderFamily, towerGraphs } from '../models/graphs.js';
-import { blockSize } from '../nn/quantized.js';
+import { blockSizes } from '../nn/quantized.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { checkpointLoader, type NamedWeights, readNamed } from './weights.js';
 
@@ -13,25 +13,25 @@ export type Precision = 'float32' | 'int8' | 'int4';
 export type TowerPrecision = Exclude<Precision, 'int4'>;
 export type QuantizedPrecision = Exclude<Precision, 'float32'>;
 
-const weightBits = { float32: 32, int8: 8, int4: 4 } as const;
+const numbers: Readonly<Record<Precision, NumberFormat>> = {
+  float32: float32Numbers,
+  int8: { weightBits: 8, inputBits: 8 },
+  int4: { weightBits: 4, inputBits: 32 },
+};
 export const precisions: readonly Precision[] = ['float32', 'int8', 'int4'];
 
-/** The numbers of a checkpoint's graphs, where only the weights' matter. */
-export const storedNumbers = (precision: Precision): NumberFormat => ({
-  ...float32Numbers,
-  weightBits: weightBits[precision],
-});
+/** The numbers of a checkpoint's graphs, where it does not matter what runs them. */
+export const storedNumbers = (precision: Precision): NumberFormat => numbers[precision];
 
 /** The numbers to run with on this runtime. Throws RuntimeUnavailableError where it has no kernels for them. */
 export async function numbersOf(precision: Precision, runtime: Runtime): Promise<NumberFormat> {
   const stored = storedNumbers(precision);
-  if (precision === 'float32') return stored;
-  if (runtime.device !== 'cpu') {
+  if (precision !== 'float32' && runtime.device !== 'cpu') {
     throw new RuntimeUnavailableError(
-      `precision ${precision}: products of integers run on the CPU only, not on ${runtime.device}; use float32 there`,
+      `precision ${precision}: quantized weights run on the CPU only, not on ${runtime.device}; use float32 there`,
     );
   }
-  return { ...stored, inputBits: await inputBitsOn(runtime) };
+  return stored.inputBits === 32 ? stored : { ...stored, inputBits: await inputBitsOn(runtime) };
 }
 
 const tried = new WeakMap<Runtime, Promise<8 | 7>>();
@@ -71,8 +71,8 @@ const method = 'varyclip';
 
 /** What it says besides: how the weights are laid out (nn/quantized.ts). */
 const marks: Readonly<Record<QuantizedPrecision, { readonly bits: number; readonly block_size?: number }>> = {
-  int8: { bits: weightBits.int8 },
-  int4: { bits: weightBits.int4, block_size: blockSize },
+  int8: { bits: 8 },
+  int4: { bits: 4, block_size: blockSizes[4] },
 };
 
 /** A `config.json` whose weights are quantized: the same with `quantization_config`, as Hugging Face's libraries mark it. */
@@ -94,7 +94,7 @@ export function storedPrecision(config: unknown, where: string): QuantizedPrecis
   );
   if (by === method && found) return found;
   throw new InputError(
-    `${at}: expected quant_method ${method}, bits 8 or bits 4 with block_size ${blockSize}, got ${JSON.stringify(given).slice(0, 200)}; take the checkpoint that is not quantized, and varyclip quantize (older versions stored 8 bits in another way)`,
+    `${at}: expected quant_method ${method}, bits 8 or bits 4 with block_size ${blockSizes[4]}, got ${JSON.stringify(given).slice(0, 200)}; take the checkpoint that is not quantized, and varyclip quantize (older versions stored 8 bits in another way)`,
   );
 }
 

@@ -1,11 +1,11 @@
-/** Weights in 8 or 4 bits (docs/decisions/0002-quantization.md): 8 bits a level per input and output, 4 bits weights only. */
+/** Weights in 8 or 4 bits (docs/decisions/0002-quantization.md): products of integers, or weights in blocks. */
 import { floats, type Tensor } from '../core/tensor.js';
 import type { ParameterSpec, Scope, Value } from '../graph/builder.js';
 import { fixedDimAt } from '../graph/dims.js';
 import { add, div, mul, scalar } from '../graph/functions.js';
 
-/** Inputs that share a scale in 4 bits. */
-export const blockSize = 64;
+/** Inputs that share a scale, where weights of so many bits are in blocks. */
+export const blockSizes = { 4: 64, 8: 128 } as const;
 
 /** Fewer weights than this are not worth quantizing: they cost no time, and short sums do not average the error away. */
 const minWeights = 1 << 16;
@@ -26,7 +26,7 @@ export const delicate = (s: Scope): Scope => (s.lowering.weightBits === 4 ? s.lo
  * value of x is below zero.
  */
 export function quantizedProduct(s: Scope, x: Value, source: ParameterSpec, nonNegative = false): Value {
-  return s.lowering.weightBits === 4 ? blockProduct(s, x, source) : integerProduct(s, x, source, nonNegative);
+  return s.lowering.inputBits === 32 ? blockProduct(s, x, source) : integerProduct(s, x, source, nonNegative);
 }
 
 /** The largest level of a weight, to either side of zero. */
@@ -97,36 +97,38 @@ export function quantizeColumns({ shape: [N, K], data }: Tensor<'float32'>): rea
   return [{ dtype: 'int8', shape: [K, N], data: levels }, floats([N], steps)];
 }
 
-/** MatMulNBits: weights in blocks of 4 bits. */
+/** MatMulNBits: weights in blocks; its kernel rounds the inputs as it likes. */
 function blockProduct(s: Scope, x: Value, source: ParameterSpec): Value {
   const [N, K] = source.shape;
+  const bits = s.lowering.weightBits === 4 ? 4 : 8;
+  const blockSize = blockSizes[bits];
   const blocks = Math.ceil(K / blockSize);
   const [packed, scales] = s.derive(
     [
-      { name: 'weight.quantized', type: { dtype: 'uint8', shape: [N, blocks, blockSize / 2] } },
+      { name: 'weight.quantized', type: { dtype: 'uint8', shape: [N, blocks, (blockSize * bits) / 8] } },
       { name: 'weight.scales', type: { dtype: 'float32', shape: [N * blocks] } },
     ],
-    { sources: [source], compute: ([weight]) => quantizeBlocks(weight) },
+    { sources: [source], compute: ([weight]) => quantizeBlocks(weight, bits) },
   );
   return s.op('MatMulNBits', [x, packed, scales], {
     K: fixedDimAt(x.shape, -1),
     N,
-    bits: 4,
+    bits,
     blockSize,
     accuracyLevel: 4,
   });
 }
 
-/** The middle of the 16 levels. */
-const middle = 8;
-
 /**
- * A float32 weight [N, K] as MatMulNBits' operands: packed [N, blocks, blockSize / 2] uint8 and scales [N·blocks] float32. Value =
- * (stored - 8) · scale; two a byte, the first in the low half.
+ * A float32 weight [N, K] as MatMulNBits' operands: packed [N, blocks, bytes of a block] uint8 and scales [N·blocks] float32. Value =
+ * (stored - the middle of the levels) · scale; of 4 bits two a byte, the first in the low half.
  */
-export function quantizeBlocks({ shape: [N, K], data }: Tensor<'float32'>): readonly [Tensor, Tensor] {
+export function quantizeBlocks({ shape: [N, K], data }: Tensor<'float32'>, bits: 4 | 8): readonly [Tensor, Tensor] {
+  const blockSize = blockSizes[bits];
   const blocks = Math.ceil(K / blockSize);
-  const bytesPerBlock = blockSize / 2;
+  const bytesPerBlock = (blockSize * bits) / 8;
+  const middle = 2 ** (bits - 1);
+  const [perByte, last] = [8 / bits, 2 * middle - 1];
   const packed = new Uint8Array(N * blocks * bytesPerBlock);
   const scales = new Float32Array(N * blocks);
   for (let row = 0; row < N; row++) {
@@ -134,13 +136,13 @@ export function quantizeBlocks({ shape: [N, K], data }: Tensor<'float32'>): read
       const start = row * K + block * blockSize;
       const end = Math.min(start + blockSize, (row + 1) * K);
       const at = row * blocks + block;
-      const scale = blockScale(data, start, end);
+      const scale = blockScale(data, start, end, middle);
       scales[at] = scale;
       const inverse = scale === 0 ? 0 : 1 / scale;
       for (let i = 0; i < blockSize; i++) {
         const value = start + i < end ? Math.round(data[start + i] * inverse) : 0;
-        const stored = Math.max(0, Math.min(2 * middle - 1, value + middle));
-        packed[at * bytesPerBlock + (i >> 1)] |= stored << (4 * (i & 1));
+        const stored = Math.max(0, Math.min(last, value + middle));
+        packed[at * bytesPerBlock + Math.floor(i / perByte)] |= stored << (bits * (i % perByte));
       }
     }
   }
@@ -151,10 +153,10 @@ export function quantizeBlocks({ shape: [N, K], data }: Tensor<'float32'>): read
 }
 
 /**
- * The step for one block. The value of largest magnitude is mapped to -8, the one level that has no opposite, so all levels are
+ * The step for one block. The value of largest magnitude is mapped to the one level that has no opposite, the lowest, so all levels are
  * used.
  */
-function blockScale(data: Float32Array, start: number, end: number): number {
+function blockScale(data: Float32Array, start: number, end: number, middle: number): number {
   let extreme = 0;
   for (let i = start; i < end; i++) if (Math.abs(data[i]) > Math.abs(extreme)) extreme = data[i];
   return Math.fround(extreme / -middle);

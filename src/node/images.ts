@@ -47,25 +47,38 @@ export async function decodeToRead(
   limits: ImageLimits | undefined,
   look: Look,
 ): Promise<{ readonly pixels: Pixels; readonly warnings: readonly string[] }> {
-  const { pixels, pages } = await decodePage(image, limits ?? {}, 0, look);
+  const { pixels, pages, warnings } = await decodePage(image, limits ?? {}, 0, look);
   const left = `only page 1 of ${pages} was read; varyclip read FILE --out DIR reads all of them`;
-  return { pixels, warnings: pages > 1 ? [left] : [] };
+  return { pixels, warnings: pages > 1 ? [left] : warnings };
 }
 
-interface DecodedPage {
+/** One page of a file. */
+export interface DecodedPage {
   readonly pixels: Pixels;
+  /** How many the file has. */
   readonly pages: number;
+  /** Of an animation: that it has more than was decoded. */
+  readonly warnings: readonly string[];
 }
 
-async function decodePage(image: ImageInput, limits: ImageLimits, page: number, look: Look): Promise<DecodedPage> {
+/** A page of an image file, of which `page` counts from 0. Throws InputError naming the image. */
+export async function decodePage(
+  image: ImageInput,
+  limits: ImageLimits,
+  page: number,
+  look: Look,
+): Promise<DecodedPage> {
   if (typeof image === 'object' && 'channels' in image)
-    return { pixels: pixelsFrom(image.width, image.height, image.data), pages: 1 };
+    return { pixels: pixelsFrom(image.width, image.height, image.data), pages: 1, warnings: [] };
   const where = typeof image === 'string' ? image : 'image';
   const applied = withDefaults(limits);
   const bytes = typeof image === 'string' ? await readImageFile(image, applied.maxBytes) : image;
   const header = checkHeader(bytes, where, applied);
   try {
-    return { pixels: await decode(bytes, header, applied, { page, look }), pages: pagesOf(header) };
+    const pixels = await decode(bytes, header, applied, { page, look });
+    const [pages, { frames }] = [pagesOf(header), header];
+    const still = `only the first of its ${frames} frames was read`;
+    return { pixels, pages, warnings: frames > pages ? [still] : [] };
   } catch (cause) {
     if (cause instanceof InputError) throw cause;
     const which = pagesOf(header) > 1 ? `page ${page + 1} ` : '';

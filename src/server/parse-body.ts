@@ -75,9 +75,7 @@ export async function readForm(bytes: Uint8Array, type: string, names: readonly 
 export async function readClassifyForm<T>(bytes: Uint8Array, type: string, field: Field<T>): Promise<T> {
   const { image, texts } = await readForm(bytes, type, ['model', 'labels', 'template']);
   const { model, labels, template } = texts;
-  // A template alone may be the name of a set.
-  return field.read(
-    { image, model: model?.[0], labels, template: template?.length === 1 ? template[0] : template },
-    'body',
-  );
+  // A template alone may be the name of a set; of two models neither is meant more.
+  const alone = (values: readonly string[] | undefined) => (values?.length === 1 ? values[0] : values);
+  return field.read({ image, model: alone(model), labels, template: alone(template) }, 'body');
 }

@@ -51,6 +51,11 @@ test('read --out: each page as `read` reads it alone, whatever shares its batche
   } finally {
     await loaded.dispose();
   }
+  const moves = join(scratch, 'moves.webp');
+  cpSync('test/fixtures/image-decode/animated.webp', moves);
+  const moving = await runCli(['read', moves, '--out', join(scratch, 'moving'), '-f', 'json', ...short]);
+  const [still] = JSON.parse(readFileSync(join(scratch, 'moving', 'moves.json'), 'utf8')).pages;
+  assert.deepEqual([moving.code, still.warnings[0]], [0, 'only the first of its 3 frames was read'], moving.err);
   const files = filesIn(out);
   write(join(folder, 'broken.png'), pages[0].subarray(0, 500));
   const list = write(join(scratch, 'list.txt'), `${folder}\n${join(scratch, 'gone.png')}\n`);

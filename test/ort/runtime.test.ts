@@ -7,7 +7,7 @@ import { floats, int32s, sizeOf, type Tensor } from '../../src/core/tensor.js';
 import { createGraphBuilder, fusedLowering, type NumberFormat, plainLowering } from '../../src/graph/builder.js';
 import { attention, cachedAttention } from '../../src/nn/attention.js';
 import { linear } from '../../src/nn/linear.js';
-import { blockSize, quantizeBlocks, quantizeColumns } from '../../src/nn/quantized.js';
+import { blockSizes, quantizeBlocks, quantizeColumns } from '../../src/nn/quantized.js';
 import { bindTogether, copyBytes, createSpares } from '../../src/node/ort/memory.js';
 import { createRuntime } from '../../src/node/ort/runtime.js';
 import { assertAllclose } from '../helpers/allclose.js';
@@ -147,19 +147,27 @@ for (const inputBits of [8, 7] as const) {
   }
 }
 
-test('4-bit weights multiply as their dequantized values do', async () => {
-  const [rows, K, N] = [3, 320, 256];
-  const weight = randomTensor([N, K], 7);
-  const x = randomTensor([rows, K], 8);
-  const got = await quantizedLinear({ weightBits: 4, inputBits: 8 }, x, weight);
-  const [packed, scales] = quantizeBlocks(weight).map(({ data }) => data as Uint8Array | Float32Array);
-  const back = Array.from({ length: N * K }, (_, at) => ((packed[at >> 1] >> (4 * (at & 1))) & 15) - 8).map(
-    (level, at) => level * scales[Math.floor(at / blockSize)],
-  );
-  // The kernel rounds activations to 8 bits per block: errors of a percent of a typical value.
-  assertAllclose(got, product(x, back, N), { atol: 0.02 * Math.sqrt(K), rtol: 0 });
-  assert.ok(Math.max(...back.map((value, i) => Math.abs(value - weight.data[i]))) < 0.4);
-});
+for (const bits of [4, 8] as const) {
+  test(`${bits}-bit weights in blocks multiply as their dequantized values do`, async () => {
+    const [rows, K, N] = [3, 320, 256];
+    const weight = randomTensor([N, K], 7);
+    const x = randomTensor([rows, K], 8);
+    const got = await quantizedLinear({ weightBits: bits, inputBits: 32 }, x, weight);
+    const [packed, scales] = quantizeBlocks(weight, bits).map(({ data }) => data as Uint8Array | Float32Array);
+    const [perByte, blockSize] = [8 / bits, blockSizes[bits]];
+    // The last block of a row is padded where a row is no whole number of them.
+    const padded = Math.ceil(K / blockSize) * blockSize;
+    const back = Array.from({ length: N * K }, (_, i) => {
+      const at = Math.floor(i / K) * padded + (i % K);
+      const level = (packed[Math.floor(at / perByte)] >> (bits * (at % perByte))) & (2 ** bits - 1);
+      return (level - 2 ** (bits - 1)) * scales[Math.floor(at / blockSize)];
+    });
+    // The kernel rounds activations to 8 bits per block: errors of a percent of a typical value.
+    assertAllclose(got, product(x, back, N), { atol: 0.02 * Math.sqrt(K), rtol: 0 });
+    const worst = Math.max(...back.map((value, i) => Math.abs(value - weight.data[i])));
+    assert.ok(worst < (bits === 4 ? 0.4 : 0.04), String(worst));
+  });
+}
 
 test('wrong feeds are refused before anything runs', async () => {
   const builder = createGraphBuilder('g');

@@ -105,6 +105,7 @@ test('classify: a form says what JSON says', async () => {
     [{ image: pageBytes, labels: ['a', 'a'] }, 400, /occurs twice/],
     [{ image: pageBytes, labels: Array<string>(65).fill('a') }, 400, /at most 64/],
     [{ image: pageBytes, labels, model: 'nothing' }, 404, /no model nothing/],
+    [{ image: pageBytes, labels, model: ['nothing', 'nothing'] }, 400, /model: expected text/],
     [{ image: Buffer.from('hello'), labels }, 400, /not an image/],
   ] as const) {
     const response = await app.request('/v1/classify', formOf(fields));

@@ -7,7 +7,7 @@ import sharp from 'sharp';
 import { InputError } from '../../src/core/errors.js';
 import { createRng } from '../../src/core/rng.js';
 import { readImageHeader } from '../../src/image/image-header.js';
-import { decodeImage, type ImageInput, type ImageLimits } from '../../src/node/images.js';
+import { decodeImage, decodeToRead, type ImageInput, type ImageLimits } from '../../src/node/images.js';
 import { crc32 } from '../../src/weights/zip.js';
 import { scratchDir } from '../helpers/checkpoints.js';
 import { fixtureBytes, fixtureJson } from '../helpers/fixtures.js';
@@ -172,6 +172,9 @@ test('frames and pages are counted and limited; the first is read', async () => 
   for (const name of ['animated.gif', 'animated.webp', 'pages.tif']) {
     assert.equal((await decodeImage(fixture(name), { maxFrames: 3 })).height, 17, name);
     await assertRefused(fixture(name), /has 3 frames, at most 2 are allowed/, { maxFrames: 2 });
+    const { warnings } = await decodeToRead(fixture(name), undefined, 'stored');
+    const said = name.startsWith('animated') ? 'only the first of its 3 frames was read' : 'only page 1 of 3 was read';
+    assert.deepEqual([warnings.length, warnings[0].split(';')[0]], [1, said], name);
   }
   const page = tiff(
     [

@@ -9,7 +9,7 @@ import { lookOf, memoryOf, type PreparedImage, type PrepareSettings, prepareImag
 import type { PagePicture } from '../../output/document/pdf.js';
 import { readRange } from '../files.js';
 import { hashRange } from '../hash-file.js';
-import { decodeImage, type ImageLimits } from '../images.js';
+import { type DecodedPage, decodePage, type ImageLimits } from '../images.js';
 import { expectFile } from '../place.js';
 import { loadSharp } from '../sharp.js';
 import { serveJobs } from '../worker-pool.js';
@@ -103,6 +103,10 @@ function openFile({ file, range, source }: InputDocument, maxBytes: number): Ope
   };
 }
 
+interface PagePixels extends Pick<DecodedPage, 'pixels' | 'warnings'> {
+  readonly dpi: number;
+}
+
 /** Pages and facts of documents, one document at a time. */
 export function createPageReader(plan: PagePlan) {
   let library: Promise<PdfLibrary> | undefined;
@@ -142,17 +146,18 @@ export function createPageReader(plan: PagePlan) {
       throw error;
     }
   };
-  const pixelsOf = async (document: InputDocument, page: number): Promise<{ pixels: Pixels; dpi: number }> => {
+  const pixelsOf = async (document: InputDocument, page: number): Promise<PagePixels> => {
     const open = await hold(document);
     const { maxPixels, maxBytes } = limits;
-    if ('pdf' in open) return { pixels: open.pdf.draw(page, { dpi: plan.dpi, maxPixels }), dpi: plan.dpi };
+    if ('pdf' in open)
+      return { pixels: open.pdf.draw(page, { dpi: plan.dpi, maxPixels }), dpi: plan.dpi, warnings: [] };
     const { bytes } = open;
     const allowed: ImageLimits = { maxPixels, maxBytes, maxFrames: limits.maxPages };
-    const pixels = await decodeImage(bytes, allowed, page, lookOf(plan.settings)).catch((cause: unknown) => {
+    const decoded = await decodePage(bytes, allowed, page, lookOf(plan.settings)).catch((cause: unknown) => {
       if (!(cause instanceof InputError)) throw cause;
       throw new InputError(`${document.source}: ${cause.message.replace(/^image: /, '')}`, { cause });
     });
-    return { pixels, dpi: (await statedDpi(bytes)) ?? plan.dpi };
+    return { ...decoded, dpi: (await statedDpi(bytes)) ?? plan.dpi };
   };
   const run = async (job: PageJob): Promise<PageResult> => {
     if (job.kind === 'open') {
@@ -165,9 +170,9 @@ export function createPageReader(plan: PagePlan) {
     const open = await hold(job.document);
     const text = plan.textLayer && 'pdf' in open ? open.pdf.textLayer(job.page, plan.dpi) : undefined;
     if (text) return { ...text.size, textLayer: text.lines, seconds: done() };
-    const { pixels, dpi } = await pixelsOf(job.document, job.page);
+    const { pixels, dpi, warnings } = await pixelsOf(job.document, job.page);
     const { width, height } = pixels;
-    return { width, height, dpi, image: prepareImage(pixels, plan.settings), seconds: done() };
+    return { width, height, dpi, image: { ...prepareImage(pixels, plan.settings), warnings }, seconds: done() };
   };
   return async (job: PageJob): Promise<PageResult> => {
     try {

@@ -106,12 +106,11 @@ export function openSession(shared: NativeSession): Session {
   return {
     graph,
     run: (feeds, options = {}) => queue(() => runNow(feeds, options)),
-    createState: (extents) => {
-      const state = createState(graph, extents);
-      states.add(state);
-      state.onDispose(() => states.delete(state));
-      return state;
-    },
+    createState: (extents) =>
+      createState(graph, extents, (state) => {
+        states.add(state);
+        state.onDispose(() => states.delete(state));
+      }),
     fork: () => {
       if (disposed) throw new InputError(`${graph.name}: this session was disposed`);
       return openSession(shared);

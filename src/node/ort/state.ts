@@ -18,16 +18,26 @@ export interface BoundState extends CarriedTensors {
   resize(extents: Extents): Promise<BoundState>;
 }
 
+/** Told of every state that has memory of its own: the one that is made, and those that `resize` makes in its place. */
+export type StateKeeper = (state: BoundState) => void;
+
 /** Zeroed carried tensors of a graph for the given extents. */
-export function createState(graph: Graph, extents: Extents): BoundState {
+export function createState(graph: Graph, extents: Extents, keep: StateKeeper): BoundState {
   const known = new Map(Object.entries(extents));
   const carried = new Set(graph.states.map(({ input }) => input));
   const declared = graph.inputs.filter(({ name }) => carried.has(name));
   const bound = bindTogether(declared.map((input) => concreteType(input, known)));
-  return stateOf(graph, extents, new Map(declared.map(({ name }, i) => [name, bound[i]])));
+  const state = stateOf(graph, extents, new Map(declared.map(({ name }, i) => [name, bound[i]])), keep);
+  keep(state);
+  return state;
 }
 
-function stateOf(graph: Graph, extents: Extents, tensors: ReadonlyMap<string, BoundTensor>): BoundState {
+function stateOf(
+  graph: Graph,
+  extents: Extents,
+  tensors: ReadonlyMap<string, BoundTensor>,
+  keep: StateKeeper,
+): BoundState {
   const releases = new Set<() => void>();
   let disposed = false;
   const dispose = () => {
@@ -43,7 +53,8 @@ function stateOf(graph: Graph, extents: Extents, tensors: ReadonlyMap<string, Bo
       releases.add(release);
     },
     rows: (start, count) => {
-      const view = rowsOf(graph, extents, tensors, start, count);
+      const [views, own] = rowsOf(graph, extents, tensors, start, count);
+      const view = stateOf(graph, own, views, keep);
       releases.add(view.dispose);
       view.onDispose(() => releases.delete(view.dispose));
       return view;
@@ -52,7 +63,7 @@ function stateOf(graph: Graph, extents: Extents, tensors: ReadonlyMap<string, Bo
       for (const tensor of tensors.values()) permuteRows(tensor, from);
     },
     resize: async (next) => {
-      const grown = createState(graph, next);
+      const grown = createState(graph, next, keep);
       // A cache can have hundreds of megabytes.
       const pause = createPauses();
       for (const [name, tensor] of tensors) {
@@ -73,7 +84,7 @@ function rowsOf(
   tensors: ReadonlyMap<string, BoundTensor>,
   start: number,
   count: number,
-): BoundState {
+): readonly [ReadonlyMap<string, BoundTensor>, Extents] {
   const views = new Map<string, BoundTensor>();
   let batch: string | undefined;
   for (const [name, { dtype, shape, data }] of tensors) {
@@ -86,5 +97,5 @@ function rowsOf(
     const part = data.subarray(start * width, (start + count) * width) as TypedArray;
     views.set(name, bindTensor({ dtype, shape: [count, ...shape.slice(1)] }, part));
   }
-  return stateOf(graph, batch ? { ...extents, [batch]: count } : extents, views);
+  return [views, batch ? { ...extents, [batch]: count } : extents];
 }
