@@ -1,7 +1,7 @@
 import { InputError, messageOf } from '../core/errors.js';
 import { asObject } from '../core/json.js';
 import { sizeOf } from '../core/tensor.js';
-import { nameWeights } from '../infer/weights.js';
+import { nameDecoderWeights, nameWeights } from '../infer/weights.js';
 import type { EncoderConfig } from '../models/transformer-encoder.js';
 import { openWeights, readConfig, readTokenizer } from '../node/checkpoint-dir.js';
 import { resolveModel } from '../node/hub/resolve.js';
@@ -97,7 +97,7 @@ async function inspect(dir: string): Promise<Report> {
       describeTensors(checkpoint, report);
       const { family, rename, stored } = familyOf(dir);
       if (stored) report.precision = stored;
-      checkWeights(family, nameWeights(checkpoint, rename), stored ?? 'float32');
+      checkWeights(family, await nameDecoderWeights(checkpoint, rename, family.decoder), stored ?? 'float32');
     } finally {
       checkpoint.dispose();
     }

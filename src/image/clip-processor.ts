@@ -29,14 +29,27 @@ export interface ClipProcessor {
 export const clipMean: Channels = [0.48145466, 0.4578275, 0.40821073];
 const clipStd: Channels = [0.26862954, 0.26130258, 0.27577711];
 
+/** What a step that is null means: a switch is off, anything else is left out (transformers' fast processors write all they know). */
+const withoutNulls = (json: JsonObject): JsonObject =>
+  Object.fromEntries(
+    Object.entries(json).flatMap(([name, value]) =>
+      value !== null ? [[name, value]] : name.startsWith('do_') ? [[name, false]] : [],
+    ),
+  );
+
+/** Steps that no processor of CLIP's or SigLIP's takes. */
+const unknownSteps = ['do_pad', 'use_square_size'];
+
 /** CLIPImageProcessor from `preprocessor_config.json`, in the old form (numbers) or the new (objects). */
 export function clipProcessorFrom(value: unknown, where = 'preprocessor_config.json'): ClipProcessor {
-  const json = asObject(value, where);
+  const json = withoutNulls(asObject(value, where));
+  const step = unknownSteps.find((name) => json[name] === true);
+  if (step) throw new InputError(`${where}: ${step}: expected false, got true: this step is not known here`);
   const on = (name: string) => booleanField(json, name, where, true);
   const filter = pillowFilters[indexField(json, 'resample', where, 3)];
   if (!filter) throw new InputError(`${where}: resample: expected 0 to 5, got ${JSON.stringify(json['resample'])}`);
   return {
-    resize: on('do_resize') ? resizeOf(json['size'], where) : undefined,
+    resize: on('do_resize') ? resizeOf(json, where) : undefined,
     filter,
     crop: on('do_center_crop') ? cropOf(json['crop_size'], where) : undefined,
     rescale: on('do_rescale') ? numberField(json, 'rescale_factor', where, 1 / 255) : 1,
@@ -49,8 +62,14 @@ export function clipProcessorFrom(value: unknown, where = 'preprocessor_config.j
   };
 }
 
-function resizeOf(size: unknown, where: string): number | Size {
+function resizeOf({ size, default_to_square: square }: JsonObject, where: string): number | Size {
   if (size === undefined) return 224;
+  if (isObject(size) && 'longest_edge' in size) {
+    throw new InputError(
+      `${where}: size: longest_edge: is not known here; expected shortest_edge, or height and width`,
+    );
+  }
+  if (square === true && !isObject(size)) return cropOf(size, where);
   if (isObject(size) && 'height' in size) return sizeOf(size, 'size', where);
   return isObject(size) ? countField(size, 'shortest_edge', `${where}: size`) : countField({ size }, 'size', where);
 }

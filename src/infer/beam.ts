@@ -10,7 +10,7 @@ export interface BeamOptions {
   readonly lengthPenalty?: number;
   /**
    * Stop as soon as `count` hypotheses have ended. Default false: when no running beam would win if it ended here; 'never': when
-   * none can win at any length (which differs for a `lengthPenalty` above 0).
+   * none can win at any length (which differs for a `lengthPenalty` above 0). One beam is greedy: it stops when it ends.
    */
   readonly earlyStopping?: boolean | 'never';
   /** Hypotheses returned per prompt. Default 1. */
@@ -32,6 +32,9 @@ interface Candidate {
   readonly token: number;
   readonly logProbability: number;
 }
+
+/** The log probability of beams that only fill up. */
+const nothing = -1e9;
 
 export interface BeamResult {
   readonly tokens: readonly number[];
@@ -58,7 +61,10 @@ export async function beamSearch(
   if (returned > count) throw new InputError(`beams.returned: at most ${count} beams can be returned, got ${returned}`);
   const { batch, logits: first } = await decoder.start([prompt], Array(count).fill(0), signal);
   // All beams begin equal: only the first may grow at the first step.
-  let running: Beam[] = Array.from({ length: count }, (_, i) => ({ tokens: [], logProbability: i === 0 ? 0 : -1e9 }));
+  let running: Beam[] = Array.from({ length: count }, (_, i) => ({
+    tokens: [],
+    logProbability: i === 0 ? 0 : nothing,
+  }));
   let finished: Hypothesis[] = [];
   let logits = first;
   // So many that `count` are left to go on with, even if every beam's best are ends.
@@ -77,9 +83,13 @@ export async function beamSearch(
       const going = best.filter((candidate) => !ends(candidate)).slice(0, count);
       if (going.length === 0) break;
       const parents = Array.from({ length: count }, (_, i) => going[Math.min(i, going.length - 1)]);
-      running = parents.map((candidate) => extend(running, candidate));
-      const worst = finished.length < count ? -1e9 : finished[finished.length - 1].score;
-      const end = earlyStopping === 'never' && lengthPenalty > 0 ? maxNewTokens : length;
+      // One that goes on twice would be found twice.
+      running = parents.map((candidate, i) => ({
+        ...extend(running, candidate),
+        ...(i >= going.length && { logProbability: nothing }),
+      }));
+      const worst = finished.length < count ? nothing : finished[finished.length - 1].score;
+      const end = earlyStopping === 'never' && lengthPenalty > 0 && count > 1 ? maxNewTokens : length;
       const possible = running[0].logProbability / end ** lengthPenalty;
       if (!(possible > worst) || (finished.length >= count && earlyStopping === true)) break;
       batch.reorder(parents.map(({ beam }) => beam));
@@ -91,7 +101,13 @@ export async function beamSearch(
   } finally {
     batch.dispose();
   }
-  return finished
+  // Where too few have ended, as when nothing more may follow, those that were going on.
+  const left = running.map((beam) => ({
+    ...beam,
+    score: beam.logProbability / Math.max(1, beam.tokens.length) ** lengthPenalty,
+    ended: false,
+  }));
+  return [...finished, ...left]
     .slice(0, returned)
     .map(({ tokens, score, ended }) => ({ tokens, score, finishReason: ended ? 'stop' : 'length' }));
 }
@@ -126,6 +142,7 @@ function bestCandidates(
     process?.(scores, { ...history, ids: [...history.ids, ...tokens], generated: tokens.length });
     for (let token = 0; token < scores.length; token++) {
       const total = logProbability + scores[token];
+      if (total === Number.NEGATIVE_INFINITY) continue;
       if (best.length === wanted && total <= best[wanted - 1].logProbability) continue;
       let at = best.length;
       while (at > 0 && best[at - 1].logProbability < total) at--;

@@ -193,11 +193,15 @@ function encodeTexts(
 }
 
 /**
- * Feeds for rows of ids that end with the end token. CLIP's are padded to the longest and masked; SigLIP's are padded with the
- * end token to all positions, which its text tower attends to and was trained with.
+ * Feeds for rows of ids that end with the end token. CLIP's are padded to the longest and masked; SigLIP's are padded to all positions with
+ * an id that its text tower attends to and was trained with.
  */
-function paddedFeeds(config: TwoTowerConfig, rows: readonly (readonly number[])[]): Record<string, Tensor> {
-  const padId = rows[0][rows[0].length - 1];
+function paddedFeeds(
+  config: TwoTowerConfig,
+  rows: readonly (readonly number[])[],
+  tokenizer: Tokenizer | undefined,
+): Record<string, Tensor> {
+  const padId = textPadId(config, rows[0], tokenizer);
   if (config.family === 'clip') {
     const { inputIds, attentionMask } = padRows(rows, { padId });
     return textFeeds(config, inputIds, attentionMask);
@@ -208,6 +212,13 @@ function paddedFeeds(config: TwoTowerConfig, rows: readonly (readonly number[])[
     rows.map((row) => [...row, ...Array<number>(maxPositions - row.length).fill(padId)]),
   );
 }
+
+/** What a text is padded with: for CLIP anything, since that is masked; the end is an id of the vocabulary. */
+export const textPadId = (
+  { family }: TwoTowerConfig,
+  row: readonly number[],
+  tokenizer: Tokenizer | undefined,
+): number => (family === 'siglip' ? tokenizer?.special.pad : undefined) ?? row[row.length - 1];
 
 type ImageSessions = (size: readonly [number, number]) => Promise<readonly Session[]>;
 
@@ -290,7 +301,7 @@ function createTowers(parts: ClipParts) {
       const encoded = encodeTexts(tokenizer, some, config.text.maxPositions, { truncate, first: at });
       truncated.push(...encoded.truncated);
       tokens += encoded.rows.reduce((sum, row) => sum + row.length, 0);
-      const feeds = paddedFeeds(config, encoded.rows);
+      const feeds = paddedFeeds(config, encoded.rows, tokenizer);
       embeds.push((await enqueue(async () => (await sessions.text()).run(feeds, options)))['embeds']);
     }
     return { ...stack(embeds, [texts.length, embedWidth]), truncated, tokens };

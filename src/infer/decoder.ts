@@ -101,6 +101,9 @@ function checkLength(length: number, maxPositions: number): void {
   }
 }
 
+/** How many tokens can follow a prompt of so many: the last one needs no position. */
+export const roomAfter = (length: number, maxPositions: number): number => maxPositions - length + 1;
+
 const capacityFor = (length: number, maxPositions: number) =>
   Math.min(maxPositions, Math.ceil(length / bucket) * bucket);
 

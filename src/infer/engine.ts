@@ -6,7 +6,7 @@
 import { AbortedError, DeadlineError, InputError, OverloadedError } from '../core/errors.js';
 import { floatView, sizeOf, type Tensor } from '../core/tensor.js';
 import { afterSeconds } from '../core/timers.js';
-import { type Prompt, prefillTokens, type SlotBatch, type SlotDecoder } from './decoder.js';
+import { type Prompt, prefillTokens, roomAfter, type SlotBatch, type SlotDecoder } from './decoder.js';
 import { type GeneratedRow, type GrowingRow, type RowOptions, rowsWith } from './generate.js';
 import type { PenaltyOptions } from './processors.js';
 
@@ -236,7 +236,9 @@ function createTask(model: EngineModel, request: EngineRequest, settle: (error?:
   const task: Task = {
     request,
     inputs: [...request.rows],
-    rows: request.rows.map(({ ids }, i) => createRow(i, { ids, padding: 0 }, model.decoder.maxPositions - ids.length)),
+    rows: request.rows.map(({ ids }, i) =>
+      createRow(i, { ids, padding: 0 }, roomAfter(ids.length, model.decoder.maxPositions)),
+    ),
     submitted: performance.now(),
     queue: [...request.rows.keys()],
     begun: false,
@@ -397,7 +399,11 @@ function tryAgain(
 ): void {
   const { ids, picture, history = ids, maxNewTokens = task.request.maxNewTokens, ...penalties } = attempt;
   const options = { ...task.request, ...penalties, ...(maxNewTokens !== undefined && { maxNewTokens }) };
-  task.rows[index] = rowsWith(options)(index, { ids: history, padding: 0 }, model.decoder.maxPositions - ids.length);
+  task.rows[index] = rowsWith(options)(
+    index,
+    { ids: history, padding: 0 },
+    roomAfter(ids.length, model.decoder.maxPositions),
+  );
   task.inputs[index] = attempt;
   if (!picture) {
     const { images } = prompt;
@@ -411,7 +417,7 @@ function tryAgain(
 
 /** How many tokens can follow a prompt. */
 const roomOf = ({ decoder }: EngineModel, { request: { maxNewTokens = 512 } }: Task, { ids }: Prompt): number =>
-  Math.min(maxNewTokens, decoder.maxPositions - ids.length);
+  Math.min(maxNewTokens, roomAfter(ids.length, decoder.maxPositions));
 
 /** A prompt with as much of a draft as can be of use: the last token that there is room for needs no logits after it. */
 const withDraft = (prompt: Prompt, draft: readonly number[] | undefined, room: number): Prompt =>

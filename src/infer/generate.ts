@@ -2,7 +2,7 @@ import { AbortedError, InputError } from '../core/errors.js';
 import { logSumExp } from '../core/logits.js';
 import { createRng } from '../core/rng.js';
 import { type BeamOptions, beamSearch } from './beam.js';
-import type { CachedDecoder, Prompt } from './decoder.js';
+import { type CachedDecoder, type Prompt, roomAfter } from './decoder.js';
 import { loopAtEnd } from './loops.js';
 import {
   checkSampling,
@@ -144,7 +144,7 @@ export async function generate(
     if (other) throw new InputError(`beams: expected no ${other} beside them`);
     const rows: GeneratedRow[] = [];
     for (const [i, prompt] of prompts.entries()) {
-      const limit = Math.min(options.maxNewTokens ?? 512, decoder.maxPositions - prompt.ids.length);
+      const limit = Math.min(options.maxNewTokens ?? 512, roomAfter(prompt.ids.length, decoder.maxPositions));
       const ends = listEnds(eosId);
       const found = await beamSearch(decoder, prompt, histories[i], ends, limit, createProcessors(options, ends), {
         ...options.beams,
@@ -154,7 +154,7 @@ export async function generate(
     }
     return rows;
   }
-  const rows = prompts.map(({ ids }, i) => createRow(i, histories[i], decoder.maxPositions - ids.length));
+  const rows = prompts.map(({ ids }, i) => createRow(i, histories[i], roomAfter(ids.length, decoder.maxPositions)));
   await decodeRows(decoder, prompts, rows, options.signal);
   return rows.map((row, prompt) => ({ ...row.result(), prompt }));
 }

@@ -4,7 +4,7 @@ import type { Pixels } from '../image/pixels.js';
 import { draftBlank, mergedIds } from '../models/draft.js';
 import { checkRange, checkRows, type ForwardInput } from '../models/forward-inputs.js';
 import { cachedDecoderGraph, type DecoderFamily, towerFeeds, towerGraphs } from '../models/graphs.js';
-import type { OptConfig } from '../models/opt.js';
+import { fillerId, type OptConfig } from '../models/opt.js';
 import { spliceSources, type VaryConfig } from '../models/vary.js';
 import type { Runtime, Session, WeightLoader } from '../runtime/runtime.js';
 import type { ImageTokens } from '../text/image-tokens.js';
@@ -180,11 +180,11 @@ function createBase(parts: ModelParts) {
   const generateIds: OptModel['generate'] = async (input, options) => {
     const rows = await generateRows(input, options);
     const longest = Math.max(...rows.map(({ tokens }) => tokens.length));
-    const { padId } = family.decoder;
+    const filler = fillerId(family.decoder);
     return rows.map(({ tokens, prompt }) => [
       ...input.inputIds[prompt],
       ...tokens,
-      ...Array<number>(longest - tokens.length).fill(padId),
+      ...Array<number>(longest - tokens.length).fill(filler),
     ]);
   };
   return {

@@ -3,6 +3,7 @@ import { drawLine } from '../image/line-tensor.js';
 import { canvasWidth } from '../models/sam.js';
 import { imageTokensAt, type VaryConfig, withImageTokens } from '../models/vary.js';
 import { createStopFilter } from '../text/stream.js';
+import { roomAfter } from './decoder.js';
 import type { EngineRow } from './engine.js';
 import type { FinishReason, GeneratedRow } from './generate.js';
 import { loopAtEnd } from './loops.js';
@@ -48,7 +49,7 @@ async function readLines(reader: Reader, plan: LinePlan, options: ReadOptions): 
   const { eosId = config.decoder.eosIds } = options;
   const started = performance.now();
   const ids = promptIds(reader, options);
-  const room = config.decoder.maxPositions - ids.length;
+  const room = roomAfter(ids.length, config.decoder.maxPositions);
   const maxNewTokens = Math.min(options.maxNewTokens ?? room, room);
   const ways = waysWithin(lineWays, options);
   const attempts = plan.pieces.map(() => createAttempts(ways));

@@ -1,6 +1,8 @@
+import { bytesOf } from '../core/dtype.js';
 import { WeightsError } from '../core/errors.js';
 import type { Tensor } from '../core/tensor.js';
 import type { Derivation, Graph, Parameter } from '../graph/builder.js';
+import type { OptConfig } from '../models/opt.js';
 import type { WeightLoader } from '../runtime/runtime.js';
 import { type Checkpoint, readFloat32 } from '../weights/checkpoint.js';
 import type { RequiredTensor } from '../weights/manifest.js';
@@ -12,17 +14,61 @@ export interface NamedWeights {
   readonly names: ReadonlyMap<string, string>;
 }
 
-/** A checkpoint's tensors by our names: `rename` gives ours for theirs. Throws WeightsError where two become one. */
-export function nameWeights(checkpoint: Checkpoint, rename: (name: string) => string): NamedWeights {
+/**
+ * A checkpoint's tensors by our names: `rename` gives ours for theirs, undefined for one that nothing needs. Throws WeightsError where two
+ * become one.
+ */
+export function nameWeights(checkpoint: Checkpoint, rename: (name: string) => string | undefined): NamedWeights {
   const names = new Map<string, string>();
   for (const name of checkpoint.names) {
     const ours = rename(name);
+    if (ours === undefined) continue;
     const other = names.get(ours);
     if (other !== undefined)
       throw new WeightsError(`${checkpoint.name}: ${other} and ${name} are the same tensor ${ours}`);
     names.set(ours, name);
   }
   return { checkpoint, names };
+}
+
+/** Our names of a matrix that may be stored once for two uses: the embeddings, and the head that is tied to them. */
+const [embeddings, head] = ['model.decoder.embed_tokens.weight', 'lm_head.weight'];
+
+/**
+ * `rename` for a checkpoint with a tied head: one that is stored alone, as safetensors' `save_model` leaves it, is the embeddings; one that
+ * is stored beside them is left out.
+ */
+export function withTiedHead(
+  rename: (name: string) => string,
+  stored: readonly string[],
+): (name: string) => string | undefined {
+  const hasEmbeddings = stored.some((name) => rename(name) === embeddings);
+  return (name) => {
+    const ours = rename(name);
+    if (ours !== head) return ours;
+    return hasEmbeddings ? undefined : embeddings;
+  };
+}
+
+/** `nameWeights` for a decoder, whose head may be tied. Throws WeightsError where it is stored, and is not the embeddings. */
+export async function nameDecoderWeights(
+  checkpoint: Checkpoint,
+  rename: (name: string) => string,
+  { tiedHead }: Pick<OptConfig, 'tiedHead'>,
+): Promise<NamedWeights> {
+  if (!tiedHead) return nameWeights(checkpoint, rename);
+  const [stored, other] = [head, embeddings].map((ours) => checkpoint.names.find((name) => rename(name) === ours));
+  if (stored !== undefined && other !== undefined) await expectSame(checkpoint, stored, other);
+  return nameWeights(checkpoint, withTiedHead(rename, checkpoint.names));
+}
+
+async function expectSame(checkpoint: Checkpoint, stored: string, other: string): Promise<void> {
+  const [a, b] = [await checkpoint.read(stored), await checkpoint.read(other)];
+  const [own, others] = [bytesOf(a.data), bytesOf(b.data)];
+  if (a.dtype === b.dtype && own.length === others.length && own.every((byte, i) => byte === others[i])) return;
+  throw new WeightsError(
+    `${checkpoint.name}: ${stored} is not ${other}, but config.json ties them: set tie_word_embeddings to false there, or leave the head out of the weights`,
+  );
 }
 
 /** Every checkpoint tensor that graphs need: read as stored, or the sources it is derived from. */

@@ -57,6 +57,19 @@ function originsOf(name: string): readonly (readonly [ours: string, Origin])[] {
   return [[`${path}.${ours}.${kind}`, { name }]];
 }
 
+const wrapper = 'module.';
+
+/** A checkpoint without what torch's DistributedDataParallel puts before every name, as open_clip's training leaves it. */
+export function unwrapped(checkpoint: Checkpoint): Checkpoint {
+  if (!checkpoint.names.every((name) => name.startsWith(wrapper))) return checkpoint;
+  return {
+    ...checkpoint,
+    names: checkpoint.names.map((name) => name.slice(wrapper.length)),
+    info: (name) => checkpoint.info(wrapper + name),
+    read: (name) => checkpoint.read(wrapper + name),
+  };
+}
+
 /** Whether a checkpoint has OpenAI's names. */
 export function hasOpenAiNames(names: readonly string[]): boolean {
   return names.includes('visual.conv1.weight') && names.includes('text_projection');
@@ -129,6 +142,16 @@ function expectPlain(tower: JsonObject, name: keyof typeof plainTowers, where: s
   }
 }
 
+/** What pictures are brought to, of which only whole patches are seen: `vision_cfg` says so, or it is these patches. */
+function imageSizeOf(vision: JsonObject, side: number, patchSize: number, where: string): number {
+  if (typeof vision['image_size'] !== 'number') return side * patchSize;
+  const size = countField(vision, 'image_size', where);
+  if (Math.floor(size / patchSize) === side) return size;
+  throw new InputError(
+    `${where}: image_size: expected ${side} patches of ${patchSize}, as the positions are, got ${size}`,
+  );
+}
+
 /**
  * Sizes of a checkpoint with OpenAI's names: from its shapes, and from open_clip's `model_cfg` what shapes do not tell (heads,
  * activation). Throws InputError for towers that are not CLIP's.
@@ -172,7 +195,7 @@ export function openAiConfigFrom(checkpoint: Checkpoint, modelConfig: unknown, w
       layers: layers('visual.transformer.'),
       heads: Math.max(1, Math.floor(visionWidth / perHead)),
       mlpWidth: mlpOf('visual.'),
-      imageSize: side * patchSize,
+      imageSize: imageSizeOf(vision, side, patchSize, `${where}: vision_cfg`),
       patchSize,
       stem: [],
       channels,

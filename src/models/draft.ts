@@ -9,6 +9,7 @@ import { multiplyDims } from '../graph/dims.js';
 import { reshape } from '../graph/functions.js';
 import { layerNorm } from '../nn/layer-norm.js';
 import { linear } from '../nn/linear.js';
+import { fillerId, type OptConfig } from './opt.js';
 
 export interface DraftConfig {
   /** Columns that each tower token stands for: narrow letters need more columns than the decoder needs tokens. */
@@ -22,7 +23,8 @@ interface DraftSizes {
 }
 
 /** The id that means nothing in a column. */
-export const draftBlank = ({ decoder: { padId } }: { readonly decoder: { readonly padId: number } }): number => padId;
+export const draftBlank = ({ decoder }: { readonly decoder: Pick<OptConfig, 'padId' | 'eosIds'> }): number =>
+  fillerId(decoder);
 
 /** Where its tensors live. */
 export const draftPath = 'ctc_head';

@@ -34,7 +34,8 @@ export interface OptConfig {
   readonly bosId: number | null;
   /** Ids each of which ends a text. */
   readonly eosIds: readonly number[];
-  readonly padId: number;
+  /** null: nothing is for padding. */
+  readonly padId: number | null;
 }
 
 /** facebook/opt-125m with Vary's vocabulary. */
@@ -84,9 +85,9 @@ export function optConfigFrom(value: unknown, where: string): OptConfig {
     affineNorm: booleanField(json, 'layer_norm_elementwise_affine', where, true),
     tiedHead: booleanField(json, 'tie_word_embeddings', where, true),
     initStd: numberField(json, 'init_std', where, 0.02),
-    bosId: json['bos_token_id'] === null ? null : indexField(json, 'bos_token_id', where, 2),
+    bosId: isNone(json['bos_token_id']) ? null : indexField(json, 'bos_token_id', where, 2),
     eosIds,
-    padId: indexField(json, 'pad_token_id', where, 1),
+    padId: isNone(json['pad_token_id']) ? null : indexField(json, 'pad_token_id', where, 1),
   };
   if (config.width % config.heads !== 0) {
     throw new InputError(`${where}: hidden_size ${width} is not a multiple of num_attention_heads ${config.heads}`);
@@ -94,11 +95,17 @@ export function optConfigFrom(value: unknown, where: string): OptConfig {
   return config;
 }
 
-/** `eos_token_id`: one id, several, or null. */
+/** How configs say that there is no such token. */
+const isNone = (id: unknown): boolean => id === null || id === -1;
+
+/** What rows are filled up with: nothing looks at it. */
+export const fillerId = ({ padId, eosIds }: Pick<OptConfig, 'padId' | 'eosIds'>): number => padId ?? eosIds[0] ?? 0;
+
+/** `eos_token_id`: one id, several, or none. */
 function endIdsFrom(json: JsonObject, where: string): readonly number[] {
   const name = 'eos_token_id';
   const value = json[name];
-  if (value === null) return [];
+  if (isNone(value)) return [];
   return Array.isArray(value)
     ? value.map((_, i) => indexField({ [name]: value[i] }, name, where))
     : [indexField(json, name, where, 2)];
@@ -128,6 +135,7 @@ export function causalBias(s: Scope, queryIndex: Value, keyIndex: Value): Value 
 
 /** Embeddings [B, T, E] of ids [B, T] that teach the pad id's row nothing, as torch's `padding_idx`; as a tied head it still learns. */
 export function unlearnedPadding(s: Scope, embeds: Value, ids: Value, { padId }: OptConfig): Value {
+  if (padId === null) return embeds;
   const [B, T] = ids.shape;
   const isPad = s.op('Equal', [ids, s.constant(ints([1, 1], [padId]))], {});
   return s.op('Where', [reshape(s, isPad, [B, T, 1]), s.op('Identity', [embeds], {}), embeds], {});

@@ -102,7 +102,7 @@ export function varyConfigFrom(value: unknown, where: string): VaryConfig {
     ...draftField(json['vary_draft'], `${where}: vary_draft`),
   };
   const { padId, vocabSize } = config.decoder;
-  if (config.draft && (padId < 0 || padId >= vocabSize)) {
+  if (config.draft && (padId === null || padId >= vocabSize)) {
     throw new InputError(
       `${where}: pad_token_id: drafts have it for nothing, expected less than ${vocabSize}, got ${padId}`,
     );

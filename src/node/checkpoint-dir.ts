@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { InputError, WeightsError } from '../core/errors.js';
+import { asObject, isObject, type JsonObject } from '../core/json.js';
 import { createSiglipTokenizer } from '../text/siglip-tokenizer.js';
 import { createTokenizer, type Tokenizer } from '../text/tokenizer.js';
 import { type Checkpoint, openSharded } from '../weights/checkpoint.js';
@@ -46,6 +47,22 @@ export function readConfig(dir: string): unknown {
   const config = readJson(dir, 'config.json');
   if (config === undefined) throw new InputError(`${dir}: is not a checkpoint: it has no config.json`);
   return config;
+}
+
+/**
+ * How a checkpoint's pictures are prepared, and where that stands: in `processor_config.json`, where transformers 5 keeps it, or else in
+ * `preprocessor_config.json`. Undefined where neither says so.
+ */
+export function readImageProcessor(dir: string): { readonly json: JsonObject; readonly where: string } | undefined {
+  const whole = readJson(dir, 'processor_config.json');
+  const nested = isObject(whole) ? whole['image_processor'] : undefined;
+  if (nested !== undefined && nested !== null) {
+    const where = `${dir}/processor_config.json: image_processor`;
+    return { json: asObject(nested, where), where };
+  }
+  const where = `${dir}/preprocessor_config.json`;
+  const json = readJson(dir, 'preprocessor_config.json');
+  return json === undefined ? undefined : { json: asObject(json, where), where };
 }
 
 /** The tokenizer of a checkpoint directory, or undefined where it has none. */

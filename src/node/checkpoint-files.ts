@@ -16,6 +16,7 @@ export const sideFiles: readonly string[] = [
   'config.json',
   'generation_config.json',
   'preprocessor_config.json',
+  'processor_config.json',
   ...tokenizerFiles,
   'spiece.model',
   'README.md',

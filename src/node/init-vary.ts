@@ -7,7 +7,7 @@ import { createRng } from '../core/rng.js';
 import { sizeOf, type Tensor } from '../core/tensor.js';
 import type { Graph, ParameterSpec } from '../graph/builder.js';
 import { modelGraphs } from '../infer/quantize.js';
-import { nameWeights } from '../infer/weights.js';
+import { type NamedWeights, nameDecoderWeights } from '../infer/weights.js';
 import { varyFamily } from '../models/graphs.js';
 import { renameOptTensor } from '../models/opt.js';
 import { type SamConfig, samTokens, samVitB } from '../models/sam.js';
@@ -102,7 +102,8 @@ export async function assembleVary(
     const samTensors = towerTensors(towerFile);
     const json = assembledConfig(opt, samSizes(samTensors, towerFile), { words: tokenizer.size, positions, where });
     const config = varyConfigFrom(json, where);
-    const sources: Sources = { words: tokenizer.size, config, decoderFile, towerFile, samTensors };
+    const decoderWeights = await nameDecoderWeights(decoderFile, renameOptTensor, config.decoder);
+    const sources: Sources = { words: tokenizer.size, config, decoderWeights, towerFile, samTensors };
     const specs = [...specsOf(modelGraphs(varyFamily(config), 'float32')).values()];
     const fresh = specs.map(({ name }) => name).filter(isNew);
     await makeDirectoryAtomic(out, async (dir) => {
@@ -128,7 +129,7 @@ interface Sources {
   /** Tokens of the tokenizer: later rows of the embedding were never trained. */
   readonly words: number;
   readonly config: VaryConfig;
-  readonly decoderFile: Checkpoint;
+  readonly decoderWeights: NamedWeights;
   readonly towerFile: Checkpoint;
   /** The tower's tensors: SAM's name without prefix -> the file's. */
   readonly samTensors: ReadonlyMap<string, string>;
@@ -136,12 +137,10 @@ interface Sources {
 
 /** A tensor that one of the two files has, brought to the new shape. Throws WeightsError where it has not. */
 async function published(spec: ParameterSpec, sources: Sources): Promise<Tensor<'float32'>> {
-  const { decoderFile, towerFile, samTensors, words, config } = sources;
+  const { decoderWeights, towerFile, samTensors, words, config } = sources;
   const tower = spec.name.startsWith(`${towerPath}.`);
-  const file = tower ? towerFile : decoderFile;
-  const stored = tower
-    ? samTensors.get(spec.name.slice(towerPath.length + 1))
-    : nameWeights(decoderFile, renameOptTensor).names.get(spec.name);
+  const file = tower ? towerFile : decoderWeights.checkpoint;
+  const stored = tower ? samTensors.get(spec.name.slice(towerPath.length + 1)) : decoderWeights.names.get(spec.name);
   if (stored === undefined) throw new WeightsError(`${file.name}: no tensor is called ${spec.name}`);
   const tensor = await readFloat32(file, stored);
   const isTable = /(embed_tokens|lm_head)\.weight$/.test(spec.name);

@@ -15,13 +15,13 @@ import { type Precision, storedNumbers } from '../infer/quantize.js';
 import { checkpointLoader, type NamedWeights, nameWeights, requiredTensors } from '../infer/weights.js';
 import { clipConfigFrom, isPositionIds } from '../models/clip.js';
 import { imageGraph, nativeSize, similarityGraph, type TwoTowerConfig, textGraph } from '../models/clip-graphs.js';
-import { fromOpenAi, hasOpenAiNames, openAiConfigFrom } from '../models/clip-names.js';
+import { fromOpenAi, hasOpenAiNames, openAiConfigFrom, unwrapped } from '../models/clip-names.js';
 import { siglipConfigFrom } from '../models/siglip.js';
 import type { Runtime } from '../runtime/runtime.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import type { Checkpoint } from '../weights/checkpoint.js';
 import { checkManifest } from '../weights/manifest.js';
-import { openWeights, readSiglipTokenizer, readTokenizer } from './checkpoint-dir.js';
+import { openWeights, readImageProcessor, readSiglipTokenizer, readTokenizer } from './checkpoint-dir.js';
 import { fileExists, readJson } from './files.js';
 import { hashTensors } from './hash-tensors.js';
 import { decodeImage, type ImageInput, type ImageLimits } from './images.js';
@@ -93,7 +93,7 @@ export async function openClip(path: string): Promise<ClipSource> {
 async function openOpenAi(path: string, dir: string, isFile: boolean): Promise<ClipSource> {
   const described = isFile ? undefined : asObject(readJson(dir, openClipFile), `${dir}/${openClipFile}`);
   const weights = isFile ? path : openClipWeights.map((name) => join(dir, name)).find(fileExists);
-  const stored = await openWeights(weights ?? dir);
+  const stored = unwrapped(await openWeights(weights ?? dir));
   try {
     if (!hasOpenAiNames(stored.names)) {
       throw new InputError(`${stored.name}: expected OpenAI's CLIP tensors (visual.conv1.weight, text_projection, …)`);
@@ -132,9 +132,9 @@ function openClipSteps(given: unknown, { vision: { imageSize } }: TwoTowerConfig
   };
 }
 
-/** `preprocessor_config.json`, or the family's values at the model's size with `given` in their places. */
+/** A checkpoint's image processor, or the family's values at the model's size with `given` in their places. */
 function processorOf(dir: string, config: TwoTowerConfig, given: JsonObject = {}): ClipProcessor {
-  const stored = readJson(dir, 'preprocessor_config.json');
+  const stored = readImageProcessor(dir);
   const { imageSize } = config.vision;
   const half = [0.5, 0.5, 0.5];
   const siglip = {
@@ -145,9 +145,8 @@ function processorOf(dir: string, config: TwoTowerConfig, given: JsonObject = {}
   };
   const clip = { size: imageSize, crop_size: imageSize };
   if (stored === undefined) return clipProcessorFrom({ ...(config.family === 'siglip' ? siglip : clip), ...given });
-  const where = `${dir}/preprocessor_config.json`;
   const defaults = config.family === 'siglip' ? siglip : {};
-  return clipProcessorFrom({ ...defaults, ...asObject(stored, where) }, where);
+  return clipProcessorFrom({ ...defaults, ...stored.json }, stored.where);
 }
 
 /** Checks that a checkpoint has every tensor of the model at the right shape, and no other. */

@@ -12,7 +12,7 @@ import {
   type TowerPrecision,
 } from '../infer/quantize.js';
 import type { ReadOptions, ReadResult } from '../infer/reading.js';
-import { checkpointLoader, type NamedWeights, nameWeights, requiredTensors } from '../infer/weights.js';
+import { checkpointLoader, type NamedWeights, nameDecoderWeights, requiredTensors } from '../infer/weights.js';
 import { type DecoderFamily, optFamily, varyFamily } from '../models/graphs.js';
 import { optConfigFrom, renameOptTensor } from '../models/opt.js';
 import { renameVaryTensor, varyConfigFrom } from '../models/vary.js';
@@ -93,10 +93,7 @@ export function familyOf(dir: string): DescribedModel {
 
 /** Checks that a checkpoint has every tensor of the model at the right shape, and no other. */
 export function checkWeights(family: DecoderFamily, weights: NamedWeights, precision: Precision): void {
-  checkManifest(requiredTensors(modelGraphs(family, precision), weights), weights.checkpoint, {
-    names: weights.names,
-    ignore: (name) => name === 'lm_head.weight' && family.decoder.tiedHead,
-  });
+  checkManifest(requiredTensors(modelGraphs(family, precision), weights), weights.checkpoint, weights);
 }
 
 /**
@@ -116,7 +113,7 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
   const runtime = createRuntime(options);
   const checkpoint = await openWeights(dir);
   try {
-    const weights = nameWeights(checkpoint, rename);
+    const weights = await nameDecoderWeights(checkpoint, rename, family.decoder);
     checkWeights(family, weights, precision);
     const parts: ModelParts = {
       family,

@@ -4,7 +4,7 @@ import { itemSize } from '../core/dtype.js';
 import { AbortedError, InputError } from '../core/errors.js';
 import { sizeOf, type Tensor } from '../core/tensor.js';
 import { type QuantizedPrecision, quantizedConfig, quantizedTensors } from '../infer/quantize.js';
-import { nameWeights } from '../infer/weights.js';
+import { nameDecoderWeights } from '../infer/weights.js';
 import type { TensorInfo } from '../weights/checkpoint.js';
 import { safetensorsChunks } from '../weights/safetensors.js';
 import { expectNothingAt, makeDirectoryAtomic, writeFileAtomic, writeTextAtomic } from './atomic.js';
@@ -51,7 +51,7 @@ export async function quantizeCheckpoint(
   expectNothingAt(out);
   const checkpoint = await openWeights(dir);
   try {
-    const weights = nameWeights(checkpoint, rename);
+    const weights = await nameDecoderWeights(checkpoint, rename, family.decoder);
     checkWeights(family, weights, precision);
     const tensors: (readonly [string, Tensor])[] = [];
     for await (const entry of quantizedTensors(family, weights, precision)) {

@@ -45,13 +45,12 @@ export function summarise(samples: readonly EvaluatedSample[]): EvaluationSummar
   const mean = (value: (metrics: ReadingMetrics) => number) => sum(({ metrics }) => value(metrics)) / samples.length;
   const characters = sum(({ reference }) => [...reference].length);
   const words = sum(({ reference }) => wordsOf(reference).length);
-  const wordErrors = sum(({ metrics, reference }) => (metrics.wer ?? 0) * wordsOf(reference).length);
   return {
     samples: samples.length,
     exact: sum(({ metrics }) => Number(metrics.editDistance === 0)),
     characters,
     cer: characters === 0 ? null : sum(({ metrics }) => metrics.editDistance) / characters,
-    wer: words === 0 ? null : wordErrors / words,
+    wer: words === 0 ? null : sum(({ metrics }) => metrics.wordEditDistance) / words,
     normalisedEditDistance: mean((metrics) => metrics.normalisedEditDistance),
     precision: mean((metrics) => metrics.precision),
     recall: mean((metrics) => metrics.recall),

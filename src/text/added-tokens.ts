@@ -8,6 +8,8 @@ export interface AddedToken {
   /** Left out by `skipSpecialTokens`. */
   readonly special: boolean;
   readonly singleWord: boolean;
+  /** Looked for after those that are not. */
+  readonly normalized: boolean;
   /** Takes the whitespace on its left, on its right. */
   readonly lstrip: boolean;
   readonly rstrip: boolean;
@@ -144,6 +146,7 @@ function finish({ id, content, flags }: Draft, declared: DeclaredToken | undefin
     content,
     special,
     singleWord: isSet('single_word'),
+    normalized: flags['normalized'] === undefined ? !special : isSet('normalized'),
     lstrip: isSet('lstrip'),
     rstrip: isSet('rstrip'),
     slowLstrip: slow('lstrip'),

@@ -8,6 +8,8 @@ export interface ReadingMetrics {
   readonly normalisedEditDistance: number;
   /** Character error rate: edits by the truth's length. */
   readonly cer: number | null;
+  /** The same of words. */
+  readonly wordEditDistance: number;
   /** Word error rate. */
   readonly wer: number | null;
   /** Of words as a multiset; 0 where there are none. */
@@ -127,6 +129,7 @@ export function readingMetrics(reference: string, hypothesis: string): ReadingMe
   const read = [...hypothesis];
   const distance = editDistance(truth, read);
   const words = wordsOf(reference);
+  const wordDistance = editDistance(words, wordsOf(hypothesis));
   const tokens = tokensOf(reference, hypothesis);
   const overlap = tokenOverlap(tokens.reference, tokens.hypothesis);
   const longer = Math.max(truth.length, read.length);
@@ -134,7 +137,8 @@ export function readingMetrics(reference: string, hypothesis: string): ReadingMe
     editDistance: distance,
     normalisedEditDistance: longer === 0 ? 0 : distance / longer,
     cer: errorRate(distance, truth.length),
-    wer: errorRate(editDistance(words, wordsOf(hypothesis)), words.length),
+    wordEditDistance: wordDistance,
+    wer: errorRate(wordDistance, words.length),
     precision: overlap.precision ?? 0,
     recall: overlap.recall ?? 0,
     f1: overlap.f1 ?? 0,

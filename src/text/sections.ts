@@ -6,32 +6,54 @@ export type Section = string | AddedToken;
 /** 'keep': as fast tokenizers. 'reference': as the slow ones of transformers 4.32.1, which Vary was trained with. */
 export type Whitespace = 'keep' | 'reference';
 
-const wordChars = '[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}]';
+/** Rust's \\w. */
+const wordChar = '[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}]';
+const [endsInWord, beginsWithWord] = [new RegExp(`${wordChar}$`, 'u'), new RegExp(`^${wordChar}`, 'u')];
 
-/** Cuts text at added tokens, the longest one first where several begin. Whitespace goes where a token takes it. */
+/**
+ * Cuts text at added tokens, the longest one first where several begin. Whitespace goes where a token takes it. Fast tokenizers look for
+ * tokens that are not normalized first, and for the others in what is left.
+ */
 export function createSplitter(added: readonly AddedToken[]): (text: string, whitespace: Whitespace) => Section[] {
-  if (added.length === 0) return (text) => [text];
-  const byContent = new Map(added.map((token) => [token.content, token]));
-  const longestFirst = added.toSorted((a, b) => b.content.length - a.content.length);
-  const pattern = new RegExp(longestFirst.map(patternOf).join('|'), 'gu');
-  return (text, whitespace) => trimAround(cut(text, pattern, byContent), whitespace);
+  const cutterOf = (tokens: readonly AddedToken[]) => (tokens.length === 0 ? [] : [createCutter(tokens)]);
+  const fast = [false, true].flatMap((normalized) =>
+    cutterOf(added.filter((token) => token.normalized === normalized)),
+  );
+  const slow = cutterOf(added);
+  return (text, whitespace) => {
+    let sections: Section[] = [text];
+    for (const cut of whitespace === 'reference' ? slow : fast) {
+      sections = sections.flatMap((part) => (typeof part === 'string' ? trimAround(cut(part), whitespace) : [part]));
+    }
+    return sections;
+  };
 }
 
-function patternOf({ content, singleWord }: AddedToken): string {
-  const escaped = content.replace(/[.*+?^${}()|[\]\\/]/g, '\\$&');
-  return singleWord ? `(?<!${wordChars})${escaped}(?!${wordChars})` : escaped;
+/** Text in turn with tokens: text, token, text, …, text. */
+function createCutter(tokens: readonly AddedToken[]): (text: string) => Section[] {
+  const byContent = new Map(tokens.map((token) => [token.content, token]));
+  const longestFirst = tokens.toSorted((a, b) => b.content.length - a.content.length);
+  const pattern = new RegExp(longestFirst.map(({ content }) => escaped(content)).join('|'), 'gu');
+  return (text) => {
+    const sections: Section[] = [];
+    let end = 0;
+    for (const { 0: content, index } of text.matchAll(pattern)) {
+      const token = byContent.get(content) as AddedToken;
+      const after = index + content.length;
+      // What is a part of a word is passed over, with any token within it.
+      if (token.singleWord && isWithinWord(text, index, after)) continue;
+      sections.push(text.slice(end, index), token);
+      end = after;
+    }
+    sections.push(text.slice(end));
+    return sections;
+  };
 }
 
-function cut(text: string, pattern: RegExp, byContent: ReadonlyMap<string, AddedToken>): Section[] {
-  const sections: Section[] = [];
-  let end = 0;
-  for (const match of text.matchAll(pattern)) {
-    sections.push(text.slice(end, match.index), byContent.get(match[0])!);
-    end = match.index + match[0].length;
-  }
-  sections.push(text.slice(end));
-  return sections;
-}
+const isWithinWord = (text: string, start: number, end: number): boolean =>
+  endsInWord.test(text.slice(Math.max(0, start - 2), start)) || beginsWithWord.test(text.slice(end, end + 2));
+
+const escaped = (content: string): string => content.replace(/[.*+?^${}()|[\]\\/]/g, '\\$&');
 
 /** `sections` alternates: text, token, text, …, text. */
 function trimAround(sections: Section[], whitespace: Whitespace): Section[] {

@@ -7,10 +7,12 @@ export interface SentencePieceModel {
   readonly pieces: readonly Piece[];
   readonly unknownId: number;
   readonly control: ReadonlySet<number>;
+  /** Bytes of characters that no piece has are pieces: `<0x00>` to `<0xFF>`. */
+  readonly byteFallback: boolean;
 }
 
 const file = 'spiece.model';
-/** Of a piece, in sentencepiece_model.proto: 2 unknown, 3 control, 5 unused. */
+/** Of a piece, in sentencepiece_model.proto. */
 const [unknownType, controlType, unusedType] = [2, 3, 5];
 const maxPieces = 2 ** 20;
 
@@ -31,7 +33,8 @@ function* fieldsOf(bytes: Uint8Array): Generator<Field> {
   };
   const varint = (): number => {
     let value = 0;
-    for (let shift = 0; shift < 63; shift += 7) {
+    // Ten bytes: a negative number has 64 bits, such as the id of a token that there is not.
+    for (let shift = 0; shift < 70; shift += 7) {
       const [byte] = take(1);
       value += (byte & 0x7f) * 2 ** shift;
       if (byte < 0x80) return value;
@@ -54,8 +57,10 @@ export function readSentencePiece(bytes: Uint8Array): SentencePieceModel {
   const pieces: Piece[] = [];
   const control = new Set<number>();
   let unknownId = -1;
+  let byteFallback = false;
   for (const field of fieldsOf(bytes)) {
-    if (field.number === 2) expectUnigram(field.bytes);
+    if (field.number === 2) byteFallback = readTrainer(field.bytes);
+    if (field.number === 3) expectNormalizer(field.bytes);
     if (field.number !== 1) continue;
     if (pieces.length >= maxPieces) throw new InputError(`${file}: has more than ${maxPieces} pieces`);
     const { text, score, type } = readPiece(field.bytes);
@@ -63,7 +68,7 @@ export function readSentencePiece(bytes: Uint8Array): SentencePieceModel {
     if (type === controlType || type === unusedType) control.add(pieces.length);
     pieces.push([text, score]);
   }
-  return { pieces, unknownId, control };
+  return { pieces, unknownId, control, byteFallback };
 }
 
 function readPiece(bytes: Uint8Array): { readonly text: string; readonly score: number; readonly type: number } {
@@ -77,9 +82,25 @@ function readPiece(bytes: Uint8Array): { readonly text: string; readonly score: 
   return { text, score, type };
 }
 
-/** `trainer_spec.model_type`: 1, the default, is unigram. */
-function expectUnigram(trainer: Uint8Array): void {
+/** Of `trainer_spec`: `model_type`, of which 1, the default, is unigram; whether there is `byte_fallback`. */
+function readTrainer(trainer: Uint8Array): boolean {
+  let byteFallback = false;
   for (const { number, value } of fieldsOf(trainer)) {
     if (number === 3 && value !== 1) throw fileError(file, `is a model of type ${value}, expected unigram`);
+    if (number === 35) byteFallback = value !== 0;
+  }
+  return byteFallback;
+}
+
+/** The normalizers that `canonicalText` is like: T5's and SigLIP's, whose folding of case it does not add to. */
+const normalizers = ['', 'nmt_nfkc', 'nmt_nfkc_cf'];
+
+/** `normalizer_spec.name` */
+function expectNormalizer(normalizer: Uint8Array): void {
+  for (const { number, bytes } of fieldsOf(normalizer)) {
+    const name = new TextDecoder().decode(bytes);
+    if (number === 1 && !normalizers.includes(name)) {
+      throw fileError(file, `normalizes text by ${JSON.stringify(name)}, expected nmt_nfkc`);
+    }
   }
 }

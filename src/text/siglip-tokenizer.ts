@@ -1,5 +1,6 @@
 /** SigLIP's tokenizer (transformers SiglipTokenizer): text without case and punctuation, in SentencePiece's unigram pieces. */
 import { InputError } from '../core/errors.js';
+import { contentOf, type DeclaredToken } from './added-tokens.js';
 import { createUtf8Decoder, joinBytes, utf8Bytes } from './byte-level.js';
 import { asObject, fileError, optionalList, optionalObject } from './json.js';
 import { readSentencePiece } from './sentencepiece.js';
@@ -20,9 +21,12 @@ const end = '</s>';
 /** Lower case, no ASCII punctuation, single spaces, none at the ends (big_vision, canonicalize_text). */
 export function canonicalText(text: string, lowerCase = true): string {
   const folded = (lowerCase ? text.toLowerCase() : text).replace(/[!-/:-@[-`{-~]/g, '');
-  // SentencePiece's nmt_nfkc: compatibility forms, and control characters away.
-  const plain = folded.normalize('NFKC').replace(/(?!\p{White_Space})\p{Cc}/gu, '');
-  return plain.replace(/[\p{White_Space}\u200b-\u200f\u2581\ufeff\ufffd]+/gu, ' ').trim();
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: what Python's \\s has beside White_Space.
+  const spaced = folded.replace(/[\p{White_Space}\u001c-\u001f]+/gu, ' ');
+  // SentencePiece's nmt_nfkc: compatibility forms, some control characters away, some spaces that are no White_Space.
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is taken away.
+  const plain = spaced.normalize('NFKC').replace(/[\u0001-\u0008\u000e-\u001b\u007f\u008f\u009f]/g, '');
+  return plain.replace(/[ \u200b\u200c\u200e\u200f\u2581\ufeff\ufffd]+/g, ' ').replace(/^ | $/g, '');
 }
 
 /** The tokenizer of a SigLIP checkpoint, or undefined for one of another kind (SigLIP 2). Throws InputError for bad files. */
@@ -35,10 +39,12 @@ export function createSiglipTokenizer(files: SiglipTokenizerFiles): Tokenizer | 
   const ids = new Map(model.pieces.map(([text], id) => [text, id]));
   const eos = ids.get(end);
   if (eos === undefined) throw fileError('tokenizer', `has no ${end}`);
-  const special = { bos: undefined, eos, pad: eos, unk: model.unknownId };
+  const pad = ids.get(contentOf((config['pad_token'] ?? end) as DeclaredToken, 'tokenizer_config.json: pad_token'));
+  const special = { bos: undefined, eos, pad: pad ?? eos, unk: model.unknownId };
   const template = { before: [], after: [eos] };
   const isSpecial = (id: number) => id === eos || id === model.unknownId;
-  const tokenBytes = (id: number) => utf8Bytes((model.pieces[id]?.[0] ?? '').replaceAll(space, ' '));
+  const byteOf = new Map(model.bytes?.map((id, byte) => [id, Uint8Array.of(byte)]));
+  const tokenBytes = (id: number) => byteOf.get(id) ?? utf8Bytes((model.pieces[id]?.[0] ?? '').replaceAll(space, ' '));
   return {
     size: model.pieces.length,
     special,
@@ -46,7 +52,7 @@ export function createSiglipTokenizer(files: SiglipTokenizerFiles): Tokenizer | 
     encode: (text, options = {}) => {
       if (typeof text !== 'string') throw new InputError(`tokenizer: expected a string to encode, got ${typeof text}`);
       const plain = canonicalText(text, lowerCase).replaceAll(' ', space);
-      return fitIds(encodeText(space + plain), template, options);
+      return fitIds(plain === '' ? [] : encodeText(space + plain), template, options);
     },
     decode: (given, { skipSpecialTokens = false } = {}) => {
       const kept = skipSpecialTokens ? given.filter((id) => !isSpecial(id)) : given;
@@ -63,8 +69,7 @@ export function createSiglipTokenizer(files: SiglipTokenizerFiles): Tokenizer | 
 
 function modelOf({ tokenizerJson, spieceModel }: SiglipTokenizerFiles): UnigramModel | undefined {
   if (spieceModel) {
-    const { pieces, unknownId, control } = readSentencePiece(spieceModel);
-    return createUnigram(pieces, unknownId, (id) => control.has(id), 'spiece.model');
+    return createUnigram(readSentencePiece(spieceModel), 'spiece.model');
   }
   if (tokenizerJson === undefined) return undefined;
   const file = 'tokenizer.json: model';
@@ -74,5 +79,6 @@ function modelOf({ tokenizerJson, spieceModel }: SiglipTokenizerFiles): UnigramM
   if (!pieces.every(Array.isArray)) throw fileError(`${file}.vocab`, 'expected pairs of a piece and its score');
   const added = optionalList(asObject(tokenizerJson, 'tokenizer.json')['added_tokens'], 'tokenizer.json: added_tokens');
   const control = new Set(added.map((entry) => asObject(entry, 'tokenizer.json: added_tokens')['id']));
-  return createUnigram(pieces, model['unk_id'] as number, (id) => control.has(id), file);
+  const [unknownId, byteFallback] = [model['unk_id'] as number, model['byte_fallback'] === true];
+  return createUnigram({ pieces, unknownId, control, byteFallback }, file);
 }

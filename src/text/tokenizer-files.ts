@@ -64,7 +64,7 @@ export function readTokenizerFiles(files: TokenizerFiles): TokenizerSpec {
     added,
     declared,
     config,
-    prefixSpace: preTokenizer['add_prefix_space'] === true,
+    prefixSpace: (configDecides(config) ? config : preTokenizer)['add_prefix_space'] === true,
     wordEnds,
     library: {
       ...tokenizerJson,
@@ -84,6 +84,17 @@ export function readTokenizerFiles(files: TokenizerFiles): TokenizerSpec {
       },
     },
   };
+}
+
+/**
+ * Whether tokenizer_config.json decides on the prefix space, whatever tokenizer.json says: for GPT-2's classes, which OPT has too
+ * (transformers models/gpt2/tokenization_gpt2.py), and where it says so itself and names no class.
+ */
+function configDecides(config: JsonObject): boolean {
+  const { tokenizer_class: name } = config;
+  return name === undefined || name === null
+    ? Object.hasOwn(config, 'add_prefix_space')
+    : name === 'GPT2Tokenizer' || name === 'GPT2TokenizerFast';
 }
 
 /** The tokenizer.json that GPT2TokenizerFast would write for the older layout. */
@@ -137,12 +148,15 @@ function hasByteLevel(node: unknown): boolean {
   return object['type'] === 'ByteLevel' || stepsOf(object).some(hasByteLevel);
 }
 
-/** A ByteLevel step that splits by itself, as a Split by the same pattern and a ByteLevel step that does not. */
-function withExactWhitespace(node: unknown): JsonObject {
+/**
+ * A ByteLevel step that splits by itself, as a Split by the same pattern and a ByteLevel step that does not. Its prefix space is the
+ * encoder's, but within a sequence: there each piece that comes to it gets one, which the library does.
+ */
+function withExactWhitespace(node: unknown, within = false): JsonObject {
   const object = asObject(node, 'tokenizer.json: pre_tokenizer');
   const sequence = (pretokenizers: readonly unknown[]) => ({ type: 'Sequence', pretokenizers });
-  if (object['type'] === 'Sequence') return sequence(stepsOf(object).map(withExactWhitespace));
-  if (object['type'] !== 'ByteLevel') return object;
+  if (object['type'] === 'Sequence') return sequence(stepsOf(object).map((step) => withExactWhitespace(step, true)));
+  if (object['type'] !== 'ByteLevel' || (within && object['add_prefix_space'] === true)) return object;
   const bytes = { ...object, add_prefix_space: false, use_regex: false };
   if (object['use_regex'] === false) return bytes;
   return sequence([{ type: 'Split', pattern: { Regex: gpt2Split }, behavior: 'Removed', invert: true }, bytes]);

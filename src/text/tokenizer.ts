@@ -4,7 +4,7 @@ import { contentOf } from './added-tokens.js';
 import { bytesOfEntry, createUtf8Decoder, joinBytes, utf8Bytes } from './byte-level.js';
 import { foldText, wordEnd } from './clip-text.js';
 import { fileError } from './json.js';
-import { createSplitter, type Whitespace } from './sections.js';
+import { createSplitter, trimEnd, trimStart, type Whitespace } from './sections.js';
 import { readTokenizerFiles, type TokenizerFiles, type TokenizerSpec } from './tokenizer-files.js';
 import { quoted } from './vocabulary.js';
 
@@ -227,7 +227,7 @@ function decodeIds(
   const kept = skipSpecialTokens ? ids.filter((id) => !isSpecial(id)) : ids;
   const decode = (run: readonly number[]) => createUtf8Decoder().decode(joinBytes(run.map(tokenBytes)));
   const joined = spaceAddedTokens ? segmentsOf(kept, segments).map(decode).join(' ') : decode(kept);
-  const text = trimmed ? joined.trim() : joined;
+  const text = trimmed ? trimStart(trimEnd(joined, true), true) : joined;
   return cleanUpSpaces ? cleanUp(text) : text;
 }
 

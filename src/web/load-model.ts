@@ -4,7 +4,7 @@ import { asObject } from '../core/json.js';
 import type { EngineOptions } from '../infer/engine.js';
 import { createVaryModel, type VaryModel } from '../infer/model.js';
 import { modelGraphs, precisionOf, storedPrecision } from '../infer/quantize.js';
-import { checkpointLoader, nameWeights, requiredTensors } from '../infer/weights.js';
+import { checkpointLoader, nameDecoderWeights, requiredTensors } from '../infer/weights.js';
 import { varyFamily } from '../models/graphs.js';
 import { renameVaryTensor, varyConfigFrom } from '../models/vary.js';
 import { imageTokensOf } from '../text/image-tokens.js';
@@ -59,11 +59,8 @@ export async function loadModel(
   const bytes = await fetchFile(file);
   if (!bytes) throw new InputError(`${file}: is not there`);
   const checkpoint = await openSafetensors(memorySource(file, bytes));
-  const weights = nameWeights(checkpoint, renameVaryTensor);
-  checkManifest(requiredTensors(modelGraphs(family, precision), weights), checkpoint, {
-    names: weights.names,
-    ignore: (name) => name === 'lm_head.weight' && family.decoder.tiedHead,
-  });
+  const weights = await nameDecoderWeights(checkpoint, renameVaryTensor, family.decoder);
+  checkManifest(requiredTensors(modelGraphs(family, precision), weights), checkpoint, weights);
   const promptStyle = promptStyleFrom(config, where);
   return createVaryModel({
     family,

@@ -15,7 +15,7 @@ export interface RequiredTensor {
 export interface ManifestOptions {
   /** Our name -> the checkpoint's, for every tensor it has. */
   readonly names: ReadonlyMap<string, string>;
-  /** Our names that may be there and are not needed, such as a tied head. */
+  /** Our names that may be there and are not needed, such as numbers of positions. */
   readonly ignore?: (name: string) => boolean;
 }
 

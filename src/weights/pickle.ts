@@ -300,7 +300,7 @@ function assign(target: PickleDict, items: readonly PickleValue[]): void {
 }
 
 function setItem(target: PickleDict, key: PickleValue, value: PickleValue): void {
-  if (typeof key === 'object') fail(`a dict key is ${describe(key)}, expected a string or a number`);
+  if (typeof key === 'object' && key !== null) fail(`a dict key is ${describe(key)}, expected a string or a number`);
   if (target.entries.has(key)) fail(`the dict key ${shown(String(key))} occurs twice`);
   target.entries.set(key, value);
 }

@@ -50,6 +50,13 @@ const storageTypes: ReadonlyMap<string, DType | undefined> = new Map([
 
 const dtypes: ReadonlyMap<string, DType> = new Map(dtypeNames.map((name) => [`torch ${name}`, name]));
 
+/** What stands beside tensors in training's checkpoints (schedulers, arguments): of interest to nobody here, so what each was made of. */
+const companions = [
+  'collections Counter',
+  'torch device',
+  ...['set', 'bytearray', 'complex'].flatMap((name) => [`builtins ${name}`, `__builtin__ ${name}`]),
+];
+
 const maxRank = 64;
 
 /**
@@ -63,10 +70,13 @@ export function torchVocabulary(storages: Map<string, StorageRecord>): PickleVoc
       ['collections OrderedDict', ([pairs]) => createDict(itemsOf(pairs))],
       ['torch Size', ([sizes]) => ({ kind: 'tuple', items: itemsOf(sizes) })],
       ['torch._utils _rebuild_tensor', (args) => createTensor(args, undefined)],
-      ['torch._utils _rebuild_tensor_v2', (args) => createTensor(args, undefined)],
-      ['torch._utils _rebuild_tensor_v3', (args) => createTensor(args, args[6])],
+      ['torch._utils _rebuild_tensor_v2', (args) => createTensor(args, undefined, args[6])],
+      ['torch._utils _rebuild_tensor_v3', (args) => createTensor(args, args[6], args[7])],
       ['torch._utils _rebuild_parameter', ([data]) => expectTensor(data)],
       ['torch._utils _rebuild_parameter_with_state', ([data]) => expectTensor(data)],
+      ...companions.map(
+        (name) => [name, (items: readonly PickleValue[]): PickleValue => ({ kind: 'tuple', items })] as const,
+      ),
     ]),
     persistent: (id) => declareStorage(storages, id),
   };
@@ -152,8 +162,10 @@ function declareStorage(storages: Map<string, StorageRecord>, id: PickleValue): 
   return storage;
 }
 
-/** (storage, offset, size, stride, …); `named` is the dtype that an untyped storage needs. */
-function createTensor(args: readonly PickleValue[], named: PickleValue | undefined): TensorRecord {
+/** (storage, offset, size, stride, …); `named` is the dtype that an untyped storage needs, `marks` say what else its values are. */
+function createTensor(args: readonly PickleValue[], named: PickleValue | undefined, marks?: PickleValue): TensorRecord {
+  const bit = isKind(marks, 'dict') ? ['neg', 'conj'].find((name) => marks.entries.get(name) === true) : undefined;
+  if (bit) fail(`a tensor of which the storage has the values before torch's ${bit}; save it after resolve_${bit}()`);
   const [storage, offset] = args;
   if (!isStorage(storage)) fail(`a tensor is made of ${describe(storage ?? null)}, expected a storage`);
   const dtype = isKind(named, 'symbol') ? dtypes.get(named.name) : storage.dtype;

@@ -87,6 +87,44 @@ test("open_clip's names and config", async () => {
   assertAllclose(await logitsOf(dir), logits, { atol: 2e-4, rtol: 1e-4 });
 });
 
+test("open_clip's training checkpoint: every name behind `module.`", async () => {
+  const dir = temporaryFolder();
+  const wrapped = new Map([...openAiTensors()].map(([name, tensor]) => [`module.${name}`, tensor]));
+  writeFileSync(join(dir, 'open_clip_model.safetensors'), writeSafetensors(wrapped));
+  const config = { quick_gelu: true, vision_cfg: { head_width: 8 }, text_cfg: { heads: 2 } };
+  writeFileSync(join(dir, 'open_clip_config.json'), JSON.stringify({ model_cfg: config }));
+  assertAllclose(await logitsOf(dir), logits, { atol: 2e-4, rtol: 1e-4 });
+});
+
+test('pictures are prepared as processor_config.json says, before preprocessor_config.json', async () => {
+  const dir = temporaryFolder();
+  for (const name of ['config.json', 'model.safetensors'])
+    copyFileSync(fixturePath(`clip/ckpt-legacy/${name}`), join(dir, name));
+  const stored = (name: string, json: object) => writeFileSync(join(dir, name), JSON.stringify(json));
+  const open = async () => {
+    const { processor, checkpoint } = await openClip(dir);
+    checkpoint.dispose();
+    return processor;
+  };
+  const half = [0.5, 0.5, 0.5];
+  stored('preprocessor_config.json', { size: 20, image_mean: half, do_center_crop: null, crop_size: null });
+  const older = await open();
+  assert.deepEqual([older.resize, older.crop, older.normalize?.mean], [20, undefined, half]);
+  const image_processor = { size: { shortest_edge: 16 }, crop_size: { height: 16, width: 18 }, image_mean: half };
+  stored('processor_config.json', { image_processor, processor_class: 'CLIPProcessor' });
+  const { resize, crop } = await open();
+  assert.deepEqual([resize, crop], [16, { height: 16, width: 18 }]);
+  for (const [step, message] of [
+    [{ do_pad: true }, /image_processor: do_pad: expected false, got true/],
+    [{ size: { shortest_edge: 16, longest_edge: 20 } }, /longest_edge: is not known/],
+  ] as const) {
+    stored('processor_config.json', { image_processor: { ...image_processor, ...step } });
+    await assert.rejects(open(), message);
+  }
+  stored('processor_config.json', { image_processor: { size: 16, default_to_square: true } });
+  assert.deepEqual((await open()).resize, { width: 16, height: 16 });
+});
+
 test('towers and pictures as open_clip has them beside CLIP: taken, or refused by name', async () => {
   const dir = temporaryFolder();
   writeFileSync(join(dir, 'open_clip_model.safetensors'), writeSafetensors(openAiTensors()));
@@ -100,6 +138,10 @@ test('towers and pictures as open_clip has them beside CLIP: taken, or refused b
   checkpoint.dispose();
   const side = { width: 24, height: 24 };
   assert.deepEqual([processor.resize, processor.filter, processor.crop], [side, 'bilinear', undefined]);
+  const sized = await open({ vision_cfg: { head_width: 8, image_size: 26 } });
+  sized.checkpoint.dispose();
+  assert.deepEqual([sized.processor.resize, sized.config.vision.imageSize], [26, 26]);
+  await assert.rejects(open({ vision_cfg: { image_size: 50 } }), /image_size: expected 3 patches of 8/);
   const pooled = { vision_cfg: { pool_type: 'avg' } };
   await assert.rejects(open(pooled), /vision_cfg: pool_type: expected "tok", got "avg"/);
   await assert.rejects(

@@ -29,6 +29,72 @@ test('text is folded: case, punctuation, compatibility forms and spaces', () => 
   assert.equal(canonicalText('A b', false), 'A b');
 });
 
+/** A field of a protobuf message: a number, or bytes. */
+function field(number: number, value: bigint | Uint8Array): number[] {
+  const varint = (left: bigint): number[] =>
+    left < 128n ? [Number(left)] : [Number(left & 127n) | 128, ...varint(left >> 7n)];
+  return typeof value === 'bigint'
+    ? [...varint(BigInt(8 * number)), ...varint(BigInt.asUintN(64, value))]
+    : [...varint(BigInt(8 * number + 2)), ...varint(BigInt(value.length)), ...value];
+}
+const message = (...fields: number[][]) => Uint8Array.from(fields.flat());
+const piece = (text: string, score: number, type: bigint) =>
+  field(
+    1,
+    message(
+      field(1, new TextEncoder().encode(text)),
+      [0x15, ...new Uint8Array(Float32Array.of(score).buffer)],
+      field(3, type),
+    ),
+  );
+const [normal, unknown, control, byte] = [1n, 2n, 3n, 6n];
+const bytePieces = Array.from({ length: 256 }, (_, i) => `<0x${i.toString(16).toUpperCase().padStart(2, '0')}>`);
+
+test('spiece.model: ids that there are not are -1, characters without a piece are bytes where the file says so', () => {
+  const modelWith = (...trainer: number[][]) =>
+    message(
+      piece('<pad>', 0, control),
+      piece('</s>', 0, control),
+      piece('<unk>', 0, unknown),
+      ...bytePieces.map((text) => piece(text, 0, byte)),
+      piece('\u2581', -2, normal),
+      piece('\u2581cat', -3, normal),
+      field(2, message(...trainer)),
+      field(3, message(field(1, new TextEncoder().encode('nmt_nfkc')))),
+    );
+  // bos_id -1 takes ten bytes.
+  const plain = createSiglipTokenizer({ spieceModel: modelWith(field(41, -1n)) }) as Tokenizer;
+  assert.deepEqual(plain.encode('cat é'), [260, 259, 2, 1]);
+  const bytes = createSiglipTokenizer({ spieceModel: modelWith(field(41, -1n), field(35, 1n)) }) as Tokenizer;
+  assert.deepEqual(bytes.encode('cat é'), [260, 259, 3 + 0xc3, 3 + 0xa9, 1]);
+  assert.equal(bytes.decode(bytes.encode('cat é'), { skipSpecialTokens: true }), 'cat é');
+  const vocab = [['<pad>', 0], ['</s>', 0], ['<unk>', 0], ...bytePieces.map((text) => [text, 0]), ['\u2581', -2]];
+  const model = { type: 'Unigram', unk_id: 2, byte_fallback: true, vocab };
+  const json = createSiglipTokenizer({
+    tokenizerJson: { model },
+    tokenizerConfig: { pad_token: '<pad>' },
+  }) as Tokenizer;
+  assert.deepEqual(json.encode('é'), [259, 3 + 0xc3, 3 + 0xa9, 1]);
+  assert.deepEqual([json.special.pad, bytes.special.pad], [0, 1]);
+  assert.throws(
+    () => createSiglipTokenizer({ tokenizerJson: { model: { ...model, vocab: vocab.slice(0, 9) } } }),
+    /byte_fallback and no piece <0x06>/,
+  );
+  const folded = message(...[field(3, message(field(1, new TextEncoder().encode('identity'))))]);
+  assert.throws(
+    () => createSiglipTokenizer({ spieceModel: folded }),
+    /normalizes text by "identity", expected nmt_nfkc/,
+  );
+});
+
+test('text that folds to nothing is the end alone; joiners stay, other marks of no width are spaces', () => {
+  for (const tokenizer of Object.values(layouts)) {
+    for (const text of ['', '!!!', ' . ', '\u200b'])
+      assert.deepEqual(tokenizer.encode(text), [1], JSON.stringify(text));
+  }
+  assert.equal(canonicalText('a\u200db\u200cc\u001cd\u0001e\u0000f'), 'a\u200db c de\u0000f');
+});
+
 test('a text that is too long is refused, or cut before its end', () => {
   const tokenizer = layouts['tokenizer.json'];
   const long = 'the '.repeat(20);

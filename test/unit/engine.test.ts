@@ -270,12 +270,12 @@ test('a row may end within its draft, and nothing is taken after its end', async
   assert.deepEqual(ended, [[11, 12]]);
   const one = await tokensOf(engine.submit(request(10, { maxNewTokens: 1 })));
   assert.deepEqual(one, [[11]]);
-  // One position is the prompt's.
+  // One position is the prompt's, and the last token needs none.
   const full = await tokensOf(engine.submit(request(10, { maxNewTokens: 9 })));
-  assert.deepEqual(full, [[11, 12, 13, 14, 15]]);
+  assert.deepEqual(full, [[11, 12, 13, 14, 15, 16]]);
   assert.ok(!events.log.some((event) => event.startsWith('step')), events.log.join(', '));
   // One less than there is room for: nothing comes after the last.
-  assert.deepEqual(events.drafted, [4, 0, 4]);
+  assert.deepEqual(events.drafted, [5, 0, 5]);
 });
 
 test('nothing of a draft is taken once its request was aborted or has failed', async () => {

@@ -22,6 +22,8 @@ test('rates are by total length, not means of rates', () => {
   assert.equal(summary.normalisedEditDistance, 0.5);
   assert.equal(summary.exact, 1);
   assert.equal(summary.wer, 0.5);
+  // Words that are read where there are none count as much as others.
+  assert.equal(summarise([sample('right', 'a', 'a'), sample('blank', '', 'x y')]).wer, 2);
 });
 
 test('the table has a line per sample and one for all', () => {

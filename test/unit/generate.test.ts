@@ -33,7 +33,7 @@ test('rows end at the end token, the limit or the last position', async () => {
   const [short] = await generate(counting, [{ ids: [3] }], 7, { maxNewTokens: 2 });
   assert.deepEqual([short.tokens, short.finishReason], [[4, 5], 'length']);
   const [full] = await generate(counting, [{ ids: [3] }], 7, { eosId: null });
-  assert.deepEqual([full.tokens.length, full.finishReason], [31, 'length']);
+  assert.deepEqual([full.tokens.length, full.finishReason], [32, 'length']);
 });
 
 test('any of several ids ends a row, not before the fewest new tokens', async () => {
@@ -176,9 +176,10 @@ test('options out of range are refused', async () => {
 });
 
 test("beams stop when none would win by ending now, with 'never' only when none can win at any length", async () => {
-  // The end at once has two thirds; the other way goes on surely, and length is worth a lot.
-  const [go, end] = [1, 2];
-  const logitsAfter = (token: number) => Float32Array.from([-99, token === go ? 99 : 0, token === go ? 0 : Math.LN2]);
+  // Each end at once has two fifths; the other way goes on surely, and length is worth a lot.
+  const [go, end, other] = [1, 2, 3];
+  const logitsAfter = (token: number) =>
+    Float32Array.from(token === go ? [-99, 99, 0, 0] : [-99, 0, Math.LN2, Math.LN2]);
   const decoder: CachedDecoder = {
     maxPositions: 32,
     start: async (_, rows) => ({
@@ -190,18 +191,39 @@ test("beams stop when none would win by ending now, with 'never' only when none 
       },
     }),
   };
-  const search = async (earlyStopping: boolean | 'never') => {
-    const beams = { count: 1, lengthPenalty: 2, earlyStopping };
-    const [{ tokens }] = await generate(decoder, [{ ids: [0] }], end, { beams, maxNewTokens: 4 });
+  const search = async (earlyStopping: boolean | 'never', count = 2) => {
+    const beams = { count, lengthPenalty: 2, earlyStopping };
+    const [{ tokens }] = await generate(decoder, [{ ids: [0] }], [end, other], { beams, maxNewTokens: 4 });
     return tokens;
   };
   assert.deepEqual(await search(false), [end]);
   assert.deepEqual(await search(true), [end]);
   assert.deepEqual(await search('never'), [go, go, go, go]);
+  assert.deepEqual(await search('never', 1), [end]);
+});
+
+test('as many hypotheses come back as were asked for, also where nothing more may follow', async () => {
+  const everything = { noRepeatNgramSize: 1, maxNewTokens: 8, beams: { count: 4, returned: 4, lengthPenalty: -1 } };
+  const rows = await generate(counting, [{ ids: [0] }, { ids: [1, 2] }], null, everything);
+  assert.deepEqual(
+    rows.map(({ prompt }) => prompt),
+    [0, 0, 0, 0, 1, 1, 1, 1],
+  );
+  for (const { score } of rows) assert.ok(Number.isFinite(score));
+});
+
+test('the last token needs no position', async () => {
+  const room = (ids: number[]) => generate(counting, [{ ids }], null, { maxNewTokens: 100 });
+  for (const length of [1, counting.maxPositions - 1, counting.maxPositions]) {
+    const [{ tokens, finishReason }] = await room(Array<number>(length).fill(1));
+    assert.deepEqual([tokens.length, finishReason], [counting.maxPositions - length + 1, 'length']);
+  }
 });
 
 test('config.json names one id that ends a text, several, or none', () => {
   const ends = (value?: unknown) => optConfigFrom(value === undefined ? {} : { eos_token_id: value }, 'c').eosIds;
   assert.deepEqual([ends(), ends(7), ends([7, 9]), ends(null)], [[2], [7], [7, 9], []]);
+  assert.deepEqual([ends(-1), optConfigFrom({ pad_token_id: null }, 'c').padId], [[], null]);
+  assert.equal(optConfigFrom({ pad_token_id: -1 }, 'c').padId, null);
   assert.throws(() => ends([7, '9']), /c: eos_token_id: expected a whole number, 0 or more, got "9"/);
 });

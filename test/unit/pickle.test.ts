@@ -172,6 +172,39 @@ for (const [what, [value, message]] of Object.entries(misuses)) {
   });
 }
 
+test('what training keeps beside tensors is passed over: counters, devices, sets, numbers, keys that are None', async () => {
+  const beside = op.dict(
+    [op.str('milestones'), op.reduce(op.global('collections', 'Counter'), op.tuple(op.dict([op.int(3), op.int(1)])))],
+    [op.str('device'), op.reduce(op.global('torch', 'device'), op.tuple(op.str('cuda'), op.int(0)))],
+    [op.str('skip'), op.reduce(op.global('__builtin__', 'set'), op.tuple(op.list(op.str('a'))))],
+    [op.none(), op.reduce(op.global('builtins', 'complex'), op.tuple(op.int(1), op.int(2)))],
+  );
+  const opened = await openPickle(
+    op.dict([op.str('model'), stateDict({ w: square })], [op.str('lr_scheduler'), beside]),
+  );
+  assert.deepEqual(opened.names, ['w']);
+});
+
+test("refused: a tensor with torch's negative or conjugate bit, whose storage has other values", async () => {
+  for (const bit of ['neg', 'conj']) {
+    const marks = op.dict([op.str(bit), op.bool(true)]);
+    const args = op.tuple(
+      storage({ elements: 4 }),
+      op.int(0),
+      op.tuple(op.int(4)),
+      op.tuple(op.int(1)),
+      op.bool(false),
+      op.none(),
+      marks,
+    );
+    const tensor = op.reduce(op.global('torch._utils', '_rebuild_tensor_v2'), args);
+    await assert.rejects(openPickle(stateDict({ w: tensor })), {
+      name: 'WeightsError',
+      message: new RegExp(`resolve_${bit}`),
+    });
+  }
+});
+
 const badViews: Record<string, [Parameters<typeof tensorOf>[0], RegExp]> = {
   'more elements than the storage': [{ elements: 4, size: [5], stride: [1] }, /5 elements over the 4/],
   'a stride past the end': [{ elements: 4, size: [2, 2], stride: [3, 1] }, /ends at element 5 of the 4/],

@@ -212,6 +212,58 @@ test('add_prefix_space puts a space before every stretch of text', () => {
   assert.deepEqual(spaced.encode(' a'), [32, 97]);
 });
 
+test("for GPT-2's classes tokenizer_config.json decides on the prefix space, else tokenizer.json", () => {
+  const encode = (inFile: boolean, tokenizerConfig: object) => {
+    const pre_tokenizer = { type: 'ByteLevel', add_prefix_space: inFile, use_regex: true };
+    return createTokenizer({ tokenizerJson: { ...json, pre_tokenizer, added_tokens: [] }, tokenizerConfig }).encode(
+      '!',
+    );
+  };
+  const [plain, spaced] = [encode(false, {}), encode(true, {})];
+  assert.notDeepEqual(spaced, plain);
+  for (const tokenizer_class of ['GPT2Tokenizer', 'GPT2TokenizerFast']) {
+    assert.deepEqual(encode(false, { tokenizer_class, add_prefix_space: true }), spaced);
+    assert.deepEqual(encode(true, { tokenizer_class, add_prefix_space: false }), plain);
+    assert.deepEqual(encode(true, { tokenizer_class }), plain);
+  }
+  assert.deepEqual(encode(true, { tokenizer_class: 'PreTrainedTokenizerFast', add_prefix_space: false }), spaced);
+  assert.deepEqual(encode(true, { add_prefix_space: false }), plain);
+});
+
+test('a ByteLevel step within a sequence puts its space before every piece', () => {
+  const digits = { type: 'Split', pattern: { Regex: '[0-9]' }, behavior: 'Isolated', invert: false };
+  const bytes = { type: 'ByteLevel', add_prefix_space: true, use_regex: true };
+  const tokenizerJson = {
+    pre_tokenizer: { type: 'Sequence', pretokenizers: [digits, bytes] },
+    model: { type: 'BPE', vocab: byteVocabulary(), merges: [] },
+  };
+  const [a, one, space] = [97, 49, 32];
+  assert.deepEqual(createTokenizer({ tokenizerJson }).encode('a1a'), [space, a, space, one, space, a]);
+});
+
+test('tokens that are single words: joiners are of words, and what is within a word is passed over', () => {
+  const added_tokens = [
+    { id: 256, content: 'foo', single_word: true },
+    { id: 257, content: 'oo' },
+    { id: 258, content: ' b', normalized: false },
+    { id: 259, content: '<x y>', lstrip: true, normalized: true },
+  ];
+  const tokenizerJson = {
+    added_tokens,
+    pre_tokenizer: { type: 'ByteLevel', add_prefix_space: false, use_regex: true },
+    model: { type: 'BPE', vocab: byteVocabulary(), merges: [] },
+  };
+  const { encode } = createTokenizer({ tokenizerJson });
+  assert.deepEqual(encode('foo'), [256]);
+  assert.deepEqual(encode('foo-oo'), [256, 45, 257]);
+  // The longest match is no word: nothing shorter is looked for in its place.
+  assert.deepEqual(encode('afoo'), [97, 102, 111, 111]);
+  assert.deepEqual(encode('\u200dfoo').slice(-3), [102, 111, 111]);
+  // Those that are not normalized are cut out first: `<x y>` is still whole, and takes no space then.
+  assert.deepEqual(encode(' b<x y>'), [258, 259]);
+  assert.deepEqual(encode('a  <x y> b'), [97, 259, 258]);
+});
+
 test('the longest added token wins where several begin', () => {
   const addedTokens = { '<a': 256, '<a>': 257, a: 258 };
   const ids = createTokenizer({ vocabJson: byteVocabulary({ a: 258 }), mergesTxt: '', addedTokens }).encode('<a><aa');

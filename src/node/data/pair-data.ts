@@ -11,6 +11,7 @@ import { readTar } from '../../data/tar.js';
 import { expandBraces, readWebDataset, type StreamedPair } from '../../data/web-dataset.js';
 import type { ClipProcessor } from '../../image/clip-processor.js';
 import { chooseDrawing, drawPicture, type Picture, type PictureAugmentation } from '../../image/picture.js';
+import { textPadId } from '../../infer/clip-model.js';
 import type { TwoTowerConfig } from '../../models/clip-graphs.js';
 import type { Tokenizer } from '../../text/tokenizer.js';
 import type { ContrastiveBatch } from '../../train/contrastive.js';
@@ -218,7 +219,7 @@ function encodeTextRows(
 ): Pick<ContrastiveBatch, 'inputIds' | 'attentionMask'> {
   const { maxPositions } = config.text;
   const rows = texts.map((text) => tokenizer.encode(text, { maxLength: maxPositions, truncate: true }));
-  const padId = rows[0][rows[0].length - 1];
+  const padId = textPadId(config, rows[0], tokenizer);
   const longest = Math.max(...rows.map((row) => row.length));
   const length =
     config.family === 'siglip' ? maxPositions : Math.min(maxPositions, Math.ceil(longest / lengthStep) * lengthStep);

@@ -5,8 +5,7 @@ import { clipProcessorFrom } from '../../image/clip-processor.js';
 import type { ImageMode } from '../../image/image-modes.js';
 import { varyConfigFrom } from '../../models/vary.js';
 import { imageTokensOf } from '../../text/image-tokens.js';
-import { readConfig, readTokenizer } from '../checkpoint-dir.js';
-import { readJson } from '../files.js';
+import { readConfig, readImageProcessor, readTokenizer } from '../checkpoint-dir.js';
 import { decodeImage } from '../images.js';
 
 /** How samples are prepared, as plain data that can be sent to a worker. */
@@ -28,7 +27,8 @@ export function openSampleOptions(plan: SamplePlan): SampleOptions {
   const tokenizer = readTokenizer(checkpoint);
   if (!tokenizer) throw new InputError(`${checkpoint}: has no tokenizer: texts cannot be encoded`);
   const [height, width] = tower.imageSize;
-  const processor = clipProcessorFrom(readJson(checkpoint, 'preprocessor_config.json') ?? {});
+  const stored = readImageProcessor(checkpoint);
+  const processor = clipProcessorFrom(stored?.json ?? {}, stored?.where);
   return {
     maxLength: decoder.maxPositions,
     ...options,

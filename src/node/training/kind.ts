@@ -56,8 +56,8 @@ export interface StartWeights {
   /** Config and tokenizer files are here. */
   readonly dir: string;
   open(): Promise<Checkpoint>;
-  /** The model's name of a stored tensor; undefined for one that is left out. */
-  rename(name: string): string | undefined;
+  /** The model's name of a tensor, one of those stored; undefined for one that is left out. */
+  rename(name: string, stored: readonly string[]): string | undefined;
 }
 
 /** A kind of run. */

@@ -6,6 +6,7 @@ import type { Tensor } from '../../core/tensor.js';
 import type { RenderedLine } from '../../data/rendered/line.js';
 import { type Gray, resizeGray } from '../../image/gray.js';
 import { lineTensor } from '../../image/line-tensor.js';
+import { fillerId } from '../../models/opt.js';
 import { canvasWidth } from '../../models/sam.js';
 import { imageTokensAt, type VaryConfig, withImageTokens } from '../../models/vary.js';
 import { collate } from '../../text/collate.js';
@@ -115,7 +116,6 @@ export function readingBatch(
   } = readingInput(lines, { config, tokenizer, imageTokens });
   const [, , , width] = pixelValues.shape;
   const {
-    padId,
     eosIds: [eosId],
     maxPositions,
   } = config.decoder;
@@ -126,7 +126,7 @@ export function readingBatch(
   });
   const longest = Math.max(...samples.map(({ inputIds }) => inputIds.length));
   const length = Math.min(Math.ceil(longest / step) * step, maxPositions);
-  const batch = { pixelValues, ...collate(samples, { padId, length }) };
+  const batch = { pixelValues, ...collate(samples, { padId: fillerId(config.decoder), length }) };
   if (!guided) return batch;
   const nowhere = (places: number) => Array<null>(places).fill(null);
   const places = lines.map((line) => {

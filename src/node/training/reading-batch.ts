@@ -1,6 +1,6 @@
 import { ignoreIndex } from '../../core/labels.js';
 import type { TrainingBatch } from '../../data/batches.js';
-import type { OptConfig } from '../../models/opt.js';
+import { fillerId, type OptConfig } from '../../models/opt.js';
 import { padRows } from '../../text/collate.js';
 import type { ReadingBatch } from '../../train/tasks.js';
 
@@ -10,14 +10,15 @@ const lengthStep = 16;
 /** A batch of conversations as training takes it. */
 export function readingBatchOf(
   { inputIds, attentionMask, labels, pixelValues }: TrainingBatch,
-  { padId, maxPositions }: Pick<OptConfig, 'padId' | 'maxPositions'>,
+  config: Pick<OptConfig, 'padId' | 'eosIds' | 'maxPositions'>,
 ): ReadingBatch {
+  const { maxPositions } = config;
   const longest = inputIds[0].length;
   const length = Math.max(longest, Math.min(Math.ceil(longest / lengthStep) * lengthStep, maxPositions));
   const padded = (rows: readonly (readonly number[])[], filler: number) =>
     padRows(rows, { padId: filler, length }).inputIds;
   return {
-    inputIds: padded(inputIds, padId),
+    inputIds: padded(inputIds, fillerId(config)),
     attentionMask: padded(attentionMask, 0),
     labels: padded(labels, ignoreIndex),
     ...(pixelValues && { pixelValues }),

@@ -1,5 +1,6 @@
 import { InputError } from '../../core/errors.js';
 import type { Tensor } from '../../core/tensor.js';
+import { withTiedHead } from '../../infer/weights.js';
 import type { OptConfig } from '../../models/opt.js';
 import { type Arenas, viewSlot } from '../../train/arena.js';
 import { readFloat32 } from '../../weights/checkpoint.js';
@@ -15,11 +16,7 @@ export function decoderStart(
   return {
     dir,
     open: () => openWeights(dir),
-    // A tied head stored beside the embeddings would be the old one.
-    rename: (name) => {
-      const ours = rename(name);
-      return ours === 'lm_head.weight' && tiedHead ? undefined : ours;
-    },
+    rename: (name, stored) => (tiedHead ? withTiedHead(rename, stored)(name) : rename(name)),
   };
 }
 
@@ -37,7 +34,7 @@ export async function loadStart(
   try {
     const seen = new Set<string>();
     for (const name of checkpoint.names) {
-      const ours = rename(name);
+      const ours = rename(name, checkpoint.names);
       if (ours === undefined) continue;
       const tensor = await readFloat32(checkpoint, name);
       const slot = arenas.layout.slots.get(ours);
