@@ -37,6 +37,8 @@ export interface ParameterSpec {
 /** Tensors worked out from checkpoint tensors when they are loaded: quantized or packed weights. */
 export interface Derivation {
   readonly sources: readonly ParameterSpec[];
+  /** The same values in another layout, for the processor's sake: checkpoints never have it. */
+  readonly layout?: true;
   compute(sources: readonly Tensor<'float32'>[]): readonly Tensor[];
 }
 

@@ -29,12 +29,10 @@ export interface ClipProcessor {
 export const clipMean: Channels = [0.48145466, 0.4578275, 0.40821073];
 const clipStd: Channels = [0.26862954, 0.26130258, 0.27577711];
 
-/** What a step that is null means: a switch is off, anything else is left out (transformers' fast processors write all they know). */
+/** Switches that are null are off (transformers' fast processors write all that they know). */
 const withoutNulls = (json: JsonObject): JsonObject =>
   Object.fromEntries(
-    Object.entries(json).flatMap(([name, value]) =>
-      value !== null ? [[name, value]] : name.startsWith('do_') ? [[name, false]] : [],
-    ),
+    Object.entries(json).map(([name, value]) => [name, value === null && name.startsWith('do_') ? false : value]),
   );
 
 /** Steps that no processor of CLIP's or SigLIP's takes. */
@@ -64,7 +62,7 @@ export function clipProcessorFrom(value: unknown, where = 'preprocessor_config.j
 
 function resizeOf({ size, default_to_square: square }: JsonObject, where: string): number | Size {
   if (size === undefined) return 224;
-  if (isObject(size) && 'longest_edge' in size) {
+  if (isObject(size) && 'shortest_edge' in size && 'longest_edge' in size) {
     throw new InputError(
       `${where}: size: longest_edge: is not known here; expected shortest_edge, or height and width`,
     );

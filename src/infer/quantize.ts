@@ -134,7 +134,7 @@ export async function* quantizedTensors(
   const load = checkpointLoader(weights);
   const done = new Set<string>();
   for (const parameter of modelGraphs(family, precision).flatMap(({ parameters }) => parameters)) {
-    if (parameter.derived) {
+    if (parameter.derived && !parameter.derived.from.layout) {
       const { dtype, shape } = parameter.value;
       const result = zeros(dtype, shape.map(Number));
       await load(parameter, result.data);

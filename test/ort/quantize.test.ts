@@ -6,7 +6,8 @@ import { AbortedError, InputError, WeightsError } from '../../src/core/errors.js
 import { createRng } from '../../src/core/rng.js';
 import { floats } from '../../src/core/tensor.js';
 import type { Precision } from '../../src/infer/quantize.js';
-import { varyNano } from '../../src/models/vary.js';
+import { samVitB } from '../../src/models/sam.js';
+import { type VaryConfig, varyNano, varyTiny } from '../../src/models/vary.js';
 import { openWeights } from '../../src/node/checkpoint-dir.js';
 import { writeRandomCheckpoint } from '../../src/node/init-vary.js';
 import { loadModel } from '../../src/node/load-model.js';
@@ -164,6 +165,24 @@ test('an empty output directory is used; configuration and licence come along', 
   const { quantization_config, ...rest } = JSON.parse(readFileSync(join(out, 'config.json'), 'utf8'));
   assert.deepEqual(rest, wideOpt);
   assert.deepEqual(quantization_config, { quant_method: 'varyclip', bits: 8 });
+});
+
+test('what is laid out otherwise for the processor alone is stored as it is read', async () => {
+  // 64 patches, and an MLP of which the rows have space between them.
+  const size = { imageSize: [128, 128], width: 32, depth: 1, heads: 2, mlpRatio: 32, globalBlocks: [0] } as const;
+  const imageTokens = { ...varyTiny.imageTokens, count: 4 };
+  const tower = { ...samVitB, ...size };
+  const config: VaryConfig = { ...varyTiny, imageTokens, decoder: varyNano.decoder, tower };
+  const dir = join(scratch, 'page');
+  await writeRandomCheckpoint(dir, config, 5);
+  const out = join(scratch, 'page-int8');
+  await quantizeCheckpoint(dir, { precision: 'int8', out });
+  const [before, after] = [await openWeights(dir), await openWeights(out)];
+  const ofTower = (names: readonly string[]) => names.filter((name) => name.includes('vision_tower')).sort();
+  assert.ok(ofTower(before.names).some((name) => name.endsWith('mlp.lin2.weight')));
+  assert.deepEqual(ofTower(after.names), ofTower(before.names));
+  before.dispose();
+  after.dispose();
 });
 
 test('a tower in 8 bits sees nearly the same', async () => {

@@ -7,6 +7,7 @@ import { floats, int32s, sizeOf, type Tensor } from '../../src/core/tensor.js';
 import { createGraphBuilder, fusedLowering, type NumberFormat, plainLowering } from '../../src/graph/builder.js';
 import { attention, cachedAttention } from '../../src/nn/attention.js';
 import { linear } from '../../src/nn/linear.js';
+import { mlp } from '../../src/nn/mlp.js';
 import { blockSizes, quantizeBlocks, quantizeColumns } from '../../src/nn/quantized.js';
 import { bindTogether, copyBytes, createSpares } from '../../src/node/ort/memory.js';
 import { createRuntime } from '../../src/node/ort/runtime.js';
@@ -353,4 +354,29 @@ test('memory of shapes that are gone is used again, and lent results stay until 
     );
   }
   await session.dispose();
+});
+
+test('space between rows, which keeps a kernel quick, changes no result', async () => {
+  const [rows, width, hidden] = [60, 24, 1024];
+  const names = ['fc1.weight', 'fc1.bias', 'fc2.weight', 'fc2.bias'];
+  const shapes = [[hidden, width], [hidden], [width, hidden], [width]];
+  const weights = new Map(names.map((name, i) => [name, randomTensor(shapes[i], i)] as const));
+  const wide = new Map([['weight', randomTensor([8, hidden], 9)] as const]);
+  const results = [];
+  for (const lowering of [plainLowering, fusedLowering]) {
+    const builder = createGraphBuilder('mlp', lowering);
+    const x = builder.input('x', 'float32', ['n', rows, width]);
+    builder.output('y', mlp(builder.root, x, { hidden, activation: 'gelu', names: ['fc1', 'fc2'] }));
+    const graph = builder.finish();
+    const spaced = graph.parameters.filter(({ name }) => name.endsWith('.spaced')).map(({ value }) => value.shape);
+    const apart = hidden + 16;
+    assert.deepEqual(spaced, lowering === plainLowering ? [] : [[apart], [apart, width], [width, apart]]);
+    const { y } = await runGraph(graph, weights, { x: randomTensor([2, rows, width], 5) });
+    const narrow = createGraphBuilder('linear', lowering);
+    const given = narrow.input('x', 'float32', ['n', rows, hidden]);
+    narrow.output('y', linear(narrow.root, given, 8, { bias: false }));
+    const { y: z } = await runGraph(narrow.finish(), wide, { x: randomTensor([2, rows, hidden], 6) });
+    results.push([y, z].map(({ data }) => data as Float32Array));
+  }
+  for (const i of [0, 1]) assertAllclose(results[1][i], results[0][i], { atol: 1e-3, rtol: 1e-5 });
 });
