@@ -1,12 +1,12 @@
 import { InputError, messageOf } from '../core/errors.js';
 import { asObject } from '../core/json.js';
 import { sizeOf } from '../core/tensor.js';
-import { nameDecoderWeights, nameWeights } from '../infer/weights.js';
+import { nameDecoderWeights } from '../infer/weights.js';
 import type { EncoderConfig } from '../models/transformer-encoder.js';
 import { openWeights, readConfig, readTokenizer } from '../node/checkpoint-dir.js';
 import { resolveModel } from '../node/hub/resolve.js';
 import { hubSettings } from '../node/hub/settings.js';
-import { checkClipWeights, isClipPath, openClip } from '../node/load-clip.js';
+import { checkClipWeights, isClipPath, nameClipWeights, openClip } from '../node/load-clip.js';
 import { checkWeights, familyOf } from '../node/load-model.js';
 import { imageTokensOf } from '../text/image-tokens.js';
 import type { Checkpoint } from '../weights/checkpoint.js';
@@ -49,11 +49,7 @@ async function inspectClip(path: string): Promise<Report> {
     report.architecture = `${family}: ${image}; ${words}; embeddings of ${embedWidth}`;
     describeTensors(checkpoint, report);
     report.tokenizer = tokenizer ? `${tokenizer.size} ids` : 'none';
-    checkClipWeights(
-      config,
-      nameWeights(checkpoint, (name) => name),
-      'float32',
-    );
+    checkClipWeights(config, nameClipWeights(checkpoint), 'float32');
   } catch (error) {
     report.problems.push(messageOf(error));
   } finally {

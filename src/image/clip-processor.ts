@@ -60,11 +60,12 @@ export function clipProcessorFrom(value: unknown, where = 'preprocessor_config.j
   };
 }
 
-function resizeOf({ size, default_to_square: square }: JsonObject, where: string): number | Size {
-  if (size === undefined) return 224;
+function resizeOf({ size: given, default_to_square: square }: JsonObject, where: string): number | Size {
+  if (given === undefined) return 224;
+  const size = isObject(given) ? Object.fromEntries(Object.entries(given).filter(([, edge]) => edge !== null)) : given;
   if (isObject(size) && 'shortest_edge' in size && 'longest_edge' in size) {
     throw new InputError(
-      `${where}: size: longest_edge: is not known here; expected shortest_edge, or height and width`,
+      `${where}: size: longest_edge: expected shortest_edge alone, or height and width, got ${JSON.stringify(size)}`,
     );
   }
   if (square === true && !isObject(size)) return cropOf(size, where);

@@ -13,7 +13,10 @@ export interface BeamOptions {
    * none can win at any length (which differs for a `lengthPenalty` above 0). One beam is greedy: it stops when it ends.
    */
   readonly earlyStopping?: boolean | 'never';
-  /** Hypotheses returned per prompt. Default 1. */
+  /**
+   * Hypotheses returned per prompt. Default 1. Where there are not so many ways to go on, the last of them are repeats or cut short, with a score
+   * near -1e9 or less.
+   */
   readonly returned?: number;
   readonly signal?: AbortSignal;
 }

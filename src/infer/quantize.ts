@@ -70,9 +70,9 @@ async function tryProducts(runtime: Runtime): Promise<8 | 7> {
 const method = 'varyclip';
 
 /** What it says besides: how the weights are laid out (nn/quantized.ts). */
-const marks: Readonly<Record<QuantizedPrecision, { readonly bits: number; readonly block_size?: number }>> = {
+const marks: Readonly<Record<QuantizedPrecision, Readonly<Record<string, number>>>> = {
   int8: { bits: 8 },
-  int4: { bits: 4, block_size: blockSizes[4] },
+  int4: { bits: 4, block_size: blockSizes[4], block_size_of_8_bits: blockSizes[8] },
 };
 
 /** A `config.json` whose weights are quantized: the same with `quantization_config`, as Hugging Face's libraries mark it. */
@@ -88,13 +88,12 @@ export function storedPrecision(config: unknown, where: string): QuantizedPrecis
   const given = asObject(config, where)['quantization_config'];
   if (given === undefined || given === null) return undefined;
   const at = `${where}: quantization_config`;
-  const { quant_method: by, bits, block_size: block } = asObject(given, at);
-  const found = (['int8', 'int4'] as const).find(
-    (name) => marks[name].bits === bits && marks[name].block_size === block,
-  );
+  const { quant_method: by, ...mark } = asObject(given, at);
+  const isMark = (name: QuantizedPrecision) => Object.keys(marks.int4).every((key) => mark[key] === marks[name][key]);
+  const found = (['int8', 'int4'] as const).find(isMark);
   if (by === method && found) return found;
   throw new InputError(
-    `${at}: expected quant_method ${method}, bits 8 or bits 4 with block_size ${blockSizes[4]}, got ${JSON.stringify(given).slice(0, 200)}; take the checkpoint that is not quantized, and varyclip quantize (older versions stored 8 bits in another way)`,
+    `${at}: expected quant_method ${method} with ${JSON.stringify(marks.int8)} or ${JSON.stringify(marks.int4)}, got ${JSON.stringify(given).slice(0, 200)}; take the checkpoint that is not quantized, and varyclip quantize (older versions stored them in another way)`,
   );
 }
 

@@ -148,7 +148,7 @@ function imageSizeOf(vision: JsonObject, side: number, patchSize: number, where:
   const size = countField(vision, 'image_size', where);
   if (Math.floor(size / patchSize) === side) return size;
   throw new InputError(
-    `${where}: image_size: expected ${side} patches of ${patchSize}, as the positions are, got ${size}`,
+    `${where}: image_size: expected ${side} patches of ${patchSize}, as the positions are, got ${size}; set it to ${side * patchSize}`,
   );
 }
 

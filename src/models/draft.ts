@@ -2,6 +2,7 @@
  * A draft of a line's text from the tower alone: a head that reads columns from left to right, trained by CTC. The decoder checks it
  * all in one run, where it would have written one token a run (as speculative decoding, arXiv 2211.17192): its text stays its own.
  */
+import { InputError } from '../core/errors.js';
 import { argmax } from '../core/logits.js';
 import type { Tensor } from '../core/tensor.js';
 import type { Scope, Value } from '../graph/builder.js';
@@ -9,7 +10,7 @@ import { multiplyDims } from '../graph/dims.js';
 import { reshape } from '../graph/functions.js';
 import { layerNorm } from '../nn/layer-norm.js';
 import { linear } from '../nn/linear.js';
-import { fillerId, type OptConfig } from './opt.js';
+import type { OptConfig } from './opt.js';
 
 export interface DraftConfig {
   /** Columns that each tower token stands for: narrow letters need more columns than the decoder needs tokens. */
@@ -23,8 +24,10 @@ interface DraftSizes {
 }
 
 /** The id that means nothing in a column. */
-export const draftBlank = ({ decoder }: { readonly decoder: Pick<OptConfig, 'padId' | 'eosIds'> }): number =>
-  fillerId(decoder);
+export function draftBlank({ decoder: { padId } }: { readonly decoder: Pick<OptConfig, 'padId'> }): number {
+  if (padId !== null) return padId;
+  throw new InputError('pad_token_id: drafts have it for nothing, expected an id, got null');
+}
 
 /** Where its tensors live. */
 export const draftPath = 'ctc_head';

@@ -104,7 +104,7 @@ export function varyConfigFrom(value: unknown, where: string): VaryConfig {
   const { padId, vocabSize } = config.decoder;
   if (config.draft && (padId === null || padId >= vocabSize)) {
     throw new InputError(
-      `${where}: pad_token_id: drafts have it for nothing, expected less than ${vocabSize}, got ${padId}`,
+      `${where}: pad_token_id: drafts have it for nothing, expected an id below ${vocabSize}, got ${padId}`,
     );
   }
   if (config.decoder.embedWidth !== config.decoder.width) {

@@ -47,8 +47,8 @@ const manyRows = 48;
  */
 export function spaceFor({ lowering }: Scope, shape: Shape): number {
   const rows = sizeOf(shape.slice(0, -1).filter((extent) => typeof extent === 'number'));
-  const isPlain = lowering.attention === 'plain' || lowering.weightBits !== 32;
-  return isPlain || rows < manyRows || fixedDimAt(shape, -1) % cacheStride !== 0 ? 0 : cacheLine;
+  const other = lowering.attention === 'plain' || lowering.weightBits !== 32;
+  return other || rows < manyRows || fixedDimAt(shape, -1) % cacheStride !== 0 ? 0 : cacheLine;
 }
 
 /** A parameter with zeros after its values along each axis: of `shape`. */

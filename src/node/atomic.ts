@@ -1,7 +1,7 @@
-import nodeFs, { mkdirSync, rmSync } from 'node:fs';
+import nodeFs, { rmSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { InputError, messageOf, VaryclipError } from '../core/errors.js';
-import { expectKnown, namesIn } from './place.js';
+import { expectKnown, makeDirectories, namesIn } from './place.js';
 import { temporaryName } from './process-identity.js';
 
 /** The calls a safe write makes; tests inject faults into them. */
@@ -107,7 +107,7 @@ export async function makeDirectoryAtomic(
   expectNothingAt(path);
   const temporary = temporaryName(resolve(path));
   try {
-    mkdirSync(temporary, { recursive: true });
+    makeDirectories(temporary);
     await write(temporary);
     expectNothingAt(path);
     rmSync(path, { recursive: true, force: true });

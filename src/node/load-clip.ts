@@ -149,6 +149,10 @@ function processorOf(dir: string, config: TwoTowerConfig, given: JsonObject = {}
   return clipProcessorFrom({ ...defaults, ...stored.json }, stored.where);
 }
 
+/** A checkpoint's tensors, which have our names, without the numbers of positions that older ones store. */
+export const nameClipWeights = (checkpoint: Checkpoint): NamedWeights =>
+  nameWeights(checkpoint, (name) => (isPositionIds(name) ? undefined : name));
+
 /** Checks that a checkpoint has every tensor of the model at the right shape, and no other. */
 export function checkClipWeights(config: TwoTowerConfig, weights: NamedWeights, precision: Precision): void {
   const numbers = storedNumbers(precision);
@@ -157,14 +161,14 @@ export function checkClipWeights(config: TwoTowerConfig, weights: NamedWeights, 
     textGraph(config, { numbers }),
     similarityGraph(config),
   ];
-  checkManifest(requiredTensors(graphs, weights), weights.checkpoint, { names: weights.names, ignore: isPositionIds });
+  checkManifest(requiredTensors(graphs, weights), weights.checkpoint, weights);
 }
 
 /** A CLIP or SigLIP model from any of the layouts that `openClip` knows. */
 export async function loadClip(path: string, runtime: Runtime, precision: Precision): Promise<NodeClipModel> {
   const { checkpoint, tokenizer, ...source } = await openClip(path);
   try {
-    const weights = nameWeights(checkpoint, (name) => name);
+    const weights = nameClipWeights(checkpoint);
     checkClipWeights(source.config, weights, precision);
     const parts: ClipParts = {
       ...source,

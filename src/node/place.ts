@@ -64,10 +64,37 @@ export function namesIn(dir: string): string[] {
   }
 }
 
-/** Makes a directory and those above it, where they are missing. Throws InputError. */
+/**
+ * Makes a directory and those above it, where they are missing; returns the uppermost that it made. Throws what the system says. Node's own
+ * `recursive` never returns where a file system has no such entry to make (/proc, an automounter's folder).
+ */
+export function makeDirectories(dir: string): string | undefined {
+  if (statSync(dir, { throwIfNoEntry: false })?.isDirectory()) return undefined;
+  try {
+    return makeOne(dir);
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'ENOENT' || dirname(dir) === dir) throw cause;
+  }
+  const uppermost = makeDirectories(dirname(dir));
+  const own = makeOne(dir);
+  return uppermost ?? own;
+}
+
+function makeOne(dir: string): string | undefined {
+  try {
+    mkdirSync(dir);
+    return dir;
+  } catch (cause) {
+    // Another process was quicker.
+    if (statSync(dir, { throwIfNoEntry: false })?.isDirectory()) return undefined;
+    throw cause;
+  }
+}
+
+/** The same. Throws InputError. */
 export function makeDirectory(dir: string): void {
   try {
-    mkdirSync(dir, { recursive: true });
+    makeDirectories(dir);
   } catch (cause) {
     throw new InputError(`${dir}: cannot be made: ${reasonOf(cause, dir)}`, { cause });
   }

@@ -92,15 +92,10 @@ function readTrainer(trainer: Uint8Array): boolean {
   return byteFallback;
 }
 
-/** The normalizers that `canonicalText` is like: T5's and SigLIP's, whose folding of case it does not add to. */
-const normalizers = ['', 'nmt_nfkc', 'nmt_nfkc_cf'];
-
-/** `normalizer_spec.name` */
+/** `normalizer_spec.name`: all but this one bring text to compatibility forms, as `canonicalText` does. */
 function expectNormalizer(normalizer: Uint8Array): void {
   for (const { number, bytes } of fieldsOf(normalizer)) {
-    const name = new TextDecoder().decode(bytes);
-    if (number === 1 && !normalizers.includes(name)) {
-      throw fileError(file, `normalizes text by ${JSON.stringify(name)}, expected nmt_nfkc`);
-    }
+    if (number !== 1 || new TextDecoder().decode(bytes) !== 'identity') continue;
+    throw fileError(file, 'leaves text as it is (normalizer identity), expected nmt_nfkc or one like it');
   }
 }

@@ -2,7 +2,7 @@
 import { InputError } from '../core/errors.js';
 import { contentOf, type DeclaredToken } from './added-tokens.js';
 import { createUtf8Decoder, joinBytes, utf8Bytes } from './byte-level.js';
-import { asObject, fileError, optionalList, optionalObject } from './json.js';
+import { asObject, fileError, type JsonObject, optionalList, optionalObject } from './json.js';
 import { readSentencePiece } from './sentencepiece.js';
 import { fitIds, type Tokenizer } from './tokenizer.js';
 import { createUnigram, createUnigramEncoder, type Piece, type UnigramModel } from './unigram.js';
@@ -39,10 +39,10 @@ export function createSiglipTokenizer(files: SiglipTokenizerFiles): Tokenizer | 
   const ids = new Map(model.pieces.map(([text], id) => [text, id]));
   const eos = ids.get(end);
   if (eos === undefined) throw fileError('tokenizer', `has no ${end}`);
-  const pad = ids.get(contentOf((config['pad_token'] ?? end) as DeclaredToken, 'tokenizer_config.json: pad_token'));
-  const special = { bos: undefined, eos, pad: pad ?? eos, unk: model.unknownId };
+  const pad = padIdOf(config, ids, files.tokenizerJson);
+  const special = { bos: undefined, eos, pad, unk: model.unknownId };
   const template = { before: [], after: [eos] };
-  const isSpecial = (id: number) => id === eos || id === model.unknownId;
+  const isSpecial = (id: number) => id === eos || id === pad || id === model.unknownId;
   const byteOf = new Map(model.bytes?.map((id, byte) => [id, Uint8Array.of(byte)]));
   const tokenBytes = (id: number) => byteOf.get(id) ?? utf8Bytes((model.pieces[id]?.[0] ?? '').replaceAll(space, ' '));
   return {
@@ -67,6 +67,24 @@ export function createSiglipTokenizer(files: SiglipTokenizerFiles): Tokenizer | 
   };
 }
 
+/** What texts are filled up with: the `pad_token`, a piece or an added token, else the end. Throws InputError for one that is neither. */
+function padIdOf(config: JsonObject, ids: ReadonlyMap<string, number>, tokenizerJson: unknown): number {
+  const where = 'tokenizer_config.json: pad_token';
+  const content = contentOf((config['pad_token'] ?? end) as DeclaredToken, where);
+  const added = addedTokens(tokenizerJson).find((token) => token['content'] === content);
+  const id = ids.get(content) ?? added?.['id'];
+  if (typeof id === 'number') return id;
+  throw fileError(where, `${JSON.stringify(content)} is no piece of the vocabulary and no added token`);
+}
+
+function addedTokens(tokenizerJson: unknown): readonly JsonObject[] {
+  if (tokenizerJson === undefined) return [];
+  const where = 'tokenizer.json: added_tokens';
+  return optionalList(asObject(tokenizerJson, 'tokenizer.json')['added_tokens'], where).map((entry) =>
+    asObject(entry, where),
+  );
+}
+
 function modelOf({ tokenizerJson, spieceModel }: SiglipTokenizerFiles): UnigramModel | undefined {
   if (spieceModel) {
     return createUnigram(readSentencePiece(spieceModel), 'spiece.model');
@@ -77,8 +95,7 @@ function modelOf({ tokenizerJson, spieceModel }: SiglipTokenizerFiles): UnigramM
   if (model['type'] !== 'Unigram') return undefined;
   const pieces = optionalList(model['vocab'], `${file}.vocab`) as readonly Piece[];
   if (!pieces.every(Array.isArray)) throw fileError(`${file}.vocab`, 'expected pairs of a piece and its score');
-  const added = optionalList(asObject(tokenizerJson, 'tokenizer.json')['added_tokens'], 'tokenizer.json: added_tokens');
-  const control = new Set(added.map((entry) => asObject(entry, 'tokenizer.json: added_tokens')['id']));
+  const control = new Set(addedTokens(tokenizerJson).map(({ id }) => id));
   const [unknownId, byteFallback] = [model['unk_id'] as number, model['byte_fallback'] === true];
   return createUnigram({ pieces, unknownId, control, byteFallback }, file);
 }

@@ -72,7 +72,7 @@ export function readTokenizerFiles(files: TokenizerFiles): TokenizerSpec {
       // CLIP's is foldText: the library's \s and lower case are JavaScript's.
       normalizer: wordEnds ? null : (tokenizerJson['normalizer'] ?? null),
       post_processor: tokenizerJson['post_processor'] ?? null,
-      pre_tokenizer: withExactWhitespace(preTokenizer),
+      pre_tokenizer: withExactWhitespace(preTokenizer, configDecides(config)),
       decoder: null,
       // Object.fromEntries defines own fields, so that a token `__proto__` is a token.
       model: {
@@ -150,13 +150,14 @@ function hasByteLevel(node: unknown): boolean {
 
 /**
  * A ByteLevel step that splits by itself, as a Split by the same pattern and a ByteLevel step that does not. Its prefix space is the
- * encoder's, but within a sequence: there each piece that comes to it gets one, which the library does.
+ * encoder's, but within a sequence: there each piece that comes to it gets one, which the library does, unless the config decides.
  */
-function withExactWhitespace(node: unknown, within = false): JsonObject {
+function withExactWhitespace(node: unknown, decided: boolean, within = false): JsonObject {
   const object = asObject(node, 'tokenizer.json: pre_tokenizer');
   const sequence = (pretokenizers: readonly unknown[]) => ({ type: 'Sequence', pretokenizers });
-  if (object['type'] === 'Sequence') return sequence(stepsOf(object).map((step) => withExactWhitespace(step, true)));
-  if (object['type'] !== 'ByteLevel' || (within && object['add_prefix_space'] === true)) return object;
+  if (object['type'] === 'Sequence')
+    return sequence(stepsOf(object).map((step) => withExactWhitespace(step, decided, true)));
+  if (object['type'] !== 'ByteLevel' || (within && !decided && object['add_prefix_space'] === true)) return object;
   const bytes = { ...object, add_prefix_space: false, use_regex: false };
   if (object['use_regex'] === false) return bytes;
   return sequence([{ type: 'Split', pattern: { Regex: gpt2Split }, behavior: 'Removed', invert: true }, bytes]);

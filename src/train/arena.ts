@@ -106,10 +106,15 @@ export function viewSlot(arena: Float32Array, { shape, offset, length }: Slot): 
 
 /** Loads a graph's parameters from the arena: for reading with what is being trained. */
 export function arenaLoader({ layout, parameters }: Arenas): WeightLoader {
-  return ({ name }, into) => {
+  const read = (name: string): Tensor<'float32'> => {
     const slot = layout.slots.get(name);
     if (!slot) throw new InputError(`training: there is no parameter ${name}`);
-    (into as Float32Array).set(viewSlot(parameters, slot).data);
+    return viewSlot(parameters, slot);
+  };
+  return ({ sources, derived }, into) => {
+    const own = sources.map(({ name }) => read(name));
+    const tensor = derived ? derived.from.compute(own)[derived.index] : own[0];
+    (into as Float32Array).set(tensor.data as Float32Array);
   };
 }
 

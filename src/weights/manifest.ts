@@ -15,8 +15,6 @@ export interface RequiredTensor {
 export interface ManifestOptions {
   /** Our name -> the checkpoint's, for every tensor it has. */
   readonly names: ReadonlyMap<string, string>;
-  /** Our names that may be there and are not needed, such as numbers of positions. */
-  readonly ignore?: (name: string) => boolean;
 }
 
 /**
@@ -26,10 +24,10 @@ export interface ManifestOptions {
 export function checkManifest(
   required: ReadonlyMap<string, RequiredTensor>,
   checkpoint: Checkpoint,
-  { names, ignore = () => false }: ManifestOptions,
+  { names }: ManifestOptions,
 ): void {
   const missing = [...required.keys()].filter((name) => !names.has(name));
-  const unexpected = [...names.keys()].filter((name) => !required.has(name) && !ignore(name));
+  const unexpected = [...names.keys()].filter((name) => !required.has(name));
   const misshapen = [...required].flatMap(([name, { shape, dtype }]) => {
     const stored = names.get(name);
     if (stored === undefined) return [];

@@ -90,13 +90,17 @@ test('quantization that is not ours, and int4 marked as int8, are refused', asyn
   const config = { ...wideOpt, quantization_config: { quant_method: 'gptq', bits: 4 } };
   const foreign = writeOptCheckpoint(join(scratch, 'foreign'), config);
   await assert.rejects(loadModel(foreign), /quantization_config: expected quant_method varyclip/);
+  const older = { ...wideOpt, quantization_config: { quant_method: 'varyclip', bits: 4, block_size: 64 } };
+  await assert.rejects(loadModel(writeOptCheckpoint(join(scratch, 'older'), older)), /older versions stored them/);
   const lying = join(scratch, 'lying');
   mkdirSync(lying);
   for (const name of readdirSync(join(scratch, 'tied-int4'))) {
     const bytes = readFileSync(join(scratch, 'tied-int4', name));
     writeFileSync(
       join(lying, name),
-      name === 'config.json' ? String(bytes).replace(/"bits": 4,\s*"block_size": 64/, '"bits": 8') : bytes,
+      name === 'config.json'
+        ? String(bytes).replace(/"bits": 4,\s*"block_size": 64,\s*"block_size_of_8_bits": 128/, '"bits": 8')
+        : bytes,
     );
   }
   await assert.rejects(loadModel(lying), (error) => {

@@ -4,13 +4,20 @@ import { bytesOf } from '../../src/core/dtype.js';
 import { AbortedError, RuntimeUnavailableError, ShapeError } from '../../src/core/errors.js';
 import { createRng } from '../../src/core/rng.js';
 import { floats, int32s, sizeOf, type Tensor } from '../../src/core/tensor.js';
-import { createGraphBuilder, fusedLowering, type NumberFormat, plainLowering } from '../../src/graph/builder.js';
+import {
+  createGraphBuilder,
+  fusedLowering,
+  type NumberFormat,
+  type ParameterSpec,
+  plainLowering,
+} from '../../src/graph/builder.js';
 import { attention, cachedAttention } from '../../src/nn/attention.js';
 import { linear } from '../../src/nn/linear.js';
 import { mlp } from '../../src/nn/mlp.js';
 import { blockSizes, quantizeBlocks, quantizeColumns } from '../../src/nn/quantized.js';
 import { bindTogether, copyBytes, createSpares } from '../../src/node/ort/memory.js';
 import { createRuntime } from '../../src/node/ort/runtime.js';
+import { allocateArenas, arenaLoader, layOut, parameterSpecs, viewSlot } from '../../src/train/arena.js';
 import { assertAllclose } from '../helpers/allclose.js';
 import { runGraph, weightsFrom } from '../helpers/run-graph.js';
 
@@ -362,7 +369,8 @@ test('space between rows, which keeps a kernel quick, changes no result', async 
   const shapes = [[hidden, width], [hidden], [width, hidden], [width]];
   const weights = new Map(names.map((name, i) => [name, randomTensor(shapes[i], i)] as const));
   const wide = new Map([['weight', randomTensor([8, hidden], 9)] as const]);
-  const results = [];
+  const results: Float32Array[][] = [];
+  let specs: readonly ParameterSpec[] = [];
   for (const lowering of [plainLowering, fusedLowering]) {
     const builder = createGraphBuilder('mlp', lowering);
     const x = builder.input('x', 'float32', ['n', rows, width]);
@@ -371,11 +379,20 @@ test('space between rows, which keeps a kernel quick, changes no result', async 
     const spaced = graph.parameters.filter(({ name }) => name.endsWith('.spaced')).map(({ value }) => value.shape);
     const apart = hidden + 16;
     assert.deepEqual(spaced, lowering === plainLowering ? [] : [[apart], [apart, width], [width, apart]]);
+    if (lowering === plainLowering) specs = parameterSpecs(graph);
     const { y } = await runGraph(graph, weights, { x: randomTensor([2, rows, width], 5) });
     const narrow = createGraphBuilder('linear', lowering);
     const given = narrow.input('x', 'float32', ['n', rows, hidden]);
     narrow.output('y', linear(narrow.root, given, 8, { bias: false }));
     const { y: z } = await runGraph(narrow.finish(), wide, { x: randomTensor([2, rows, hidden], 6) });
+    // What is being trained is read with the same graphs.
+    const runtime = createRuntime({ threads: 2 });
+    const arenas = allocateArenas(runtime, layOut(specs, [], 0));
+    for (const [name, slot] of arenas.layout.slots) viewSlot(arenas.parameters, slot).data.set(weights.get(name)!.data);
+    const session = await runtime.compile(graph, { weights: arenaLoader(arenas) });
+    const { y: trained } = await session.run({ x: randomTensor([2, rows, width], 5) });
+    await session.dispose();
+    assert.deepEqual(trained.data, y.data);
     results.push([y, z].map(({ data }) => data as Float32Array));
   }
   for (const i of [0, 1]) assertAllclose(results[1][i], results[0][i], { atol: 1e-3, rtol: 1e-5 });

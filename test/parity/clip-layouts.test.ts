@@ -116,7 +116,7 @@ test('pictures are prepared as processor_config.json says, before preprocessor_c
   assert.deepEqual([resize, crop], [16, { height: 16, width: 18 }]);
   for (const [step, message] of [
     [{ do_pad: true }, /image_processor: do_pad: expected false, got true/],
-    [{ size: { shortest_edge: 16, longest_edge: 20 } }, /longest_edge: is not known/],
+    [{ size: { shortest_edge: 16, longest_edge: 20 } }, /longest_edge: expected shortest_edge alone/],
   ] as const) {
     stored('processor_config.json', { image_processor: { ...image_processor, ...step } });
     await assert.rejects(open(), message);

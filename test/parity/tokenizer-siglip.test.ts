@@ -76,15 +76,15 @@ test('spiece.model: ids that there are not are -1, characters without a piece ar
   }) as Tokenizer;
   assert.deepEqual(json.encode('é'), [259, 3 + 0xc3, 3 + 0xa9, 1]);
   assert.deepEqual([json.special.pad, bytes.special.pad], [0, 1]);
+  assert.equal(json.decode([259, 1, 0, 0], { skipSpecialTokens: true }), '');
+  const typo = { tokenizerJson: { model }, tokenizerConfig: { pad_token: '<pda>' } };
+  assert.throws(() => createSiglipTokenizer(typo), /pad_token: "<pda>" is no piece/);
   assert.throws(
     () => createSiglipTokenizer({ tokenizerJson: { model: { ...model, vocab: vocab.slice(0, 9) } } }),
     /byte_fallback and no piece <0x06>/,
   );
   const folded = message(...[field(3, message(field(1, new TextEncoder().encode('identity'))))]);
-  assert.throws(
-    () => createSiglipTokenizer({ spieceModel: folded }),
-    /normalizes text by "identity", expected nmt_nfkc/,
-  );
+  assert.throws(() => createSiglipTokenizer({ spieceModel: folded }), /normalizer identity\), expected nmt_nfkc/);
 });
 
 test('text that folds to nothing is the end alone; joiners stay, other marks of no width are spaces', () => {

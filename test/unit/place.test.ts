@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { InputError } from '../../src/core/errors.js';
 import { expectFilePlace, expectNothingAt } from '../../src/node/atomic.js';
 import { directoryExists, fileExists, fileSource, readJson, readText } from '../../src/node/files.js';
-import { expectFile, lookAt, makeDirectory, namesIn } from '../../src/node/place.js';
+import { expectFile, lookAt, makeDirectories, makeDirectory, namesIn } from '../../src/node/place.js';
 import { openMetrics } from '../../src/node/training/metrics-log.js';
 import { newestRun, removeLeftovers } from '../../src/node/training/save.js';
 import { scratchDir } from '../helpers/checkpoints.js';
@@ -31,6 +31,21 @@ const refused = (pattern: string) => (error: unknown) => {
   assert.ok(error.message.includes(pattern), `${error.message}\nwithout ${pattern}`);
   return true;
 };
+
+test('directories are made down from the first that is missing, once', () => {
+  const top = join(scratch, 'made');
+  assert.equal(makeDirectories(join(top, 'below', 'it')), top);
+  assert.equal(makeDirectories(join(top, 'below', 'it')), undefined);
+  assert.equal(makeDirectories(join(top, 'below', 'other')), join(top, 'below', 'other'));
+  assert.equal(lookAt(join(top, 'below', 'it')).kind, 'directory');
+});
+
+// Linux's file system of processes answers that there is no such entry; Node's `recursive` asks it for ever.
+for (const path of process.platform === 'linux' ? ['/proc/nothing', '/proc/nothing/below/it'] : []) {
+  test(`${path}: no directory, and an end`, () => {
+    assert.throws(() => makeDirectory(path), refused(`${path}: cannot be made: `));
+  });
+}
 
 test('a path is a file, a directory, something else, nothing, or cannot be asked', () => {
   const kinds = [file, scratch, pipe, '/dev/null', join(scratch, 'none'), ...unknown.map(([path]) => path)].map(

@@ -2,12 +2,13 @@
  * The journal of a job: lines of JSON, only ever added, on the disk before anything counts on them. A line that is not whole was
  * being written when its process ended and does not count. Every process of a job (a rank) has a journal of its own and reads all.
  */
-import nodeFs, { closeSync, fstatSync, ftruncateSync, mkdirSync, openSync, readdirSync, statSync } from 'node:fs';
+import nodeFs, { closeSync, fstatSync, ftruncateSync, openSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { InputError, messageOf } from '../../core/errors.js';
 import type { PageOutput } from '../../output/document/page.js';
 import type { WriteCalls } from '../atomic.js';
 import { readRange } from '../files.js';
+import { makeDirectories } from '../place.js';
 import type { OpenedDocument } from './page-worker.js';
 
 /** A page as the journal keeps it. */
@@ -217,7 +218,7 @@ export function openJournal(dir: string, rank: number, wanted: Wanted, fs: Write
     if (fstatSync(handle).size > size) ftruncateSync(handle, size);
   };
   try {
-    mkdirSync(dir, { recursive: true });
+    makeDirectories(dir);
     closeSync(fs.openSync(own, 'a'));
     // The own one last: what it says is newest.
     const others = journalNames(dir).filter((name) => join(dir, name) !== own);

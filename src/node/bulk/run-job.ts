@@ -3,7 +3,6 @@
  * together; every page is in the journal before it counts; a document's files are written when all its pages are there. Whatever
  * ends this process, the next run goes on behind the last page in the journal and writes the same files.
  */
-import { mkdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { AbortedError, InputError, messageOf, VaryclipError } from '../../core/errors.js';
@@ -14,7 +13,7 @@ import { isNoRoom, resumable, writeTextAtomic } from '../atomic.js';
 import { readJson } from '../files.js';
 import { takeLock } from '../lock.js';
 import { inputFinder } from '../output-place.js';
-import { lookAt } from '../place.js';
+import { lookAt, makeDirectories } from '../place.js';
 import { jobSignal } from '../signals.js';
 import type { InputDocument } from './inputs.js';
 import type { BulkOptions, BulkReport, JobFailure } from './job-options.js';
@@ -142,7 +141,7 @@ async function runInto({ signal, ...given }: BulkOptions): Promise<BulkReport> {
   const inputAt = inputFinder([...options.inputs.documents.map(({ file }) => file), ...(options.alsoRead ?? [])]);
   expectNoInputs(out, outputs, inputAt);
   try {
-    mkdirSync(state, { recursive: true });
+    makeDirectories(state);
   } catch (cause) {
     throw new InputError(`${out}: cannot be written to: ${messageOf(cause)}`, { cause });
   }

@@ -1,13 +1,13 @@
-import { lstatSync, mkdirSync, rmSync } from 'node:fs';
+import { lstatSync, rmSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { deflateSync } from 'node:zlib';
-import { InputError, messageOf } from '../../core/errors.js';
+import { InputError } from '../../core/errors.js';
 import { extensionOf, type FormatName, textFormats } from '../../output/document/formats.js';
 import type { DocumentInfo, PageOutput } from '../../output/document/page.js';
 import { createPdfWriter, type PagePicture } from '../../output/document/pdf.js';
 import { streamFileAtomic, type WriteCalls } from '../atomic.js';
 import { liesIn } from '../output-place.js';
-import { lookAt } from '../place.js';
+import { lookAt, makeDirectory } from '../place.js';
 
 /** Where a job keeps its own files, within the output directory. */
 export const stateFolder = '.varyclip';
@@ -81,11 +81,7 @@ export async function writeOutputs(
     const path = join(out, name);
     if (!`${resolve(path)}`.startsWith(`${resolve(out)}/`)) throw new InputError(`${path}: lies outside of ${out}`);
     if (liesIn(path, join(out, stateFolder))) throw new InputError(`${path}: lies among the job's own files`);
-    try {
-      mkdirSync(dirname(path), { recursive: true });
-    } catch (cause) {
-      throw new InputError(`${dirname(path)}: cannot be made: ${messageOf(cause)}`, { cause });
-    }
+    makeDirectory(dirname(path));
     await streamFileAtomic(path, temporary, contentOf(formats[i], document), fs);
   }
   return names;

@@ -1,8 +1,9 @@
-import { linkSync, lstatSync, mkdirSync, readFileSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs';
+import { linkSync, lstatSync, readFileSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { InputError } from '../../core/errors.js';
 import { writeTextAtomic } from '../atomic.js';
 import { fileExists } from '../files.js';
+import { makeDirectory } from '../place.js';
 import { temporaryName } from '../process-identity.js';
 
 /** The hub's default branch. */
@@ -57,7 +58,7 @@ export function repoCache(cacheDir: string, id: string): RepoCache {
     },
     setRef: (revision, commit) => {
       const path = refOf(revision);
-      mkdirSync(dirname(path), { recursive: true });
+      makeDirectory(dirname(path));
       writeTextAtomic(path, commit);
     },
   };
@@ -73,7 +74,7 @@ export function findSnapshot(cacheDir: string, id: string, revision: string = de
 
 /** Gives a blob its name in a snapshot: a relative link, or a second name where links are not allowed. */
 export function linkBlob(blob: string, path: string): void {
-  mkdirSync(dirname(path), { recursive: true });
+  makeDirectory(dirname(path));
   const target = relative(dirname(path), blob);
   const found = lstatSync(path, { throwIfNoEntry: false });
   if (found?.isSymbolicLink() && readlinkSync(path) === target) return;

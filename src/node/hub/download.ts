@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdir, open, rename, rm, stat } from 'node:fs/promises';
+import { open, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { AbortedError, DownloadError, messageOf, VaryclipError } from '../../core/errors.js';
+import { makeDirectory } from '../place.js';
 import { withLock } from './lock.js';
 
 /** What a file must turn out to be. */
@@ -37,7 +38,7 @@ class TransferError extends Error {}
  * `<path>.incomplete` and is continued next time. Throws DownloadError, AbortedError, or what `request` throws.
  */
 export async function downloadFile(path: string, expected: Expected, options: DownloadOptions): Promise<void> {
-  await mkdir(dirname(path), { recursive: true });
+  makeDirectory(dirname(path));
   await withLock(`${path}.lock`, expected.name, async () => {
     const partial = `${path}.incomplete`;
     const resumed = await sizeOf(partial);

@@ -3,7 +3,7 @@
  * files; no process waits for another. Whoever ends last finds every picture in the index or in a part and puts the parts into the
  * index. What a process that died has in its part counts; the rest of its share is another run's.
  */
-import { existsSync, mkdirSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { LockedError } from '../../core/errors.js';
 import type { ProductKernel } from '../../search/kernel.js';
@@ -12,6 +12,7 @@ import { makeDirectoryAtomic, writeTextAtomic } from '../atomic.js';
 import { directoryExists, readJson } from '../files.js';
 import type { NodeClipModel } from '../load-clip.js';
 import { takeLock } from '../lock.js';
+import { makeDirectory } from '../place.js';
 import type { Shard } from '../shard.js';
 import type { FoundPicture } from './find-pictures.js';
 import { openFlatStore } from './flat-store.js';
@@ -84,7 +85,7 @@ export async function updateShare(
   options: UpdateOptions,
 ): Promise<UpdateReport> {
   const own = join(place.dir, String(shard.rank));
-  mkdirSync(place.dir, { recursive: true });
+  makeDirectory(place.dir);
   if (!existsSync(own)) {
     // All at once, since others read parts at any time.
     await makeDirectoryAtomic(own, (made) => storeIn(made, place.kernel, true).dispose());

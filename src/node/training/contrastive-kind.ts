@@ -2,14 +2,13 @@
 import { InputError } from '../../core/errors.js';
 import type { JsonObject } from '../../core/json.js';
 import { createClipModel } from '../../infer/clip-model.js';
-import { isPositionIds } from '../../models/clip.js';
 import type { Runtime } from '../../runtime/runtime.js';
 import { type Arenas, arenaLoader, type GroupOptions, viewSlot } from '../../train/arena.js';
 import { type ContrastiveBatch, contrastiveTask } from '../../train/contrastive.js';
 import { isShard, openPairData, type PairData, type PairEncoder } from '../data/pair-data.js';
 import { fileExists } from '../files.js';
 import { hashFile } from '../hash-file.js';
-import { openClip } from '../load-clip.js';
+import { nameClipWeights, openClip } from '../load-clip.js';
 import type { Evaluation, Kind, PartSource, Place } from './kind.js';
 import { examine } from './picture-evaluation.js';
 import type { ContrastiveRun } from './run-file.js';
@@ -34,8 +33,7 @@ export async function contrastiveKind(
     task: contrastiveTask(encoder.config, runtime, { imageWeight, ...(chunkSize !== undefined && { chunkSize }) }),
     start: {
       dir: run.start,
-      open: async () => (await openClip(run.start)).checkpoint,
-      rename: (name) => (isPositionIds(name) ? undefined : name),
+      open: async () => nameClipWeights((await openClip(run.start)).checkpoint),
     },
     steps: run.steps,
     unit: 'pictures',

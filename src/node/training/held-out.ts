@@ -5,6 +5,7 @@ import type { Tensor } from '../../core/tensor.js';
 import { stackImages } from '../../data/batches.js';
 import type { ConversationRecord } from '../../data/conversations.js';
 import { type PreparedSample, prepareSample } from '../../data/sample.js';
+import { roomAfter } from '../../infer/decoder.js';
 import { prepareForward } from '../../models/forward-inputs.js';
 import { varyFamily } from '../../models/graphs.js';
 import type { Session } from '../../runtime/runtime.js';
@@ -132,7 +133,7 @@ async function answer(
   const texts: string[] = [];
   try {
     for (const { inputIds, pixels } of questions) {
-      const most = Math.min(maxNewTokens, start.config.decoder.maxPositions - inputIds.length);
+      const most = Math.min(maxNewTokens, roomAfter(inputIds.length, start.config.decoder.maxPositions));
       if (most < 1) {
         texts.push('');
         continue;

@@ -1,5 +1,6 @@
 /** What a kind of run brings: its task, its batches and how it is evaluated. The rest all runs share. */
 import type { JsonObject } from '../../core/json.js';
+import type { NamedWeights } from '../../infer/weights.js';
 import type { VaryConfig } from '../../models/vary.js';
 import type { Runtime } from '../../runtime/runtime.js';
 import type { ImageTokens } from '../../text/image-tokens.js';
@@ -8,7 +9,6 @@ import type { Arenas } from '../../train/arena.js';
 import type { JointTask } from '../../train/joint-task.js';
 import type { Task } from '../../train/task.js';
 import type { TrainerOptions } from '../../train/trainer.js';
-import type { Checkpoint } from '../../weights/checkpoint.js';
 
 /** The Vary checkpoint that a run starts from. */
 export interface Start {
@@ -55,9 +55,8 @@ export interface Place {
 export interface StartWeights {
   /** Config and tokenizer files are here. */
   readonly dir: string;
-  open(): Promise<Checkpoint>;
-  /** The model's name of a tensor, one of those stored; undefined for one that is left out. */
-  rename(name: string, stored: readonly string[]): string | undefined;
+  /** By the model's names, without what it has no need of. */
+  open(): Promise<NamedWeights>;
 }
 
 /** A kind of run. */

@@ -1,7 +1,8 @@
-import { mkdirSync, rmdirSync } from 'node:fs';
+import { rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { InputError, messageOf } from '../../core/errors.js';
 import { takeLock } from '../lock.js';
+import { makeDirectories } from '../place.js';
 
 /**
  * Takes the `out` folder of a run for this process: two that train there would write each step twice and prune each other's
@@ -10,7 +11,7 @@ import { takeLock } from '../lock.js';
 export function lockRun(dir: string): () => void {
   let made: string | undefined;
   try {
-    made = mkdirSync(dir, { recursive: true });
+    made = makeDirectories(dir);
   } catch (cause) {
     throw new InputError(`${dir}: cannot be written to: ${messageOf(cause)}; name another "out"`, { cause });
   }

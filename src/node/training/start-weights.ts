@@ -1,6 +1,6 @@
 import { InputError } from '../../core/errors.js';
 import type { Tensor } from '../../core/tensor.js';
-import { withTiedHead } from '../../infer/weights.js';
+import { nameDecoderWeights } from '../../infer/weights.js';
 import type { OptConfig } from '../../models/opt.js';
 import { type Arenas, viewSlot } from '../../train/arena.js';
 import { readFloat32 } from '../../weights/checkpoint.js';
@@ -11,13 +11,9 @@ import type { StartWeights } from './kind.js';
 export function decoderStart(
   dir: string,
   rename: (name: string) => string,
-  { tiedHead }: Pick<OptConfig, 'tiedHead'>,
+  decoder: Pick<OptConfig, 'tiedHead'>,
 ): StartWeights {
-  return {
-    dir,
-    open: () => openWeights(dir),
-    rename: (name, stored) => (tiedHead ? withTiedHead(rename, stored)(name) : rename(name)),
-  };
+  return { dir, open: async () => nameDecoderWeights(await openWeights(dir), rename, decoder) };
 }
 
 /**
@@ -25,17 +21,15 @@ export function decoderStart(
  * missing or of another shape.
  */
 export async function loadStart(
-  { dir, open, rename }: StartWeights,
+  { dir, open }: StartWeights,
   arenas: Arenas,
   isPublished: (name: string) => boolean,
 ): Promise<ReadonlyMap<string, Tensor>> {
-  const checkpoint = await open();
+  const { checkpoint, names } = await open();
   const untouched = new Map<string, Tensor>();
   try {
     const seen = new Set<string>();
-    for (const name of checkpoint.names) {
-      const ours = rename(name, checkpoint.names);
-      if (ours === undefined) continue;
+    for (const [ours, name] of names) {
       const tensor = await readFloat32(checkpoint, name);
       const slot = arenas.layout.slots.get(ours);
       if (!slot) untouched.set(ours, tensor);
