@@ -1,4 +1,4 @@
-import { floats, sizeOf, type Tensor } from '../core/tensor.js';
+import { floatView, sizeOf, type Tensor } from '../core/tensor.js';
 import { type Init, normalInit, type ParameterSpec, type Scope, type Value, zerosInit } from '../graph/builder.js';
 import { fixedDimAt, type Shape } from '../graph/dims.js';
 import { add, flattenRows, matMulTransposed, pad, reshape } from '../graph/functions.js';
@@ -64,7 +64,7 @@ function withSpace({ shape: from, data }: Tensor<'float32'>, shape: readonly num
   for (let row = 0; row * width < data.length; row++) {
     spread.set(data.subarray(row * width, (row + 1) * width), row * wide);
   }
-  return floats(shape, spread);
+  return floatView(shape, spread);
 }
 
 /** The same with given tensors: for tied weights and for weights that are stored in another shape. */
