@@ -30,7 +30,7 @@ export const clipMean: Channels = [0.48145466, 0.4578275, 0.40821073];
 const clipStd: Channels = [0.26862954, 0.26130258, 0.27577711];
 
 /** Switches that are null are off (transformers' fast processors write all that they know). */
-const withoutNulls = (json: JsonObject): JsonObject =>
+const nullSwitchesOff = (json: JsonObject): JsonObject =>
   Object.fromEntries(
     Object.entries(json).map(([name, value]) => [name, value === null && name.startsWith('do_') ? false : value]),
   );
@@ -40,7 +40,7 @@ const unknownSteps = ['do_pad', 'use_square_size'];
 
 /** CLIPImageProcessor from `preprocessor_config.json`, in the old form (numbers) or the new (objects). */
 export function clipProcessorFrom(value: unknown, where = 'preprocessor_config.json'): ClipProcessor {
-  const json = withoutNulls(asObject(value, where));
+  const json = nullSwitchesOff(asObject(value, where));
   const step = unknownSteps.find((name) => json[name] === true);
   if (step) throw new InputError(`${where}: ${step}: expected false, got true: this step is not known here`);
   const on = (name: string) => booleanField(json, name, where, true);

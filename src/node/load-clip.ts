@@ -161,7 +161,7 @@ export function checkClipWeights(config: TwoTowerConfig, weights: NamedWeights, 
     textGraph(config, { numbers }),
     similarityGraph(config),
   ];
-  checkManifest(requiredTensors(graphs, weights), weights.checkpoint, weights);
+  checkManifest(requiredTensors(graphs, weights), weights);
 }
 
 /** A CLIP or SigLIP model from any of the layouts that `openClip` knows. */

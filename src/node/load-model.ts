@@ -93,7 +93,7 @@ export function familyOf(dir: string): DescribedModel {
 
 /** Checks that a checkpoint has every tensor of the model at the right shape, and no other. */
 export function checkWeights(family: DecoderFamily, weights: NamedWeights, precision: Precision): void {
-  checkManifest(requiredTensors(modelGraphs(family, precision), weights), weights.checkpoint, weights);
+  checkManifest(requiredTensors(modelGraphs(family, precision), weights), weights);
 }
 
 /**

@@ -60,7 +60,7 @@ export async function loadModel(
   if (!bytes) throw new InputError(`${file}: is not there`);
   const checkpoint = await openSafetensors(memorySource(file, bytes));
   const weights = await nameDecoderWeights(checkpoint, renameVaryTensor, family.decoder);
-  checkManifest(requiredTensors(modelGraphs(family, precision), weights), checkpoint, weights);
+  checkManifest(requiredTensors(modelGraphs(family, precision), weights), weights);
   const promptStyle = promptStyleFrom(config, where);
   return createVaryModel({
     family,

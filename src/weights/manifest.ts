@@ -12,7 +12,8 @@ export interface RequiredTensor {
   readonly dtype: DType | 'float';
 }
 
-export interface ManifestOptions {
+interface Named {
+  readonly checkpoint: Checkpoint;
   /** Our name -> the checkpoint's, for every tensor it has. */
   readonly names: ReadonlyMap<string, string>;
 }
@@ -21,11 +22,7 @@ export interface ManifestOptions {
  * Checks that a checkpoint has exactly the tensors a model needs. Throws one WeightsError that lists what is missing,
  * unexpected and misshapen.
  */
-export function checkManifest(
-  required: ReadonlyMap<string, RequiredTensor>,
-  checkpoint: Checkpoint,
-  { names }: ManifestOptions,
-): void {
+export function checkManifest(required: ReadonlyMap<string, RequiredTensor>, { checkpoint, names }: Named): void {
   const missing = [...required.keys()].filter((name) => !names.has(name));
   const unexpected = [...names.keys()].filter((name) => !required.has(name));
   const misshapen = [...required].flatMap(([name, { shape, dtype }]) => {

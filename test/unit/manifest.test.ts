@@ -29,7 +29,8 @@ const needed = (required: Needed) =>
   });
 
 const check = (required: Needed, infos: Infos) =>
-  checkManifest(new Map(needed(required)), checkpointOf(infos), {
+  checkManifest(new Map(needed(required)), {
+    checkpoint: checkpointOf(infos),
     names: new Map(Object.keys(infos).map((name) => [name.replace('theirs.', 'ours.'), name])),
   });
 

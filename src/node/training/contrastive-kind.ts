@@ -33,7 +33,8 @@ export async function contrastiveKind(
     task: contrastiveTask(encoder.config, runtime, { imageWeight, ...(chunkSize !== undefined && { chunkSize }) }),
     start: {
       dir: run.start,
-      open: async () => nameClipWeights((await openClip(run.start)).checkpoint),
+      open: async () => (await openClip(run.start)).checkpoint,
+      name: nameClipWeights,
     },
     steps: run.steps,
     unit: 'pictures',

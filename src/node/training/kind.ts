@@ -9,6 +9,7 @@ import type { Arenas } from '../../train/arena.js';
 import type { JointTask } from '../../train/joint-task.js';
 import type { Task } from '../../train/task.js';
 import type { TrainerOptions } from '../../train/trainer.js';
+import type { Checkpoint } from '../../weights/checkpoint.js';
 
 /** The Vary checkpoint that a run starts from. */
 export interface Start {
@@ -55,8 +56,9 @@ export interface Place {
 export interface StartWeights {
   /** Config and tokenizer files are here. */
   readonly dir: string;
-  /** By the model's names, without what it has no need of. */
-  open(): Promise<NamedWeights>;
+  open(): Promise<Checkpoint>;
+  /** Its tensors by the model's names, without those that it has no need of. */
+  name(checkpoint: Checkpoint): NamedWeights | Promise<NamedWeights>;
 }
 
 /** A kind of run. */

@@ -13,7 +13,7 @@ export function decoderStart(
   rename: (name: string) => string,
   decoder: Pick<OptConfig, 'tiedHead'>,
 ): StartWeights {
-  return { dir, open: async () => nameDecoderWeights(await openWeights(dir), rename, decoder) };
+  return { dir, open: () => openWeights(dir), name: (checkpoint) => nameDecoderWeights(checkpoint, rename, decoder) };
 }
 
 /**
@@ -21,15 +21,15 @@ export function decoderStart(
  * missing or of another shape.
  */
 export async function loadStart(
-  { dir, open }: StartWeights,
+  { dir, open, name: named }: StartWeights,
   arenas: Arenas,
   isPublished: (name: string) => boolean,
 ): Promise<ReadonlyMap<string, Tensor>> {
-  const { checkpoint, names } = await open();
+  const checkpoint = await open();
   const untouched = new Map<string, Tensor>();
   try {
     const seen = new Set<string>();
-    for (const [ours, name] of names) {
+    for (const [ours, name] of (await named(checkpoint)).names) {
       const tensor = await readFloat32(checkpoint, name);
       const slot = arenas.layout.slots.get(ours);
       if (!slot) untouched.set(ours, tensor);
