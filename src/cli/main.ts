@@ -1,13 +1,21 @@
 import { setMaxListeners } from 'node:events';
 import { writeSync } from 'node:fs';
 import { InputError, messageOf } from '../core/errors.js';
+import { mostFileBytes } from '../image/image-header.js';
 import { exitInterrupted, inertText, type Streams } from './command.js';
 import { runCommandLine } from './run.js';
 
 async function readStdin(): Promise<Uint8Array> {
   if (process.stdin.isTTY) throw new InputError('standard input is a terminal: pipe an image into it');
   const chunks: Uint8Array[] = [];
-  for await (const chunk of process.stdin) chunks.push(chunk as Uint8Array);
+  let size = 0;
+  for await (const chunk of process.stdin) {
+    size += (chunk as Uint8Array).length;
+    // What never ends would take all memory.
+    if (size > mostFileBytes)
+      throw new InputError(`standard input: more than ${mostFileBytes} bytes, the most that is read`);
+    chunks.push(chunk as Uint8Array);
+  }
   return Buffer.concat(chunks);
 }
 

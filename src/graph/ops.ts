@@ -97,6 +97,8 @@ export interface OpSpec<K extends OpName> {
   readonly domain?: 'com.microsoft';
   /** Fewest and most inputs. */
   readonly arity: readonly [number, number];
+  /** Where ONNX has each input, if some that are not given stand between. */
+  readonly places?: readonly number[];
   /** Attributes that ONNX takes as int64 input tensors, in the order of those inputs. */
   readonly tensorAttributes?: readonly (keyof OpAttributes[K] & string)[];
   /** Result types; throws a RangeError saying what was expected and what came. */
@@ -254,19 +256,29 @@ function inferGroupQueryAttention(
   return [q, pastKey, pastValue];
 }
 
+/** Keys and values [B, T, width], or [B, heads, T, D]; what is added to scores broadcasts to [B, heads, Tq, Tk]. */
 function inferMultiHeadAttention(
   inputs: readonly ValueType[],
   { numHeads }: OpAttributes['MultiHeadAttention'],
 ): ValueType[] {
-  const [q, k, v] = inputs;
-  if (!sameShape(q.shape, [...k.shape.slice(0, 1), q.shape[1], ...k.shape.slice(2)])) {
+  const [q, k, v, bias] = inputs;
+  const [keys, values] = [k, v].map(({ shape }) => (shape.length === 4 ? flatHeads(shape, numHeads) : shape));
+  if (!sameShape(q.shape, [...keys.slice(0, 1), q.shape[1], ...keys.slice(2)])) {
     fail('query and key of equal batch and width', text(q.shape, k.shape));
   }
-  if (v.shape[1] !== k.shape[1]) fail('as many values as keys', text(k.shape, v.shape));
-  for (const { shape } of [q, v]) {
+  if (values[1] !== keys[1]) fail('as many values as keys', text(k.shape, v.shape));
+  for (const shape of [q.shape, values]) {
     if (divideDims(dimAt(shape, 2), numHeads) === undefined) fail(`a width divisible by ${numHeads}`, text(shape));
   }
-  return [{ dtype: sameDType(inputs), shape: [q.shape[0], q.shape[1], dimAt(v.shape, 2)] }];
+  const scores = [q.shape[0], numHeads, q.shape[1], keys[1]];
+  if (bias && !sameShape(bias.shape, scores)) fail(`a bias ${text(scores)}`, text(bias.shape));
+  return [{ dtype: sameDType(inputs), shape: [q.shape[0], q.shape[1], dimAt(values, 2)] }];
+}
+
+/** [B, heads, T, D] as [B, T, heads·D]. */
+function flatHeads(shape: Shape, heads: number): Shape {
+  if (shape[1] !== heads) fail(`${heads} heads`, text(shape));
+  return [shape[0], shape[2], multiplyDims(dimAt(shape, 3), heads)];
 }
 
 /** uint8 rows, int8 matrix, the rows' step, the matrix's step per column, the rows' zero point. */
@@ -289,7 +301,7 @@ export const ops: { readonly [K in OpName]: OpSpec<K> } = {
   },
   Cast: { arity: [1, 1], infer: ([x], { to }) => [{ dtype: to, shape: x.shape }] },
   Concat: {
-    arity: [1, 64],
+    arity: [1, 4096],
     infer: (inputs, { axis }) => {
       const rank = inputs[0].shape.length;
       const at = positive(axis, rank);
@@ -396,7 +408,12 @@ export const ops: { readonly [K in OpName]: OpSpec<K> } = {
   Max: binary,
   Min: binary,
   Mul: binary,
-  MultiHeadAttention: { domain: 'com.microsoft', arity: [3, 3], infer: inferMultiHeadAttention },
+  MultiHeadAttention: {
+    domain: 'com.microsoft',
+    arity: [3, 4],
+    places: [0, 1, 2, 5],
+    infer: inferMultiHeadAttention,
+  },
   Neg: unary,
   Pad: {
     arity: [1, 1],

@@ -156,12 +156,13 @@ export function processClip(image: Pixels, processor: ClipProcessor): Tensor<'fl
   const { width, height, data } = resizeAndCrop(image, processor);
   const plane = width * height;
   const out = new Float32Array(3 * plane);
+  const values = new Float32Array(256);
   for (let channel = 0; channel < 3; channel++) {
     const mean = Math.fround(processor.normalize?.mean[channel] ?? 0);
     const std = Math.fround(processor.normalize?.std[channel] ?? 1);
     // numpy's float32: every step rounds.
     const normalized = (level: number) => Math.fround(Math.fround(level * processor.rescale) - mean) / std;
-    const values = Float32Array.from({ length: 256 }, (_, level) => normalized(level));
+    for (let level = 0; level < 256; level++) values[level] = normalized(level);
     for (let i = 0; i < plane; i++) out[channel * plane + i] = values[data[3 * i + channel]];
   }
   return { dtype: 'float32', shape: [3, height, width], data: out };

@@ -3,6 +3,9 @@ import { readGifHeader } from './header-gif.js';
 import { readTiffHeader } from './header-tiff.js';
 import type { Size } from './pixels.js';
 
+/** Bytes an image file may have where nothing else is said: 1 GiB. */
+export const mostFileBytes: number = 1 << 30;
+
 /** The formats that are read. */
 const imageFormats = ['png', 'jpeg', 'webp', 'gif', 'tiff'] as const;
 export type ImageFormat = (typeof imageFormats)[number];

@@ -258,11 +258,15 @@ export function cropWithMargin({ width, height, data }: Gray, box: Box, margin =
   const space = Math.max(1, Math.round(box.height * margin));
   const out = { width: box.width + 2 * space, height: box.height + 2 * space };
   const pixels = new Uint8Array(out.width * out.height);
+  const left = box.left - space;
+  // Columns that the page has, of those from `left` on.
+  const [first, last] = [Math.max(0, left), Math.min(width, left + out.width)];
   for (let y = 0; y < out.height; y++) {
     const row = Math.min(height - 1, Math.max(0, box.top - space + y)) * width;
-    for (let x = 0; x < out.width; x++) {
-      pixels[y * out.width + x] = data[row + Math.min(width - 1, Math.max(0, box.left - space + x))];
-    }
+    const line = pixels.subarray(y * out.width, (y + 1) * out.width);
+    line.fill(data[row], 0, first - left);
+    line.set(data.subarray(row + first, row + last), first - left);
+    line.fill(data[row + width - 1], last - left);
   }
   return grayFrom(out.width, out.height, pixels);
 }

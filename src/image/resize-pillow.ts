@@ -111,19 +111,31 @@ function resizeRows(image: Pixels, width: number, kernel: Kernel): Pixels {
 function resizeColumns(image: Pixels, height: number, kernel: Kernel): Pixels {
   const { first, count, values, taps } = weightsFor(image.height, height, kernel);
   const rowLength = image.width * 3;
-  const { data } = image;
   const out = new Uint8ClampedArray(rowLength * height);
   const sums = new Int32Array(rowLength);
   for (let y = 0; y < height; y++) {
+    const weights = values.subarray(y * taps, y * taps + count[y]);
     sums.fill(half);
-    for (let k = 0; k < count[y]; k++) {
-      const w = values[y * taps + k];
-      const start = (first[y] + k) * rowLength;
-      for (let i = 0; i < rowLength; i++) sums[i] = (sums[i] + Math.imul(data[start + i], w)) | 0;
+    for (let k = 0; k < weights.length; k += 4) {
+      addRows(sums, image.data, (first[y] + k) * rowLength, weights.subarray(k, k + 4));
     }
     for (let i = 0, o = y * rowLength; i < rowLength; i++, o++) out[o] = sums[i] >> precisionBits;
   }
   return pixelsFrom(image.width, height, new Uint8Array(out.buffer));
+}
+
+/** Adds up to four neighbouring rows by their weights: each way through the sums costs as much as a row. */
+function addRows(sums: Int32Array, data: Uint8Array, start: number, weights: Int32Array): void {
+  const { length } = sums;
+  const [w0, w1 = 0, w2 = 0, w3 = 0] = weights;
+  // Rows without weight may lie past the end.
+  const at = (row: number) => start + Math.min(row, weights.length - 1) * length;
+  const [r1, r2, r3] = [at(1), at(2), at(3)];
+  for (let i = 0; i < length; i++) {
+    const upper = Math.imul(data[start + i], w0) + Math.imul(data[r1 + i], w1);
+    const lower = Math.imul(data[r2 + i], w2) + Math.imul(data[r3 + i], w3);
+    sums[i] = (sums[i] + upper + lower) | 0;
+  }
 }
 
 /** Input position of every output position. Pillow adds up the step, so its rounding is part of the result. */

@@ -3,7 +3,8 @@
  * more strided convolutions (Vary, vary/model/vision_encoder/sam.py). Activations are [B, H, W, C] until the neck.
  *
  * Relative positions are folded into the query: softmax(q·k·s + rel_h + rel_w) is plain attention over [q·s, rel_h, rel_w]
- * and [k, onehot(row), onehot(column)], so that no bias of [heads, HW, HW] is built, unless that is the smaller one.
+ * and [k, onehot(row), onehot(column)], so that no bias of [heads, HW, HW] is built, unless that is the smaller one. Where folding
+ * would more than double the products of queries and keys, and no gradient is wanted, the bias is built a few rows at a time.
  */
 
 import { InputError } from '../core/errors.js';
@@ -27,6 +28,7 @@ import {
 } from '../graph/functions.js';
 import { attention } from '../nn/attention.js';
 import { conv2d } from '../nn/conv.js';
+import { gridAttention } from '../nn/grid-attention.js';
 import { layerNorm } from '../nn/layer-norm.js';
 import { linear, linearWith } from '../nn/linear.js';
 import { mlp } from '../nn/mlp.js';
@@ -264,7 +266,7 @@ const positionTables = (s: Scope, sides: Pair, D: number): readonly Value[] =>
   sides.map((side, i) => s.parameter(`rel_pos_${'hw'[i]}`, [2 * side - 1, D], zerosInit));
 
 /** Attention within [N, h, w, 3C] of projected queries, keys and values: [N, h, w, C]. */
-function gridAttention(s: Scope, qkv: Value, config: SamConfig, context: BlockContext): Value {
+function mapAttention(s: Scope, qkv: Value, config: SamConfig, context: BlockContext): Value {
   const { heads, width } = config;
   const [N, h, w] = qkv.shape;
   const [q, k, v] = split(s, reshape(s, qkv, [N, multiplyDims(h, w), 3 * width]), [width, width, width], 2); // [N, hw, C]
@@ -295,6 +297,7 @@ function positionedAttention(
   const qw = reshape(s, transpose(s, reshape(s, q, [N, h, w, heads, D]), [0, 2, 1, 3, 4]), [N, w, h * heads, D]);
   const byColumn = reshape(s, matMul(s, qw, transpose(s, rw, [0, 2, 1])), [N, w, h, heads, w]);
   const relW = reshape(s, transpose(s, byColumn, [0, 2, 1, 3, 4]), [N, h * w, heads, w]);
+  if (s.lowering.attention === 'fused' && h + w > D) return gridAttention(s, [q, k, v], [relH, relW], options);
   return h * w > 2 * (h + w)
     ? foldedAttention(s, [q, k, v], [relH, relW], config, shared)
     : attention(s, q, k, v, { ...options, bias: gridBias(s, relH, relW) });
@@ -369,12 +372,12 @@ function samBlock(s: Scope, x: Value, block: number, config: SamConfig, context:
   const normed = layerNorm(s.at('norm1'), x, config);
   let mixed: Value;
   if (isGlobal(config, block)) {
-    mixed = gridAttention(at, linear(qkv, normed, 3 * width, { bias: config.qkvBias }), config, context);
+    mixed = mapAttention(at, linear(qkv, normed, 3 * width, { bias: config.qkvBias }), config, context);
   } else {
     const side = config.windowSize;
     const windows = partition(at, linear(qkv, normed, 3 * width, { bias: false }), side); // [B·windows, side, side, 3C]
     const biased = config.qkvBias ? add(at, windows, qkv.parameter('bias', [3 * width], zerosInit)) : windows;
-    mixed = unpartition(at, gridAttention(at, biased, config, context), [B, Number(h), Number(w)], side);
+    mixed = unpartition(at, mapAttention(at, biased, config, context), [B, Number(h), Number(w)], side);
   }
   const joined = add(s, x, linear(at.at('proj'), mixed, width));
   const hidden = Math.floor(width * config.mlpRatio);

@@ -23,7 +23,7 @@ export function attention(s: Scope, q: Value, k: Value, v: Value, options: Atten
 }
 
 /** [B, T, H·D] to [B, H, T, D]. */
-function splitHeads(s: Scope, x: Value, heads: number): Value {
+export function splitHeads(s: Scope, x: Value, heads: number): Value {
   const [B, T] = x.shape;
   return transpose(s, reshape(s, x, [B, T, heads, fixedDimAt(x.shape, 2) / heads]), [0, 2, 1, 3]);
 }

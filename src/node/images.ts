@@ -1,9 +1,11 @@
 import type { Stats } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { crc32, inflateSync } from 'node:zlib';
 import type { Metadata, Sharp } from 'sharp';
 import { InputError, messageOf } from '../core/errors.js';
+import { decodePng, type PngTools } from '../image/decode-png.js';
 import { readGifHeader } from '../image/header-gif.js';
-import { type ImageHeader, pagesOf, readImageHeader } from '../image/image-header.js';
+import { type ImageHeader, mostFileBytes, pagesOf, readImageHeader } from '../image/image-header.js';
 import type { Picture } from '../image/picture.js';
 import { type Look, type Pixels, pixelsFrom } from '../image/pixels.js';
 import { expectFile, reasonOf } from './place.js';
@@ -23,7 +25,7 @@ export interface ImageLimits {
 }
 
 /** A limit given as undefined is the default, not none. */
-function withDefaults({ maxPixels = 200e6, maxBytes = 1 << 30, maxFrames = 10_000, timeout = 60 }: ImageLimits) {
+function withDefaults({ maxPixels = 200e6, maxBytes = mostFileBytes, maxFrames = 10_000, timeout = 60 }: ImageLimits) {
   return { maxPixels, maxBytes, maxFrames, timeout };
 }
 
@@ -127,15 +129,34 @@ function checkHeader(
   return header;
 }
 
+/** Of a PNG of so many pixels sharp takes longer to begin and to end than its pixels take here. */
+const fewPixels = 1 << 16;
+
+const pngTools: PngTools = {
+  inflate: (stream, size) => {
+    try {
+      const contents = inflateSync(stream, { maxOutputLength: size });
+      return contents.length === size ? contents : undefined;
+    } catch {
+      return undefined;
+    }
+  },
+  crc32,
+};
+
 /** What decoding has to know about samples. */
 type Samples = Pick<Metadata, 'depth' | 'space' | 'format'>;
 
 async function decode(
   bytes: Uint8Array,
-  { format, plain }: ImageHeader,
+  { format, plain, ...size }: ImageHeader,
   limits: Required<ImageLimits>,
   { page, look }: { readonly page: number; readonly look: Look },
 ): Promise<Pixels> {
+  if (look === 'stored' && format === 'png' && size.width * size.height <= fewPixels) {
+    const pixels = decodePng(bytes, pngTools);
+    if (pixels) return pixels;
+  }
   const sharp = await loadSharp();
   const open = (content: Uint8Array) =>
     sharp(content, { limitInputPixels: limits.maxPixels, failOn: 'error', page }).timeout({ seconds: limits.timeout });

@@ -87,7 +87,11 @@ function valueNames(graph: Graph): Map<number, string> {
 }
 
 function emitNode(node: Node, index: number, nameOf: (value: Value) => string, tensors: TensorInit[]): NodeInit {
-  const { domain = '', tensorAttributes = [] } = ops[node.op] as OpSpec<OpName> & {
+  const {
+    domain = '',
+    places,
+    tensorAttributes = [],
+  } = ops[node.op] as OpSpec<OpName> & {
     tensorAttributes?: readonly string[];
   };
   const attributes = Object.entries(node.attributes).filter(([, value]) => value !== undefined);
@@ -106,12 +110,23 @@ function emitNode(node: Node, index: number, nameOf: (value: Value) => string, t
     opType: node.op,
     domain,
     name: `${node.scope || 'root'}/${node.op}_${index}`,
-    input: [...node.inputs.map(nameOf), ...asInputs],
+    input: [...placed(node.inputs.map(nameOf), places), ...asInputs],
     output: node.outputs.map(nameOf),
     attribute: attributes
       .filter(([key]) => !tensorAttributes.includes(key))
       .map(([key, value]) => emitAttribute(onnxName(key), value)),
   };
+}
+
+/** Names of inputs where ONNX has them; one that is not given has the empty name. */
+function placed(names: readonly string[], places: readonly number[] | undefined): string[] {
+  const out: string[] = [];
+  for (const [i, name] of names.entries()) {
+    const at = places?.[i] ?? i;
+    while (out.length < at) out.push('');
+    out.push(name);
+  }
+  return out;
 }
 
 function integersOf({ inputs, attributes }: Node, key: string): readonly number[] {

@@ -2,24 +2,30 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
-import { InputError } from '../../core/errors.js';
+import { InputError, messageOf } from '../../core/errors.js';
 import type { Tensor } from '../../core/tensor.js';
 import { type ClipProcessor, processClip } from '../../image/clip-processor.js';
+import { mostFileBytes } from '../../image/image-header.js';
 import { decodeImage, expectImageFile, type ImageLimits } from '../images.js';
 import { reasonOf } from '../place.js';
-import { serveJobs } from '../worker-pool.js';
+import { ownMemory, serveJobs } from '../worker-pool.js';
 
 export interface PicturePlan {
   readonly processor: ClipProcessor;
   readonly limits: ImageLimits;
 }
 
-export interface PictureJob {
+export interface PictureTask {
   /** A path that can be opened. */
   readonly file: string;
   /** SHA-256 of contents whose vectors are known: of these only the hash is wanted. */
   readonly known: readonly string[];
 }
+
+/** Pictures that are prepared one after the other: a message for each would take as long as a small one. */
+export type PictureJob = readonly PictureTask[];
+/** What each of a job's pictures became, or why it cannot be read. */
+export type PictureResult = PreparedPicture | { readonly problem: string };
 
 export interface PreparedPicture {
   readonly size: number;
@@ -40,8 +46,8 @@ function readPicture(file: string, maxBytes: number) {
 }
 
 /** One picture: its file's facts, and pixels [3, H, W] for the tower. Throws InputError where it cannot be read. */
-async function preparePicture({ file, known }: PictureJob, plan: PicturePlan): Promise<PreparedPicture> {
-  const { maxBytes = 1 << 30 } = plan.limits;
+async function preparePicture({ file, known }: PictureTask, plan: PicturePlan): Promise<PreparedPicture> {
+  const { maxBytes = mostFileBytes } = plan.limits;
   const { facts, bytes } = readPicture(file, maxBytes);
   const sha256 = createHash('sha256').update(bytes).digest('hex');
   const found = { size: bytes.length, modified: Math.trunc(facts.mtimeMs), sha256 };
@@ -54,9 +60,24 @@ async function preparePicture({ file, known }: PictureJob, plan: PicturePlan): P
   return { ...found, picture: { width: image.width, height: image.height, pixels } };
 }
 
+async function preparePictures(job: PictureJob, plan: PicturePlan): Promise<PictureResult[]> {
+  const results: PictureResult[] = [];
+  for (const task of job) {
+    try {
+      results.push(await preparePicture(task, plan));
+    } catch (error) {
+      if (!(error instanceof InputError)) throw error;
+      results.push({ problem: messageOf(error) });
+    }
+  }
+  return results;
+}
+
+const pixelsOf = (result: PictureResult) => ('problem' in result ? undefined : result.picture?.pixels.data);
+
 if (parentPort) {
-  serveJobs<PictureJob, PreparedPicture>(
-    (job) => preparePicture(job, workerData as PicturePlan),
-    ({ picture }) => (picture ? [picture.pixels.data.buffer as ArrayBuffer] : []),
+  serveJobs<PictureJob, PictureResult[]>(
+    (job) => preparePictures(job, workerData as PicturePlan),
+    (results) => ownMemory(results.flatMap((result) => pixelsOf(result) ?? [])),
   );
 }

@@ -9,7 +9,7 @@ import type { NodeClipModel } from '../load-clip.js';
 import { createWorkerPool } from '../worker-pool.js';
 import type { FoundPicture } from './find-pictures.js';
 import type { UpdatableStore } from './layered-store.js';
-import type { PictureJob, PicturePlan, PreparedPicture } from './picture-worker.js';
+import type { PictureJob, PicturePlan, PictureResult, PreparedPicture } from './picture-worker.js';
 
 export interface UpdateOptions {
   /** Threads that decode and resize. Default: the machine's cores, at most 4. */
@@ -44,6 +44,10 @@ export interface Target {
 
 /** Pictures in preparation, as multiples of a batch: enough that the model never waits for a slow one. */
 const ahead = 3;
+/** Pictures that a thread is given at once, at most. */
+const mostTogether = 8;
+/** One may wait for a decoder. */
+const jobsPerThread = 2;
 
 /**
  * Brings `found` pictures of the folder `root` into a store. One whose size and date are as they were is left alone; else its
@@ -72,21 +76,32 @@ export async function updateStore(
     const info = known.get(path);
     return info?.size !== size || info.modified !== modified;
   });
-  const pool = createWorkerPool<PictureJob, PreparedPicture>({
+  const pool = createWorkerPool<PictureJob, PictureResult[]>({
     module: new URL('./picture-worker.js', import.meta.url),
     data: { processor: model.processor, limits } satisfies PicturePlan,
     threads: workers,
-    jobsPerThread: 2,
+    jobsPerThread,
     name: 'index',
   });
   const failed: { path: string; reason: string }[] = [];
   const counts = { added: 0, changed: 0 };
-  const prepare = (path: string, hashes: readonly string[]) => pool.run({ file: join(root, path), known: hashes });
-  const writer = createWriter({ store, model, root, whole, signal }, infos, (path) => prepare(path, []));
+  const prepare: Prepare = async (pictures) => {
+    const job = pictures.map(({ path, known }) => ({ file: join(root, path), known }));
+    return (await pool.run(job)).map((result) => ('problem' in result ? new InputError(result.problem) : result));
+  };
+  const prepareAgain = async (path: string) => {
+    const [result] = await prepare([{ path, known: [] }]);
+    if (result instanceof InputError) throw result;
+    return result;
+  };
+  const writer = createWriter({ store, model, root, whole, signal }, infos, prepareAgain);
   try {
     let batch: Ready[] = [];
     let done = 0;
-    for await (const { picture, result } of prepareAll(prepare, work, bySize(infos), ahead * batchSize)) {
+    // Few pictures are shared out evenly.
+    const together = Math.min(mostTogether, Math.ceil(work.length / (2 * jobsPerThread * workers)));
+    const sizes = { together, window: ahead * batchSize };
+    for await (const { picture, result } of prepareAll(prepare, work, bySize(infos), sizes)) {
       if (signal?.aborted) throw new AbortedError('interrupted', { cause: signal.reason });
       if (result instanceof InputError) failed.push({ path: picture.path, reason: messageOf(result) });
       else {
@@ -143,34 +158,36 @@ interface Prepared {
   readonly result: PreparedPicture | InputError;
 }
 
-type Prepare = (path: string, known: readonly string[]) => Promise<PreparedPicture>;
+/** Of each picture what it became, or why it cannot be read. */
+type Prepare = (
+  pictures: readonly { readonly path: string; readonly known: readonly string[] }[],
+) => Promise<(PreparedPicture | InputError)[]>;
 
-/** Results in order, with `window` pictures in preparation. */
+/** Results in order, with `window` pictures in preparation, `together` in each job. */
 async function* prepareAll(
   prepare: Prepare,
   pictures: readonly FoundPicture[],
   known: ReadonlyMap<number, string[]>,
-  window: number,
+  { together, window }: { readonly together: number; readonly window: number },
 ): AsyncGenerator<Prepared> {
-  const start = async (picture: FoundPicture): Promise<Prepared> => {
-    if (picture.problem !== undefined) return { picture, result: new InputError(picture.problem) };
-    return prepare(picture.path, known.get(picture.size) ?? []).then(
-      (result) => ({ picture, result }),
-      (error: unknown) => {
-        if (error instanceof InputError) return { picture, result: error };
-        throw error;
-      },
-    );
+  const start = async (group: readonly FoundPicture[]): Promise<Prepared[]> => {
+    const whole = group.filter(({ problem }) => problem === undefined);
+    const results = await prepare(whole.map(({ path, size }) => ({ path, known: known.get(size) ?? [] })));
+    const resultOf = new Map(whole.map((picture, i) => [picture, results[i]]));
+    return group.map((picture) => ({
+      picture,
+      result: resultOf.get(picture) ?? new InputError(picture.problem ?? ''),
+    }));
   };
-  const running: Promise<Prepared>[] = [];
-  for (const picture of pictures) {
-    const next = start(picture);
+  const running: Promise<Prepared[]>[] = [];
+  for (let first = 0; first < pictures.length; first += together) {
+    const next = start(pictures.slice(first, first + together));
     // One that fails is reported when its turn comes.
     next.catch(() => undefined);
     running.push(next);
-    if (running.length >= window) yield await (running.shift() as Promise<Prepared>);
+    if (running.length * together >= window) yield* await (running.shift() as Promise<Prepared[]>);
   }
-  for (const next of running) yield await next;
+  for (const next of running) yield* await next;
 }
 
 interface Ready {

@@ -1,0 +1,205 @@
+import { type Pixels, pixelsFrom } from './pixels.js';
+
+/** What a platform brings for reading PNGs. */
+export interface PngTools {
+  /** The contents of a zlib stream, `size` bytes; undefined where it has others, or is broken. */
+  readonly inflate: (stream: Uint8Array, size: number) => Uint8Array | undefined;
+  readonly crc32: (bytes: Uint8Array) => number;
+}
+
+/** The facts of a picture whose samples have 8 bits or less. */
+interface Header {
+  readonly width: number;
+  readonly height: number;
+  /** Bits a sample. */
+  readonly depth: number;
+  readonly colour: number;
+}
+
+/** By colour type (gray, RGB, palette, gray with alpha, RGB with alpha): samples a pixel, and their bits. */
+const channelsOf: Readonly<Record<number, number>> = { 0: 1, 2: 3, 3: 1, 4: 2, 6: 4 };
+const depthsOf: Readonly<Record<number, readonly number[]>> = {
+  0: [1, 2, 4, 8],
+  2: [8],
+  3: [1, 2, 4, 8],
+  4: [8],
+  6: [8],
+};
+const paletteColour = 3;
+
+const kindOf = (name: string) => new DataView(Uint8Array.from(name, (c) => c.charCodeAt(0)).buffer).getUint32(0);
+const kinds = { header: kindOf('IHDR'), palette: kindOf('PLTE'), data: kindOf('IDAT'), end: kindOf('IEND') };
+const animation = kindOf('acTL');
+/** The fifth bit of a chunk's first letter is not set where a decoder must know it. */
+const isCritical = (kind: number) => (kind & 0x20000000) === 0;
+
+const signatureBytes = 8;
+
+/**
+ * The stored colours of a PNG, alpha dropped: what PIL's `convert('RGB')` gives. Undefined where anything about the file is unusual, from
+ * interlacing to a wrong checksum: what is broken, and how, is for a complete decoder to say. PNG (ISO/IEC 15948).
+ */
+export function decodePng(bytes: Uint8Array, { inflate, crc32 }: PngTools): Pixels | undefined {
+  const chunks = readChunks(bytes, crc32);
+  const header = chunks && readHeader(chunks.header);
+  if (!header) return undefined;
+  const { width, height, depth, colour } = header;
+  const bits = depth * channelsOf[colour];
+  const rowBytes = Math.ceil((width * bits) / 8);
+  const rows = inflate(chunks.data, height * (rowBytes + 1));
+  if (!rows || !unfilter(rows, height, rowBytes, Math.max(1, bits >> 3))) return undefined;
+  const samples = unpackSamples(rows, header, rowBytes);
+  const palette = paletteOf(header, chunks.palette);
+  const data = palette
+    ? lookUp(samples, width, height, palette)
+    : dropAlpha(samples, width, height, channelsOf[colour]);
+  return data && pixelsFrom(width, height, data);
+}
+
+interface Chunks {
+  readonly header: Uint8Array;
+  readonly palette: Uint8Array | undefined;
+  readonly data: Uint8Array;
+}
+
+/** The chunks that a still picture is made of, in their order and with right checksums. */
+function readChunks(bytes: Uint8Array, crc32: PngTools['crc32']): Chunks | undefined {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let [header, palette]: (Uint8Array | undefined)[] = [];
+  const parts: Uint8Array[] = [];
+  let before = 0;
+  for (let at = signatureBytes; at + 12 <= bytes.length; ) {
+    const end = at + 8 + view.getUint32(at);
+    if (end + 4 > bytes.length || crc32(bytes.subarray(at + 4, end)) !== view.getUint32(end)) return undefined;
+    const kind = view.getUint32(at + 4);
+    const content = bytes.subarray(at + 8, end);
+    if (kind === kinds.end) return header && parts.length > 0 ? { header, palette, data: joined(parts) } : undefined;
+    if ((kind === kinds.header) !== (at === signatureBytes)) return undefined;
+    if (kind === kinds.header) header = content;
+    else if (kind === kinds.palette && palette === undefined && parts.length === 0) palette = content;
+    else if (kind === kinds.data && (parts.length === 0 || before === kind)) parts.push(content);
+    else if (isCritical(kind) || kind === animation) return undefined;
+    before = kind;
+    at = end + 4;
+  }
+  return undefined;
+}
+
+function joined(parts: readonly Uint8Array[]): Uint8Array {
+  if (parts.length === 1) return parts[0];
+  const out = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    out.set(part, at);
+    at += part.length;
+  }
+  return out;
+}
+
+function readHeader(content: Uint8Array): Header | undefined {
+  if (content.length !== 13) return undefined;
+  const view = new DataView(content.buffer, content.byteOffset, content.byteLength);
+  const [width, height] = [view.getUint32(0), view.getUint32(4)];
+  const [depth, colour, compression, filter, interlace] = content.subarray(8);
+  const isPlain = compression === 0 && filter === 0 && interlace === 0 && width > 0 && height > 0;
+  return isPlain && depthsOf[colour]?.includes(depth) ? { width, height, depth, colour } : undefined;
+}
+
+/** Undoes the filters of all rows, each of which begins with its filter's number, in place. False where a number means nothing. */
+function unfilter(rows: Uint8Array, height: number, rowBytes: number, pixelBytes: number): boolean {
+  const stride = rowBytes + 1;
+  // Above the first row all is 0.
+  let above: Uint8Array = new Uint8Array(stride);
+  for (let y = 0; y < height; y++) {
+    const row = rows.subarray(y * stride, (y + 1) * stride);
+    if (row[0] > 4) return false;
+    unfilterRow(row, above, pixelBytes);
+    above = row;
+  }
+  return true;
+}
+
+/** One row; `above` is whole already. Left of the first pixel all is 0. */
+function unfilterRow(row: Uint8Array, above: Uint8Array, pixelBytes: number): void {
+  const { length } = row;
+  const first = Math.min(length, 1 + pixelBytes);
+  switch (row[0]) {
+    case 1:
+      for (let i = first; i < length; i++) row[i] += row[i - pixelBytes];
+      return;
+    case 2:
+      for (let i = 1; i < length; i++) row[i] += above[i];
+      return;
+    case 3:
+      for (let i = 1; i < first; i++) row[i] += above[i] >> 1;
+      for (let i = first; i < length; i++) row[i] += (row[i - pixelBytes] + above[i]) >> 1;
+      return;
+    case 4:
+      for (let i = 1; i < first; i++) row[i] += above[i];
+      for (let i = first; i < length; i++) {
+        row[i] += paeth(row[i - pixelBytes], above[i], above[i - pixelBytes]);
+      }
+  }
+}
+
+/** The neighbour that is nearest to left + above - corner; of equals the first in this order. */
+function paeth(left: number, above: number, corner: number): number {
+  const [fromLeft, fromAbove] = [Math.abs(above - corner), Math.abs(left - corner)];
+  const fromCorner = Math.abs(left + above - 2 * corner);
+  if (fromLeft <= fromAbove && fromLeft <= fromCorner) return left;
+  return fromAbove <= fromCorner ? above : corner;
+}
+
+/** Samples of less than 8 bits, one a byte: rows of `width`, each with a byte before it as they had. */
+function unpackSamples(rows: Uint8Array, { width, height, depth }: Header, rowBytes: number): Uint8Array {
+  if (depth === 8) return rows;
+  const out = new Uint8Array(height * (width + 1));
+  const most = (1 << depth) - 1;
+  for (let y = 0, o = 1; y < height; y++, o++) {
+    const start = y * (rowBytes + 1) + 1;
+    for (let bit = 0; bit < width * depth; bit += depth, o++) {
+      out[o] = (rows[start + (bit >> 3)] >> (8 - depth - (bit & 7))) & most;
+    }
+  }
+  return out;
+}
+
+/** The colours of samples that are one number each: gray levels of their bits, or what the file says. Of others undefined. */
+function paletteOf({ colour, depth }: Header, stored: Uint8Array | undefined): Uint8Array | undefined {
+  if (channelsOf[colour] !== 1) return undefined;
+  // Without a palette no number has a colour.
+  if (colour === paletteColour) return stored ?? new Uint8Array();
+  const most = (1 << depth) - 1;
+  const levels = new Uint8Array(3 * (most + 1));
+  for (let i = 0; i < levels.length; i++) levels[i] = (255 / most) * Math.trunc(i / 3);
+  return levels;
+}
+
+/** Rows of numbers, each with a byte before it, as colours of a palette. Undefined where a number is of none. */
+function lookUp(rows: Uint8Array, width: number, height: number, palette: Uint8Array): Uint8Array | undefined {
+  const out = new Uint8Array(3 * width * height);
+  for (let y = 0, at = 1, o = 0; y < height; y++, at++) {
+    for (let x = 0; x < width; x++, at++, o += 3) {
+      const entry = 3 * rows[at];
+      if (entry >= palette.length) return undefined;
+      out[o] = palette[entry];
+      out[o + 1] = palette[entry + 1];
+      out[o + 2] = palette[entry + 2];
+    }
+  }
+  return out;
+}
+
+/** Rows of pixels of several samples, each with a byte before it, without their alpha. */
+function dropAlpha(rows: Uint8Array, width: number, height: number, channels: number): Uint8Array {
+  const out = new Uint8Array(3 * width * height);
+  const [green, blue] = channels < 3 ? [0, 0] : [1, 2];
+  for (let y = 0, at = 1, o = 0; y < height; y++, at++) {
+    for (let x = 0; x < width; x++, at += channels, o += 3) {
+      out[o] = rows[at];
+      out[o + 1] = rows[at + green];
+      out[o + 2] = rows[at + blue];
+    }
+  }
+  return out;
+}
