@@ -130,7 +130,10 @@ function hypothesis(
   return { ...extend(running, candidate), score: candidate.logProbability / length ** lengthPenalty, ended };
 }
 
-/** The best continuations of all beams; processors see log-probabilities, as the reference has it. */
+/**
+ * The best continuations of all beams. Processors see log-probabilities, as the reference has it; of one beam, which is greedy search
+ * there, they see logits.
+ */
 function bestCandidates(
   logits: readonly Float32Array[],
   running: readonly Beam[],
@@ -140,12 +143,15 @@ function bestCandidates(
 ): Candidate[] {
   const best: Candidate[] = [];
   running.forEach(({ tokens, logProbability }, beam) => {
-    const shift = logSumExp(logits[beam]);
-    const scores = logits[beam].map((logit) => logit - shift);
-    process?.(scores, { ...history, ids: [...history.ids, ...tokens], generated: tokens.length });
+    const scores = logits[beam].slice();
+    const row = { ...history, ids: [...history.ids, ...tokens], generated: tokens.length };
+    if (running.length === 1) process?.(scores, row);
+    const shift = logSumExp(scores);
+    for (let token = 0; token < scores.length; token++) scores[token] -= shift;
+    if (running.length > 1) process?.(scores, row);
     for (let token = 0; token < scores.length; token++) {
       const total = logProbability + scores[token];
-      if (total === Number.NEGATIVE_INFINITY) continue;
+      if (!(total > Number.NEGATIVE_INFINITY)) continue;
       if (best.length === wanted && total <= best[wanted - 1].logProbability) continue;
       let at = best.length;
       while (at > 0 && best[at - 1].logProbability < total) at--;

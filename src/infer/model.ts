@@ -146,6 +146,7 @@ function createBase(parts: ModelParts) {
     const vary = varyOf(family);
     const parts: Float32Array[] = [];
     const [images, ...shape] = pixels.shape;
+    if (images === 0) throw new InputError('pixelValues: expected at least one image, got none');
     const { data: values } = expectDType(pixels, 'float32', 'pixelValues');
     const size = values.length / images;
     const together = imagesTogether(size);
@@ -174,7 +175,11 @@ function createBase(parts: ModelParts) {
     checkRange('inputIds', inputIds, family.decoder.vocabSize);
     const rows = inputIds.map((row, i) => row.filter((_, t) => mask[i][t]));
     const prompts = promptsOf(parts, rows, pixelValues && (await features(pixelValues, options?.signal)));
-    const histories = inputIds.map((ids, i) => ({ ids, padding: Math.max(0, mask[i].findIndex(Boolean)) }));
+    // What stands before the first new id is the row's last one, and no padding behind it.
+    const histories = inputIds.map((ids, i) => ({
+      ids: ids.slice(0, mask[i].findLastIndex(Boolean) + 1),
+      padding: Math.max(0, mask[i].findIndex(Boolean)),
+    }));
     return generate(await decoder(), prompts, family.decoder.eosIds, options, histories);
   };
   const generateIds: OptModel['generate'] = async (input, options) => {
@@ -229,14 +234,15 @@ function promptsOf(
   const imageTokens = { ...family.vary.imageTokens, count: perImage };
   let used = 0;
   const prompts = rows.map((ids): Prompt => {
-    const count = ids.includes(imageTokens.patch) ? ids.filter((id) => id === imageTokens.start).length : 0;
-    if (count === 0) return { ids };
-    if (!features) throw new InputError(`a prompt has ${count} images, none were given`);
+    if (!ids.includes(imageTokens.patch)) return { ids };
+    const count = ids.filter((id) => id === imageTokens.start).length;
+    if (count > 0 && !features) throw new InputError(`a prompt has ${count} images, none were given`);
     const first = used * perImage;
     used += count;
     if (used > images) throw new InputError(`the prompts have more <img> than the ${images} images given`);
-    const own = features.data.subarray(first * width, (first + count * perImage) * width);
     const [source] = spliceSources([ids], imageTokens, count);
+    if (count === 0 || !features) return { ids };
+    const own = features.data.subarray(first * width, (first + count * perImage) * width);
     return { ids, images: { features: floatView([count * perImage, width], own), source } };
   });
   if (used !== images) throw new InputError(`the prompts have ${used} images, ${images} were given`);

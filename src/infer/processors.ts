@@ -87,7 +87,7 @@ export function createProcessors(
 export function checkSampling({ temperature = 0, topK = 0, topP = 1 }: Sampling): void {
   if (!(temperature >= 0)) throw new InputError(`temperature: expected 0 or more, got ${temperature}`);
   if (!Number.isInteger(topK) || topK < 0) throw new InputError(`topK: expected a whole number, got ${topK}`);
-  if (!(topP > 0 && topP <= 1)) throw new InputError(`topP: expected more than 0 and at most 1, got ${topP}`);
+  if (!(topP >= 0 && topP <= 1)) throw new InputError(`topP: expected 0 to 1, got ${topP}`);
 }
 
 /**
@@ -147,7 +147,8 @@ function keepNucleus(weights: Float64Array, share: number): void {
   const floor = ((1 - share) * total) / weights.length;
   const sorted = weights.filter((weight) => weight >= floor).sort();
   let at = sorted.length;
-  for (let gathered = 0; at > 0 && gathered < share * total; ) gathered += sorted[--at];
+  // The best at least, as of a share of 0.
+  for (let gathered = 0; at === sorted.length || (at > 0 && gathered < share * total); ) gathered += sorted[--at];
   const least = sorted[at];
   let equal = sorted.lastIndexOf(least) + 1 - at;
   for (let id = 0; id < weights.length; id++) {

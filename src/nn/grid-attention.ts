@@ -3,8 +3,10 @@ import { fixedDimAt } from '../graph/dims.js';
 import { add, concat, reshape, split, transpose } from '../graph/functions.js';
 import { type AttentionOptions, splitHeads } from './attention.js';
 
-/** Scores that are in memory at once, for each image: 32 MB of them stay in a processor's cache for the most part. */
-const scoresTogether = 1 << 23;
+export interface GridAttentionOptions extends Omit<AttentionOptions, 'bias'> {
+  /** Scores that are in memory at once, for each image. Default 2^23: 32 MB of them stay in a processor's cache for the most part. */
+  readonly scoresTogether?: number;
+}
 
 /** Parts of `most`, the last of what is left. */
 const partsOf = (total: number, most: number): number[] =>
@@ -19,7 +21,7 @@ export function gridAttention(
   s: Scope,
   [q, k, v]: readonly Value[],
   [byRow, byColumn]: readonly Value[],
-  { heads, scale }: Omit<AttentionOptions, 'bias'>,
+  { heads, scale, scoresTogether = 1 << 23 }: GridAttentionOptions,
 ): Value {
   const [N, places] = q.shape;
   const [h, w] = [fixedDimAt(byRow.shape, 3), fixedDimAt(byColumn.shape, 3)];

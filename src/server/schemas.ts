@@ -169,7 +169,7 @@ export function requestFields(limits: ServerLimits): RequestFields {
     max_tokens: given(wholeTokens),
     max_completion_tokens: given(wholeTokens),
     temperature: given(numberField(0, 2)),
-    top_p: given(numberField(0.000001, 1)),
+    top_p: given(numberField(0, 1)),
     seed: given(indexField),
     stop: given(
       described(

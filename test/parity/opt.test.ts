@@ -139,6 +139,37 @@ test('a repetition penalty leaves padding out', async () => {
   assert.deepEqual(await model.generate({ inputIds: prompts, attentionMask: mask }, options), ids);
 });
 
+test('padding behind a prompt is no part of it', async () => {
+  const model = await open('ckpt-pre');
+  for (const [options, prompt, padded, mask] of [
+    [{ repetitionPenalty: 1.5 }, [2, 17, 45], [2, 17, 45, 113, 113], [1, 1, 1, 0, 0]],
+    [{ noRepeatNgramSize: 2 }, [2, 15, 109, 15], [2, 15, 109, 15, 1, 1], [1, 1, 1, 1, 0, 0]],
+  ] as const) {
+    const run = async (ids: readonly number[], attentionMask: readonly number[]) => {
+      const got = await model.generate(
+        { inputIds: [ids], attentionMask: [attentionMask] },
+        { ...options, maxNewTokens: 8 },
+      );
+      return got[0].slice(ids.length);
+    };
+    const alone = await run(
+      prompt,
+      prompt.map(() => 1),
+    );
+    assert.deepEqual(await run(padded, mask), alone, JSON.stringify(options));
+  }
+});
+
+test('one beam is greedy search, with penalties too', async () => {
+  const model = await open('ckpt-pre');
+  for (const repetitionPenalty of [1, 1.3, 2]) {
+    const options = { maxNewTokens: 12, repetitionPenalty, noRepeatNgramSize: 3 };
+    const greedy = await model.generate({ inputIds: [[2, 17, 45]] }, options);
+    const beam = await model.generate({ inputIds: [[2, 17, 45]] }, { ...options, beams: { count: 1 } });
+    assert.deepEqual(beam, greedy, `${repetitionPenalty}`);
+  }
+});
+
 test('what a forward pass or a generation cannot take is refused by name', async () => {
   const model = await open('ckpt-pre');
   const refused = (options: object, message: RegExp, input: object = {}) =>

@@ -111,6 +111,12 @@ test('a prompt with a picture and no pixels is refused, and so are pixels of ano
   const inputIds = rows('gen.input_ids');
   await assert.rejects(model.generate({ inputIds }), /a prompt has 1 images, none were given/);
   await assert.rejects(model.forward({ inputIds }), /the prompt has 1 images, 0 were given/);
+  const { patch, end } = model.config.imageTokens;
+  await assert.rejects(model.generate({ inputIds: [[2, patch, end, 5]] }), /0 <img> but 1 <\/img>/);
+  await assert.rejects(
+    model.generate({ inputIds, pixelValues: { ...images(1), shape: [0, ...images(1).shape.slice(1)] } }),
+    /pixelValues: expected at least one image, got none/,
+  );
   const { shape } = images(1);
   const bytes = { dtype: 'uint8', shape, data: new Uint8Array(sizeOf(shape)) } as const;
   await assert.rejects(model.generate({ inputIds, pixelValues: bytes }), /pixelValues: expected float32, got uint8/);

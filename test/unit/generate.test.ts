@@ -109,6 +109,7 @@ test('sampling keeps to top-k and top-p, and to its seed', () => {
     return Array.from({ length: 400 }, () => pickToken(logits, { temperature: 1, ...options }, rng));
   };
   assert.deepEqual([...new Set(draw({ topK: 2 }))].sort(), [0, 1]);
+  assert.deepEqual([...new Set(draw({ topP: 0 }))], [0], 'a share of nothing is the best');
   assert.deepEqual([...new Set(draw({ topP: 0.5 }))], [0]);
   assert.deepEqual([...new Set(draw({ topP: 0.8 }))].sort(), [0, 1]);
   assert.deepEqual(draw({}, 5), draw({}, 5));
@@ -163,7 +164,8 @@ test('options out of range are refused', async () => {
   for (const options of [
     { maxNewTokens: 0 },
     { sampling: { temperature: -1 } },
-    { sampling: { topP: 0 } },
+    { sampling: { topP: -0.1 } },
+    { sampling: { topP: 1.1 } },
     { sampling: { topK: 1.5 } },
     { repetitionPenalty: 0 },
     { minNewTokens: -1 },
