@@ -1,4 +1,5 @@
 import { InputError } from '../core/errors.js';
+import { createQueue } from '../core/queue.js';
 import type { Tensor } from '../core/tensor.js';
 import type { Graph, NumberFormat } from '../graph/builder.js';
 import { type ClipProcessor, processClip, seenRegion } from '../image/clip-processor.js';
@@ -141,16 +142,6 @@ function createSessions({ config, runtime, weights, precision }: ClipParts) {
   };
 }
 
-/** Runs one task after the other: a session is not replaced while another task uses it. */
-function createQueue(): <T>(task: () => Promise<T>) => Promise<T> {
-  let last: Promise<unknown> = Promise.resolve();
-  return (task) => {
-    const next = last.then(task, task);
-    last = next.catch(() => undefined);
-    return next;
-  };
-}
-
 /** Rows [start, end) of the first axis, sharing memory. */
 function rowsOf({ shape, data }: Tensor, start: number, end: number): Tensor<'float32'> {
   const size = data.length / shape[0];
@@ -255,6 +246,7 @@ async function embedInTurns(
 function createTowers(parts: ClipParts) {
   const { config, processor, tokenizer } = parts;
   const sessions = createSessions(parts);
+  // A session is not replaced while another task uses it.
   const enqueue = createQueue();
   const { embedWidth } = config;
   let disposed = false;

@@ -16,6 +16,7 @@ import { type ForwardOutput, forward } from './forward.js';
 import { type GeneratedRow, type GenerateOptions, generate } from './generate.js';
 import { forksOf, lanesOf, oneLane } from './lanes.js';
 import { type PreparedImage, prepareImage, prepareSettings } from './prepare.js';
+import type { PromptHistory } from './processors.js';
 import { numbersOf, type Precision, type TowerPrecision } from './quantize.js';
 import { readPrepared } from './read-prepared.js';
 import type { Reader } from './reader.js';
@@ -69,7 +70,7 @@ export interface VaryModel extends Omit<OptModel, 'kind' | 'config'> {
   readonly kind: 'vary';
   readonly config: VaryConfig;
   read(image: Pixels, options?: ReadOptions): Promise<ReadResult>;
-  /** Several images decoded together; each result equals that image's own `read`. */
+  /** Several images decoded together; each result equals that image's own `read`, with `int4` but for its last bits. */
   readAll(images: readonly Pixels[], options?: Omit<ReadOptions, 'onText'>): Promise<ReadResult[]>;
   /** A picture that `prepareImage` made ready, with `prepareSettings` of the model's config. */
   readPrepared(image: PreparedImage, options?: ReadOptions): Promise<ReadResult>;
@@ -175,11 +176,7 @@ function createBase(parts: ModelParts) {
     checkRange('inputIds', inputIds, family.decoder.vocabSize);
     const rows = inputIds.map((row, i) => row.filter((_, t) => mask[i][t]));
     const prompts = promptsOf(parts, rows, pixelValues && (await features(pixelValues, options?.signal)));
-    // What stands before the first new id is the row's last one, and no padding behind it.
-    const histories = inputIds.map((ids, i) => ({
-      ids: ids.slice(0, mask[i].findLastIndex(Boolean) + 1),
-      padding: Math.max(0, mask[i].findIndex(Boolean)),
-    }));
+    const histories = inputIds.map((ids, i) => historyOf(ids, mask[i]));
     return generate(await decoder(), prompts, family.decoder.eosIds, options, histories);
   };
   const generateIds: OptModel['generate'] = async (input, options) => {
@@ -213,6 +210,12 @@ function createBase(parts: ModelParts) {
     },
   };
 }
+
+/** What stands before a row's first new id: nothing of the padding behind it. */
+const historyOf = (ids: readonly number[], mask: readonly number[]): PromptHistory => ({
+  ids: ids.slice(0, mask.findLastIndex(Boolean) + 1),
+  padding: Math.max(0, mask.findIndex(Boolean)),
+});
 
 /**
  * Values of images that the tower takes in one run, at most, unless one image alone has more: three whole lines of the built-in reader. More

@@ -160,8 +160,8 @@ test('whichever write or sync fails, the store has the rows it had or all of the
         if (fault === 'ENOSPC') return fail();
         return fs.writeSync(handle, bytes, offset, Math.ceil(length / 2), position);
       };
-      const fsyncSync = (handle: number) => (isDue() && fault === 'ENOSPC' ? fail() : fs.fsyncSync(handle));
-      const store = openFlatStore(dir, { ...options, calls: { writeSync, fsyncSync } as AppendCalls });
+      const fsync = async (handle: number) => (isDue() && fault === 'ENOSPC' ? fail() : fs.fsyncSync(handle));
+      const store = openFlatStore(dir, { ...options, calls: { writeSync, fsync } as AppendCalls });
       const failed = await store.add(rows.slice(4)).catch((error: Error) => error);
       const calls = count;
       count = Number.POSITIVE_INFINITY;

@@ -2,6 +2,7 @@ import { readdirSync } from 'node:fs';
 import { availableParallelism, getPriority, setPriority } from 'node:os';
 import { itemSize } from '../../core/dtype.js';
 import { InputError, messageOf, RuntimeUnavailableError } from '../../core/errors.js';
+import { createQueue, type Queue } from '../../core/queue.js';
 import { sizeOf } from '../../core/tensor.js';
 import type { Graph, Parameter } from '../../graph/builder.js';
 import { emitModel } from '../../onnx/emit.js';
@@ -9,7 +10,7 @@ import { concreteShape } from '../../runtime/bind-shapes.js';
 import type { CompileOptions, Device, Runtime, Session } from '../../runtime/runtime.js';
 import { loadOrt, type Pointer } from './library.js';
 import { allocateOutside, type BoundTensor, nativeTensor, returnFreedMemory } from './memory.js';
-import { createQueue, type NativeSession, openSession, type Queue } from './session.js';
+import { type NativeSession, openSession } from './session.js';
 
 export interface RuntimeOptions {
   readonly device?: Device;

@@ -1,5 +1,6 @@
 import { bytesOf } from '../../core/dtype.js';
 import { AbortedError, InputError, ShapeError } from '../../core/errors.js';
+import type { Queue } from '../../core/queue.js';
 import { sizeOf, type Tensor } from '../../core/tensor.js';
 import type { Graph, NamedValue } from '../../graph/builder.js';
 import { bindExtents, concreteType } from '../../runtime/bind-shapes.js';
@@ -27,18 +28,6 @@ interface Plan {
 
 /** Plans kept per session or state: a loop alternates between few shapes, one over lines between a dozen widths. */
 const maxPlans = 12;
-
-/** Runs `task` after all tasks before it, whatever became of them. */
-export type Queue = <T>(task: () => Promise<T>) => Promise<T>;
-
-export function createQueue(): Queue {
-  let tail: Promise<unknown> = Promise.resolve();
-  return (task) => {
-    const result = tail.then(task);
-    tail = result.catch(() => undefined);
-    return result;
-  };
-}
 
 /** A compiled graph, which goes with the last session over it. */
 export interface NativeSession {

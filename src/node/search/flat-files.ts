@@ -4,6 +4,7 @@
  */
 import nodeFs, { closeSync, fstatSync, fsyncSync, ftruncateSync, openSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { bytesOf, viewBytes } from '../../core/dtype.js';
 import { InputError, messageOf } from '../../core/errors.js';
 import { asObject, indexField } from '../../core/json.js';
@@ -37,8 +38,12 @@ function readFiles(dir: string): Files {
 export const writeFiles = (dir: string, files: Files): void =>
   writeTextAtomic(join(dir, stateFile), `${JSON.stringify(files)}\n`);
 
-/** The calls that append; tests inject faults into them. */
-export type AppendCalls = Pick<typeof nodeFs, 'writeSync' | 'fsyncSync'>;
+/** The calls that append; tests inject faults into them. What waits for the disk does not keep the event loop waiting. */
+export interface AppendCalls extends Pick<typeof nodeFs, 'writeSync'> {
+  readonly fsync: (handle: number) => Promise<void>;
+}
+
+const diskCalls: AppendCalls = { writeSync: nodeFs.writeSync, fsync: promisify(nodeFs.fsync) };
 
 /** What is open: files, and what the log said. */
 export interface OpenFiles {
@@ -55,7 +60,7 @@ export interface OpenFiles {
 }
 
 /** Opens the files of a store, or begins them. Throws InputError where they are damaged. */
-export function openFiles(dir: string, dimension: number, write: boolean, calls: AppendCalls = nodeFs): OpenFiles {
+export function openFiles(dir: string, dimension: number, write: boolean, calls: AppendCalls = diskCalls): OpenFiles {
   const files = readFiles(dir);
   const open = (name: string) => {
     const path = join(dir, name);
@@ -113,26 +118,26 @@ export function readVectors({ vectors, dimension }: OpenFiles, start: number, en
 }
 
 /** Vectors after the last row, on the disk when this returns. They do not count until the log names them. */
-export function appendVectors(
+export async function appendVectors(
   { calls, dir, vectors, infos, dimension }: OpenFiles,
   rows: readonly Float32Array[],
-): void {
+): Promise<void> {
   try {
     rows.forEach((vector, i) => {
       writeAt(vectors, bytesOf(vector), (infos.length + i) * 4 * dimension, calls);
     });
-    calls.fsyncSync(vectors);
+    await calls.fsync(vectors);
   } catch (cause) {
     throw notWritten(dir, cause);
   }
 }
 
 /** Lines at the end of the log, on the disk when this returns. */
-export function appendLog({ calls, dir, log }: OpenFiles, lines: readonly string[]): void {
+export async function appendLog({ calls, dir, log }: OpenFiles, lines: readonly string[]): Promise<void> {
   const { size } = fstatSync(log);
   try {
     writeAt(log, new TextEncoder().encode(lines.join('')), size, calls);
-    calls.fsyncSync(log);
+    await calls.fsync(log);
   } catch (cause) {
     ftruncateSync(log, size);
     throw notWritten(dir, cause);

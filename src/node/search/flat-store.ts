@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { InputError } from '../../core/errors.js';
+import { createQueue } from '../../core/queue.js';
 import { matcherOf } from '../../search/conditions.js';
 import type { ProductKernel } from '../../search/kernel.js';
 import { dot } from '../../search/lists.js';
@@ -47,6 +48,8 @@ export function openFlatStore(dir: string, options: FlatStoreOptions): VectorSto
   const scanFrom = (first: number) => createScan(kernel, first, (start, end) => readVectors(files, start, end));
   const createScans = (): Scans => ({ all: scanFrom(0), rest: scanFrom(files.files.covered) });
   let scans = createScans();
+  // What is appended has its place when it begins: one change after the other.
+  const inTurn = createQueue();
   const expectWriting = () => {
     if (!write) throw new InputError(`${dir}: was opened for reading; open it for writing to change it`);
   };
@@ -59,14 +62,16 @@ export function openFlatStore(dir: string, options: FlatStoreOptions): VectorSto
   return {
     dimension,
     list: async () => [...files.rowOf.values()].map((row) => files.infos[row] as PictureInfo),
-    add: async (rows) => {
-      expectWriting();
-      addRows(files, rows);
-    },
-    remove: async (paths) => {
-      expectWriting();
-      return removeRows(files, paths);
-    },
+    add: (rows) =>
+      inTurn(async () => {
+        expectWriting();
+        await addRows(files, rows);
+      }),
+    remove: (paths) =>
+      inTurn(async () => {
+        expectWriting();
+        return removeRows(files, paths);
+      }),
     vectors: async (paths) => {
       const out = new Float32Array(paths.length * dimension);
       paths.forEach((path, i) => {
@@ -82,37 +87,38 @@ export function openFlatStore(dir: string, options: FlatStoreOptions): VectorSto
       const accept = (row: number) => infos[row] !== undefined && matches(infos[row]);
       return search(files, scans, query, { top, probes: exact ? 0 : probes, accept });
     },
-    optimize: async () => {
-      expectWriting();
-      const { generation } = files.files;
-      const wasted = files.infos.length - files.rowOf.size;
-      if (wasted > Math.max(1000, files.infos.length / 4)) {
-        const next: Files = { generation: generation + 1, covered: 0 };
-        compactFiles(files, next);
+    optimize: () =>
+      inTurn(async () => {
+        expectWriting();
+        const { generation } = files.files;
+        const wasted = files.infos.length - files.rowOf.size;
+        if (wasted > Math.max(1000, files.infos.length / 4)) {
+          const next: Files = { generation: generation + 1, covered: 0 };
+          compactFiles(files, next);
+          goOnWith(next);
+        }
+        const count = files.infos.length;
+        const { covered } = files.files;
+        if (files.rowOf.size < listsFrom || count - covered <= covered / 4) return;
+        const next: Files = { ...files.files, covered: count };
+        const isLive = (row: number) => files.infos[row] !== undefined;
+        const rows = { count, isLive, read: (start: number, end: number) => readVectors(files, start, end) };
+        await writeLists(join(dir, listsName(next)), rows, kernel);
         goOnWith(next);
-      }
-      const count = files.infos.length;
-      const { covered } = files.files;
-      if (files.rowOf.size < listsFrom || count - covered <= covered / 4) return;
-      const next: Files = { ...files.files, covered: count };
-      const isLive = (row: number) => files.infos[row] !== undefined;
-      const rows = { count, isLive, read: (start: number, end: number) => readVectors(files, start, end) };
-      await writeLists(join(dir, listsName(next)), rows, kernel);
-      goOnWith(next);
-    },
-    dispose: async () => closeFiles(files),
+      }),
+    dispose: () => inTurn(async () => closeFiles(files)),
   };
 }
 
-function addRows(files: OpenFiles, rows: readonly Row[]): void {
+async function addRows(files: OpenFiles, rows: readonly Row[]): Promise<void> {
   checkRows(rows, files.dimension);
   if (rows.length === 0) return;
   const { infos, rowOf } = files;
-  appendVectors(
+  await appendVectors(
     files,
     rows.map(({ vector }) => vector),
   );
-  appendLog(
+  await appendLog(
     files,
     rows.map(({ info }, i) => rowLine(infos.length + i, info)),
   );
@@ -124,10 +130,10 @@ function addRows(files: OpenFiles, rows: readonly Row[]): void {
   }
 }
 
-function removeRows(files: OpenFiles, paths: readonly string[]): number {
+async function removeRows(files: OpenFiles, paths: readonly string[]): Promise<number> {
   const { infos, rowOf } = files;
   const known = [...new Set(paths)].filter((path) => rowOf.has(path));
-  if (known.length > 0) appendLog(files, known.map(removedLine));
+  if (known.length > 0) await appendLog(files, known.map(removedLine));
   for (const path of known) {
     infos[rowOf.get(path) as number] = undefined;
     rowOf.delete(path);

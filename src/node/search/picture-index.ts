@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { join, relative, resolve, sep } from 'node:path';
 import { InputError, LockedError, messageOf } from '../../core/errors.js';
+import { createQueue } from '../../core/queue.js';
 import type { Runtime } from '../../runtime/runtime.js';
 import { type Condition, matcherOf, parseConditions } from '../../search/conditions.js';
 import { groupDuplicates } from '../../search/duplicates.js';
@@ -15,7 +16,7 @@ import type { ImageInput } from '../images.js';
 import type { NodeClipModel } from '../load-clip.js';
 import { takeLock } from '../lock.js';
 import { createRuntime } from '../ort/runtime.js';
-import { createQueue } from '../ort/session.js';
+
 import type { Shard } from '../shard.js';
 import { findPictures } from './find-pictures.js';
 import { expectIdentity, identityOf } from './identity.js';
