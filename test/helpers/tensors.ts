@@ -1,7 +1,17 @@
-import type { Tensor } from '../../src/core/tensor.js';
+import { createRng } from '../../src/core/rng.js';
+import { floats, sizeOf, type Tensor } from '../../src/core/tensor.js';
 import { openSafetensors } from '../../src/weights/safetensors.js';
 import { memorySource } from '../../src/weights/source.js';
 import { fixtureBytes } from './fixtures.js';
+
+/** Normal numbers. */
+export function randomTensor(shape: readonly number[], seed: number, deviation = 1): Tensor<'float32'> {
+  const rng = createRng(seed);
+  return floats(
+    shape,
+    Array.from({ length: sizeOf(shape) }, () => deviation * rng.normal()),
+  );
+}
 
 /** Every tensor of a safetensors fixture, by name. */
 export async function fixtureTensors(name: string): Promise<ReadonlyMap<string, Tensor>> {

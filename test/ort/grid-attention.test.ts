@@ -1,7 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createRng } from '../../src/core/rng.js';
-import { floats, type Tensor } from '../../src/core/tensor.js';
 import {
   createGraphBuilder,
   fusedLowering,
@@ -15,15 +13,7 @@ import { attention } from '../../src/nn/attention.js';
 import { gridAttention } from '../../src/nn/grid-attention.js';
 import { assertAllclose } from '../helpers/allclose.js';
 import { runGraph } from '../helpers/run-graph.js';
-
-function randomTensor(shape: readonly number[], seed: number): Tensor<'float32'> {
-  const rng = createRng(seed);
-  const size = shape.reduce((a, b) => a * b, 1);
-  return floats(
-    shape,
-    Array.from({ length: size }, () => 0.6 * rng.normal()),
-  );
-}
+import { randomTensor } from '../helpers/tensors.js';
 
 const [N, h, w, heads, D] = [2, 7, 5, 3, 4];
 const options = { heads, scale: D ** -0.5 };
@@ -104,7 +94,7 @@ for (const [how, side] of [
     const weights = new Map(
       plain.parameters
         .flatMap(({ sources }) => sources)
-        .map(({ name, shape }, i) => [name, randomTensor(shape.map(Number), i)]),
+        .map(({ name, shape }, i) => [name, randomTensor(shape.map(Number), i, 0.6)]),
     );
     const pixels = randomTensor([2, 3, ...config.imageSize], 9);
     const [a, b] = [await runGraph(plain, weights, { pixels }), await runGraph(fused, weights, { pixels })];

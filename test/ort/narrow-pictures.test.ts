@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { InputError } from '../../src/core/errors.js';
-import { createRng } from '../../src/core/rng.js';
 import { floats, type Tensor } from '../../src/core/tensor.js';
 import { createGraphBuilder, fusedLowering, type Graph, plainLowering } from '../../src/graph/builder.js';
 import { towerFeeds, towerGraphs, varyFamily, wholeGraph } from '../../src/models/graphs.js';
@@ -9,6 +8,7 @@ import { canvasWidth, type SamConfig, samConfigFrom, samTower } from '../../src/
 import { imageTokensAt, spliceSources, varyConfigFrom, withImageTokens } from '../../src/models/vary.js';
 import { assertAllclose } from '../helpers/allclose.js';
 import { runGraph } from '../helpers/run-graph.js';
+import { randomTensor } from '../helpers/tensors.js';
 
 const towerJson = {
   img_size: [8, 48],
@@ -47,20 +47,11 @@ const vary = varyConfigFrom(
   'config.json',
 );
 
-function randomTensor(shape: readonly number[], seed: number): Tensor<'float32'> {
-  const rng = createRng(seed);
-  const size = shape.reduce((a, b) => a * b, 1);
-  return floats(
-    shape,
-    Array.from({ length: size }, () => 0.4 * rng.normal()),
-  );
-}
-
 const weightsOf = (graph: Graph) =>
   new Map(
     graph.parameters
       .flatMap(({ sources }) => sources)
-      .map(({ name, shape }, i) => [name, randomTensor(shape.map(Number), i)]),
+      .map(({ name, shape }, i) => [name, randomTensor(shape.map(Number), i, 0.4)]),
   );
 
 function towerOf(config: SamConfig, width: number, lowering = plainLowering): Graph {

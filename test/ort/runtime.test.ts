@@ -2,8 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { bytesOf } from '../../src/core/dtype.js';
 import { AbortedError, RuntimeUnavailableError, ShapeError } from '../../src/core/errors.js';
-import { createRng } from '../../src/core/rng.js';
-import { floats, int32s, sizeOf, type Tensor } from '../../src/core/tensor.js';
+import { floats, int32s, type Tensor } from '../../src/core/tensor.js';
 import {
   createGraphBuilder,
   fusedLowering,
@@ -20,14 +19,8 @@ import { createRuntime } from '../../src/node/ort/runtime.js';
 import { allocateArenas, arenaLoader, layOut, parameterSpecs, viewSlot } from '../../src/train/arena.js';
 import { assertAllclose } from '../helpers/allclose.js';
 import { runGraph, weightsFrom } from '../helpers/run-graph.js';
+import { randomTensor } from '../helpers/tensors.js';
 
-function randomTensor(shape: readonly number[], seed: number): Tensor<'float32'> {
-  const rng = createRng(seed);
-  return floats(
-    shape,
-    Array.from({ length: sizeOf(shape) }, () => rng.normal()),
-  );
-}
 const noWeights = { weights: () => undefined };
 
 test('the three lowerings of causal attention agree, also for heads of odd size', async () => {
