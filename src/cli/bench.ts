@@ -31,7 +31,6 @@ interface Settings {
 }
 
 export const benchCommand: Command = {
-  summary: 'measure full-size shapes with random weights on this machine',
   usage: 'varyclip bench tower|decode|page|clip-b32|clip-l14 [options]',
   options: {
     precision: { type: 'string', value: 'float32|int8|int4', help: "of the decoder's or CLIP's weights (float32)" },

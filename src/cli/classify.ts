@@ -10,7 +10,6 @@ import { type Command, type Io, statusLine } from './command.js';
 import { openImages } from './images.js';
 
 export const classifyCommand: Command = {
-  summary: 'say which of some labels fits an image best',
   usage: 'varyclip classify IMAGE… --labels A,B,C [--model DIR] [options]      (IMAGE may be - for standard input)',
   options: {
     ...clipOptions,

@@ -19,7 +19,6 @@ export interface Io extends Streams {
 }
 
 export interface Command {
-  readonly summary: string;
   readonly usage: string;
   readonly options: OptionSpecs;
   /** Arguments that are no options, at most; left out where the command itself looks at all of them. */

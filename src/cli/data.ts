@@ -11,7 +11,6 @@ import type { Arguments } from './arguments.js';
 import { type Command, type Io, statusLine } from './command.js';
 
 export const dataCommand: Command = {
-  summary: 'check a training data file, or show some of its samples',
   usage: 'varyclip data check FILE [--model DIR] [options]\n       varyclip data show FILE --model DIR --out PAGE.html',
   options: {
     images: { type: 'string', value: 'DIR', help: "where the file's pictures are (beside it)" },

@@ -20,7 +20,6 @@ interface Finding {
 }
 
 export const doctorCommand: Command = {
-  summary: 'say what works on this machine, and how to get what does not',
   usage: 'varyclip doctor [--json]',
   options: { json: { type: 'boolean', help: 'one JSON document' } },
   mostArguments: 0,

@@ -17,7 +17,6 @@ import { type ImageQueue, openImages } from './images.js';
 import { listOption, pathsOf, reportShard, shardFrom, shardOptions } from './shared-job.js';
 
 export const embedCommand: Command = {
-  summary: 'turn images and texts into vectors of one space',
   usage: 'varyclip embed [IMAGE…] [--text TEXT]… [--model DIR] [options]      (IMAGE may be - for standard input)',
   options: {
     ...clipOptions,

@@ -19,7 +19,6 @@ import { evaluatePictures, isPairFile } from './evaluate-pictures.js';
 import { loadOptionsOf } from './load-options.js';
 
 export const evaluateCommand: Command = {
-  summary: 'measure readings of a folder of images against their texts, or how well pictures are told apart',
   usage:
     'varyclip evaluate FOLDER [--model DIR] [options]      (page.png and page.txt are a pair)\n       varyclip evaluate PAIRS.jsonl [--model DIR] [options]      (rows {"image", "text", "label"}; also .csv, .tsv)',
   options: {

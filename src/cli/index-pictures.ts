@@ -12,7 +12,6 @@ import { apiKeyOf, storeOptions } from './store-options.js';
 const { truncate: _, ...modelOptions } = clipOptions;
 
 export const indexCommand: Command = {
-  summary: 'make pictures of a folder searchable, or bring an index up to date',
   usage: 'varyclip index FOLDER --out INDEX [--model DIR] [options]      (again: only what is new or changed is read)',
   options: {
     ...modelOptions,

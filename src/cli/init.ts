@@ -16,7 +16,6 @@ const writers: ReadonlyMap<string, (out: string, seed: number) => Promise<number
 ]);
 
 export const initCommand: Command = {
-  summary: 'make a checkpoint to train: of a published OPT and SAM, or with random weights',
   usage:
     'varyclip init vary-tiny --decoder DIR --tower FILE [--out DIR]\n       varyclip init vary-tiny|vary-nano|clip-nano --out DIR [--seed N]',
   options: {

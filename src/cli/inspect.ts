@@ -25,7 +25,6 @@ interface Report {
 }
 
 export const inspectCommand: Command = {
-  summary: 'print what a checkpoint is, and what would fail to load',
   usage: 'varyclip inspect DIR [--json]',
   options: { json: { type: 'boolean', help: 'one JSON document' } },
   run: async (args, io) => {

@@ -4,7 +4,6 @@ import { hubSettings } from '../node/hub/settings.js';
 import { type Command, statusLine } from './command.js';
 
 export const pullCommand: Command = {
-  summary: "download a model into the cache that Hugging Face's libraries share",
   usage: 'varyclip pull ORG/NAME [--revision REVISION] [--json]',
   options: {
     revision: { type: 'string', value: 'REVISION', help: 'branch, tag or commit (main)' },

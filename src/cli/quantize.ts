@@ -3,7 +3,6 @@ import { quantizeCheckpoint } from '../node/quantize.js';
 import { type Command, statusLine } from './command.js';
 
 export const quantizeCommand: Command = {
-  summary: "write a checkpoint with the decoder's matrices in 8 or 4 bits",
   usage: 'varyclip quantize DIR --precision int8|int4 --out DIR [--json]',
   options: {
     precision: { type: 'string', value: 'int8|int4', help: "of the decoder's matrices" },

@@ -16,7 +16,6 @@ import { loadOptionsOf } from './load-options.js';
 import { jobNumbersOf, jobOptions, readIntoFiles } from './read-job.js';
 
 export const readCommand: Command = {
-  summary: 'turn page images into text',
   usage:
     'varyclip read IMAGE… [--model DIR] [options]      (IMAGE may be - for standard input)\n       varyclip read PATH… --out DIR --format txt,pdf [options]      (folders, PDFs, TIFFs, tars)',
   options: {

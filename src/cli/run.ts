@@ -2,41 +2,77 @@ import { AbortedError, InputError, messageOf, RuntimeUnavailableError, VaryclipE
 import { expectFilePlace } from '../node/atomic.js';
 import { expectNoInput } from '../node/output-place.js';
 import { type Arguments, describeOptions, type OptionSpecs, parseArguments } from './arguments.js';
-import { benchCommand } from './bench.js';
-import { classifyCommand } from './classify.js';
 import { type Command, exitInterrupted, type Io, ioOver, type Streams } from './command.js';
-import { dataCommand } from './data.js';
-import { doctorCommand } from './doctor.js';
-import { embedCommand } from './embed.js';
-import { evaluateCommand } from './evaluate.js';
-import { indexCommand } from './index-pictures.js';
-import { initCommand } from './init.js';
-import { inspectCommand } from './inspect.js';
 import { didYouMean } from './nearest.js';
 import { programVersion } from './program-version.js';
-import { pullCommand } from './pull.js';
-import { quantizeCommand } from './quantize.js';
-import { readCommand } from './read.js';
-import { searchCommand } from './search.js';
-import { serveCommand } from './serve.js';
-import { trainCommand } from './train.js';
 
-const commands: Readonly<Record<string, Command>> = {
-  read: readCommand,
-  classify: classifyCommand,
-  embed: embedCommand,
-  index: indexCommand,
-  search: searchCommand,
-  serve: serveCommand,
-  evaluate: evaluateCommand,
-  data: dataCommand,
-  train: trainCommand,
-  pull: pullCommand,
-  quantize: quantizeCommand,
-  init: initCommand,
-  inspect: inspectCommand,
-  doctor: doctorCommand,
-  bench: benchCommand,
+interface Entry {
+  readonly summary: string;
+  readonly load: () => Promise<Command>;
+}
+
+/** A command is loaded when it is asked for: all of them together take longer to load than most take to begin. */
+const commands: Readonly<Record<string, Entry>> = {
+  read: {
+    summary: 'turn page images into text',
+    load: async () => (await import('./read.js')).readCommand,
+  },
+  classify: {
+    summary: 'say which of some labels fits an image best',
+    load: async () => (await import('./classify.js')).classifyCommand,
+  },
+  embed: {
+    summary: 'turn images and texts into vectors of one space',
+    load: async () => (await import('./embed.js')).embedCommand,
+  },
+  index: {
+    summary: 'make pictures of a folder searchable, or bring an index up to date',
+    load: async () => (await import('./index-pictures.js')).indexCommand,
+  },
+  search: {
+    summary: 'find pictures of an index by words, by a picture, or those that are alike',
+    load: async () => (await import('./search.js')).searchCommand,
+  },
+  serve: {
+    summary: 'answer over HTTP as an OpenAI-compatible server does',
+    load: async () => (await import('./serve.js')).serveCommand,
+  },
+  evaluate: {
+    summary: 'measure readings of a folder of images against their texts, or how well pictures are told apart',
+    load: async () => (await import('./evaluate.js')).evaluateCommand,
+  },
+  data: {
+    summary: 'check a training data file, or show some of its samples',
+    load: async () => (await import('./data.js')).dataCommand,
+  },
+  train: {
+    summary: 'train a model as a run file says; goes on where it stopped',
+    load: async () => (await import('./train.js')).trainCommand,
+  },
+  pull: {
+    summary: "download a model into the cache that Hugging Face's libraries share",
+    load: async () => (await import('./pull.js')).pullCommand,
+  },
+  quantize: {
+    summary: "write a checkpoint with the decoder's matrices in 8 or 4 bits",
+    load: async () => (await import('./quantize.js')).quantizeCommand,
+  },
+  init: {
+    summary: 'make a checkpoint to train: of a published OPT and SAM, or with random weights',
+    load: async () => (await import('./init.js')).initCommand,
+  },
+  inspect: {
+    summary: 'print what a checkpoint is, and what would fail to load',
+    load: async () => (await import('./inspect.js')).inspectCommand,
+  },
+  doctor: {
+    summary: 'say what works on this machine, and how to get what does not',
+    load: async () => (await import('./doctor.js')).doctorCommand,
+  },
+  bench: {
+    summary: 'measure full-size shapes with random weights on this machine',
+    load: async () => (await import('./bench.js')).benchCommand,
+  },
 };
 
 const common = { help: { type: 'boolean', short: 'h', help: 'show this' } } as const;
@@ -49,7 +85,7 @@ function help(): string {
 }
 
 /** The command of that name. Throws InputError that suggests the nearest one. */
-function findCommand(name: string): Command {
+function findCommand(name: string): Entry {
   if (Object.hasOwn(commands, name)) return commands[name];
   const hint = didYouMean(name, Object.keys(commands));
   throw new InputError(`there is no command ${name}${hint}; varyclip --help lists them`);
@@ -65,11 +101,12 @@ async function run(args: readonly string[], io: Io): Promise<number> {
     io.out(`${programVersion()}\n`);
     return 0;
   }
-  const command = findCommand(name);
+  const { summary, load } = findCommand(name);
+  const command = await load();
   const options: OptionSpecs = { ...command.options, ...common };
   const parsed = parseArguments(rest, options);
   if (parsed.flag('help')) {
-    io.out(`${command.usage}\n\n${command.summary}\n\n${describeOptions(options)}\n`);
+    io.out(`${command.usage}\n\n${summary}\n\n${describeOptions(options)}\n`);
     return 0;
   }
   const { mostArguments = Number.POSITIVE_INFINITY } = command;

@@ -16,7 +16,6 @@ import { type Command, type Io, statusLine } from './command.js';
 import { apiKeyOf, storeOptions } from './store-options.js';
 
 export const searchCommand: Command = {
-  summary: 'find pictures of an index by words, by a picture, or those that are alike',
   usage: 'varyclip search INDEX|FOLDER "WORDS" [options]      varyclip search INDEX|FOLDER --duplicates',
   options: {
     ...clipOptions,

@@ -19,7 +19,6 @@ const limitOptions: OptionSpecs = Object.fromEntries(
 );
 
 export const serveCommand: Command = {
-  summary: 'answer over HTTP as an OpenAI-compatible server does',
   usage: 'varyclip serve [--model DIR]… [options]      (without --model: the built-in models)',
   options: {
     model: {

@@ -15,7 +15,6 @@ import { type Command, exitInterrupted, type Io } from './command.js';
 import { threadsOf } from './load-options.js';
 
 export const trainCommand: Command = {
-  summary: 'train a model as a run file says; goes on where it stopped',
   usage: 'varyclip train RUN.json [--dry-run] [--threads N]',
   options: {
     'dry-run': { type: 'boolean', help: 'check the run file, make one batch and one step, save nothing' },
