@@ -158,8 +158,9 @@ async function decode(
     if (pixels) return pixels;
   }
   const sharp = await loadSharp();
-  const open = (content: Uint8Array) =>
-    sharp(content, { limitInputPixels: limits.maxPixels, failOn: 'error', page }).timeout({ seconds: limits.timeout });
+  // Pillow's conversion to RGB leaves an embedded profile aside; libvips would translate the colours by it.
+  const options = { limitInputPixels: limits.maxPixels, failOn: 'error', page, ignoreIcc: look === 'stored' } as const;
+  const open = (content: Uint8Array) => sharp(content, options).timeout({ seconds: limits.timeout });
   if (look === 'seen') return decodeSeen(open(bytes));
   // Most files are plain, and a second look at them takes as long as a small one's pixels.
   const meta: Samples = plain ? { depth: 'uchar', space: 'srgb', format } : await open(bytes).metadata();
