@@ -5,6 +5,7 @@ import type { Metadata, Sharp } from 'sharp';
 import { InputError, messageOf } from '../core/errors.js';
 import { decodePng, type PngTools } from '../image/decode-png.js';
 import { readGifHeader } from '../image/header-gif.js';
+import { checkTiffColours } from '../image/header-tiff.js';
 import { type ImageHeader, mostFileBytes, pagesOf, readImageHeader } from '../image/image-header.js';
 import type { Picture } from '../image/picture.js';
 import { type Look, type Pixels, pixelsFrom } from '../image/pixels.js';
@@ -144,6 +145,8 @@ const pngTools: PngTools = {
   crc32,
 };
 
+const viewOf = (bytes: Uint8Array) => new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+
 /** What decoding has to know about samples. */
 type Samples = Pick<Metadata, 'depth' | 'space' | 'format'>;
 
@@ -161,6 +164,7 @@ async function decode(
   // Pillow's conversion to RGB leaves an embedded profile aside; libvips would translate the colours by it.
   const options = { limitInputPixels: limits.maxPixels, failOn: 'error', page, ignoreIcc: look === 'stored' } as const;
   const open = (content: Uint8Array) => sharp(content, options).timeout({ seconds: limits.timeout });
+  if (format === 'tiff') checkTiffColours(viewOf(bytes), page);
   if (look === 'seen') return decodeSeen(open(bytes));
   // Most files are plain, and a second look at them takes as long as a small one's pixels.
   const meta: Samples = plain ? { depth: 'uchar', space: 'srgb', format } : await open(bytes).metadata();
@@ -185,9 +189,7 @@ async function decodeSeen(image: Sharp): Promise<Pixels> {
 
 /** The first frame with its colours, transparent or not, and one colour where it does not cover the canvas. */
 async function decodeGif(bytes: Uint8Array, open: (content: Uint8Array) => Sharp): Promise<Pixels> {
-  const { transparencyFlagAt, first, uncovered } = readGifHeader(
-    new DataView(bytes.buffer, bytes.byteOffset, bytes.length),
-  );
+  const { transparencyFlagAt, first, uncovered } = readGifHeader(viewOf(bytes));
   // The decoder gives no colour to what is transparent; Pillow's conversion keeps the palette's.
   const opaque = Uint8Array.from(bytes);
   if (transparencyFlagAt !== undefined) opaque[transparencyFlagAt] &= ~1;

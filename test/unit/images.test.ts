@@ -210,6 +210,29 @@ test('a cut file is refused, or the same as the whole', async () => {
   }
 });
 
+test('tiff: colours that cannot be known are refused, in either look', async () => {
+  const cut = fixture('palette-lzw.tif').subarray(0, -1);
+  const yCbCr = tiff([
+    [256, 1],
+    [257, 1],
+    [258, 8],
+    [262, 6],
+  ]);
+  const withoutMap = tiff([
+    [256, 1],
+    [257, 1],
+    [258, 4],
+    [262, 3],
+  ]);
+  for (const look of ['stored', 'seen'] as const) {
+    const refuses = (bytes: Uint8Array, message: RegExp) =>
+      assert.rejects(decodeImage(bytes, {}, 0, look), { name: 'InputError', message });
+    await refuses(cut, /^image: cannot be decoded: expected a colour map of 256 colours, got a part of it/);
+    await refuses(withoutMap, /expected a colour map of 16 colours, got none/);
+    await refuses(yCbCr, /expected YCbCr compressed as JPEG, got compression 1/);
+  }
+});
+
 test('damaged files give a picture within the limits or an InputError', async () => {
   const rng = createRng(31);
   const limits = { maxPixels: 1e6, timeout: 5 };
