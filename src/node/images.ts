@@ -215,10 +215,10 @@ function toPlainChannels(image: Sharp, { space }: Samples): Sharp {
 
 /** Interleaved samples of 1 to 4 channels as RGB bytes; alpha is dropped, as PIL's convert('RGB') drops it. */
 function toRgb(data: Uint8Array, channels: number, { depth, space, format }: Samples, file: Uint8Array): Uint8Array {
-  if (space === 'cmyk') return cmykToRgb(data, channels);
   const wide = depth === 'ushort';
-  if (channels === 3 && !wide) return new Uint8Array(data.buffer, data.byteOffset, data.length);
   const samples = wide ? new Uint16Array(data.buffer, data.byteOffset, data.byteLength / 2) : data;
+  if (space === 'cmyk') return cmykToRgb(samples, channels, wide ? 8 : 0);
+  if (channels === 3 && !wide) return new Uint8Array(data.buffer, data.byteOffset, data.length);
   const [green, blue] = channels < 3 ? [0, 0] : [1, 2];
   // Pillow's mode I;16 clips at 255. Colour, and a PNG's gray with alpha, are read as their high bytes.
   const clips = space === 'grey16' && !(format === 'png' && file[pngColourTypeAt] === pngGrayAlpha);
@@ -235,14 +235,17 @@ function toRgb(data: Uint8Array, channels: number, { depth, space, format }: Sam
 const pngColourTypeAt = 25;
 const pngGrayAlpha = 4;
 
-/** Ink to light as Pillow does it, in whole numbers: light = (255 - K) - C·(255 - K)/255, rounded. */
-function cmykToRgb(data: Uint8Array, channels: number): Uint8Array {
-  const count = data.length / channels;
+/**
+ * Ink to light as Pillow does it, in whole numbers: light = (255 - K) - C·(255 - K)/255, rounded. Of samples of 16 bits it takes
+ * the high bytes: `shift` is 8.
+ */
+function cmykToRgb(samples: Uint8Array | Uint16Array, channels: number, shift: number): Uint8Array {
+  const count = samples.length / channels;
   const out = new Uint8Array(3 * count);
   for (let i = 0; i < count; i++) {
-    const light = 255 - data[i * channels + 3];
+    const light = 255 - (samples[i * channels + 3] >> shift);
     for (let c = 0; c < 3; c++) {
-      const product = data[i * channels + c] * light + 128;
+      const product = (samples[i * channels + c] >> shift) * light + 128;
       out[3 * i + c] = light - ((product + (product >> 8)) >> 8);
     }
   }
