@@ -4,7 +4,7 @@ import { crc32, inflateSync } from 'node:zlib';
 import type { Metadata, Sharp } from 'sharp';
 import { InputError, messageOf } from '../core/errors.js';
 import { decodePng, type PngTools } from '../image/decode-png.js';
-import { readGifHeader } from '../image/header-gif.js';
+import { readGifHeader, withAllColours } from '../image/header-gif.js';
 import { checkTiffColours } from '../image/header-tiff.js';
 import { type ImageHeader, mostFileBytes, pagesOf, readImageHeader } from '../image/image-header.js';
 import type { Picture } from '../image/picture.js';
@@ -189,11 +189,13 @@ async function decodeSeen(image: Sharp): Promise<Pixels> {
 
 /** The first frame with its colours, transparent or not, and one colour where it does not cover the canvas. */
 async function decodeGif(bytes: Uint8Array, open: (content: Uint8Array) => Sharp): Promise<Pixels> {
-  const { transparencyFlagAt, first, uncovered } = readGifHeader(viewOf(bytes));
+  const header = readGifHeader(viewOf(bytes));
+  const { first, uncovered } = header;
   // The decoder gives no colour to what is transparent; Pillow's conversion keeps the palette's.
-  const opaque = Uint8Array.from(bytes);
-  if (transparencyFlagAt !== undefined) opaque[transparencyFlagAt] &= ~1;
-  const { data, info } = await open(opaque).toColourspace('srgb').raw().toBuffer({ resolveWithObject: true });
+  const { data, info } = await open(withAllColours(bytes, header))
+    .toColourspace('srgb')
+    .raw()
+    .toBuffer({ resolveWithObject: true });
   const { width, height, channels } = info;
   const out = new Uint8Array(3 * width * height);
   for (let y = 0; y < height; y++) {
