@@ -1,16 +1,30 @@
-import type { Box, Rgb, Size } from './pixels.js';
+import { type Box, black, type Rgb, type Size } from './pixels.js';
+
+/** A colour table: where it lies, and its bytes. */
+interface ColourTable {
+  readonly at: number;
+  readonly length: number;
+}
+
+/** A frame's place on the canvas, and its colours, if the file has any for it. */
+interface GifFrame extends Box {
+  readonly table: ColourTable | undefined;
+}
 
 /** What a GIF says before its pixels. */
 export interface GifHeader extends Size {
   readonly frames: number;
   /** Where the byte lies whose lowest bit makes a colour of the first frame transparent, if it does. */
   readonly transparencyFlagAt: number | undefined;
-  /** The part of the canvas that the first frame covers. */
-  readonly first: Box;
+  /** The part of the canvas that the first frame covers, and its colours. */
+  readonly first: GifFrame;
   /** What Pillow shows where the first frame does not cover the canvas. */
   readonly uncovered: Rgb;
 }
 
+/** Where the flags of the whole file stand, and where its colours do, if it has some for all frames. */
+const [flagsAt, globalTableAt] = [10, 13];
+const tableOf256 = 0x87;
 const extension = 0x21;
 const image = 0x2c;
 const graphicControl = 0xf9;
@@ -25,18 +39,14 @@ function skipBlocks(view: DataView, start: number): number {
 /** Bytes of a colour table, by the flags that announce it. */
 const tableLength = (flags: number) => (flags & 0x80 ? 3 << ((flags & 7) + 1) : 0);
 
-interface GifFrame extends Box {
-  readonly table: number | undefined;
-}
-
 /** Canvas, frames and what concerns the first frame's transparency. Throws RangeError where there is no frame. */
 export function readGifHeader(view: DataView): GifHeader {
-  const globalFlags = view.getUint8(10);
+  const globalFlags = view.getUint8(flagsAt);
   let first: GifFrame | undefined;
   let flagAt: number | undefined;
   let frames = 0;
   // A file cut after a frame still has that frame; whether its pixels are there is the decoder's to say.
-  for (let at = 13 + tableLength(globalFlags); at < view.byteLength; ) {
+  for (let at = globalTableAt + tableLength(globalFlags); at < view.byteLength; ) {
     const kind = view.getUint8(at);
     if (kind === extension) {
       if (!first && view.getUint8(at + 1) === graphicControl) flagAt = view.getUint8(at + 3) & 1 ? at + 3 : undefined;
@@ -60,19 +70,37 @@ export function readGifHeader(view: DataView): GifHeader {
 
 /** Where a frame lies on the canvas, which grows to it, and where its colours are. */
 function readFrame(view: DataView, at: number, globalFlags: number): GifFrame {
-  const ownTable = tableLength(view.getUint8(at + 9)) > 0;
+  const [own, shared] = [tableLength(view.getUint8(at + 9)), tableLength(globalFlags)];
+  const table = own > 0 ? { at: at + 10, length: own } : { at: globalTableAt, length: shared };
   return {
     left: view.getUint16(at + 1, true),
     top: view.getUint16(at + 3, true),
     width: view.getUint16(at + 5, true),
     height: view.getUint16(at + 7, true),
-    table: ownTable ? at + 10 : tableLength(globalFlags) > 0 ? 13 : undefined,
+    table: table.length > 0 ? table : undefined,
   };
 }
 
-/** A colour of a table; without one a number is a level of gray. */
-function colourAt(view: DataView, table: number | undefined, index: number): Rgb {
+/** A colour of a table, black past its end; without a table a number is a level of gray. */
+function colourAt(view: DataView, table: ColourTable | undefined, index: number): Rgb {
   if (table === undefined) return [index, index, index];
-  const at = table + index * 3;
+  if (index * 3 >= table.length) return black;
+  const at = table.at + index * 3;
   return [view.getUint8(at), view.getUint8(at + 1), view.getUint8(at + 2)];
+}
+
+/**
+ * A copy of a file of which every decoder shows what Pillow does: nothing of the first frame is transparent, and where it has no
+ * table its numbers are levels of gray.
+ */
+export function withAllColours(bytes: Uint8Array, { transparencyFlagAt, first }: GifHeader): Uint8Array {
+  const opaque = Uint8Array.from(bytes);
+  if (transparencyFlagAt !== undefined) opaque[transparencyFlagAt] &= ~1;
+  if (first.table) return opaque;
+  opaque[flagsAt] |= tableOf256;
+  const out = new Uint8Array(opaque.length + 3 * 256);
+  out.set(opaque.subarray(0, globalTableAt));
+  for (let i = 0; i < 3 * 256; i++) out[globalTableAt + i] = Math.trunc(i / 3);
+  out.set(opaque.subarray(globalTableAt), globalTableAt + 3 * 256);
+  return out;
 }

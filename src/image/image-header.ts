@@ -122,14 +122,21 @@ const isFrameHeader = (marker: number) => marker >= 0xc0 && marker <= 0xcf && ![
 /** RST0 to RST7, SOI and TEM have no length after them. */
 const isBare = (marker: number) => (marker >= 0xd0 && marker <= 0xd8) || marker === 0x01;
 
+/** Past 0xff that only fill, and stray bytes between segments: decoders skip them. Throws RangeError where no marker follows. */
+function nextMarker(view: DataView, start: number): number {
+  let at = start;
+  while (view.getUint8(at) !== 0xff || [0x00, 0xff].includes(view.getUint8(at + 1))) at++;
+  return at;
+}
+
 /** The frame header of a JPEG. Throws RangeError where the file has none before its pixels. */
 function readJpegFrame(view: DataView): JpegFrame {
   let isAdobe = false;
   for (let at = 2; ; ) {
-    if (view.getUint8(at) !== 0xff) throw new RangeError('no marker');
+    at = nextMarker(view, at);
     const marker = view.getUint8(at + 1);
-    if (marker === 0xff || isBare(marker)) {
-      at += marker === 0xff ? 1 : 2;
+    if (isBare(marker)) {
+      at += 2;
       continue;
     }
     if (isFrameHeader(marker)) {

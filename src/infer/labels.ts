@@ -66,7 +66,7 @@ export function rankLabels(
   family: 'clip' | 'siglip',
 ): Classification[] {
   const values = Array.from(logits);
-  const top = Math.max(...values);
+  const top = values.reduce((most, value) => Math.max(most, value), Number.NEGATIVE_INFINITY);
   const weights = values.map((value) => (family === 'clip' ? Math.exp(value - top) : 1 / (1 + Math.exp(-value))));
   const total = family === 'clip' ? weights.reduce((a, b) => a + b, 0) : 1;
   return labels.map((label, i) => ({ label, score: weights[i] / total })).sort((a, b) => b.score - a.score);

@@ -4,7 +4,8 @@ import { crc32, inflateSync } from 'node:zlib';
 import type { Metadata, Sharp } from 'sharp';
 import { InputError, messageOf } from '../core/errors.js';
 import { decodePng, type PngTools } from '../image/decode-png.js';
-import { readGifHeader } from '../image/header-gif.js';
+import { readGifHeader, withAllColours } from '../image/header-gif.js';
+import { checkTiffColours } from '../image/header-tiff.js';
 import { type ImageHeader, mostFileBytes, pagesOf, readImageHeader } from '../image/image-header.js';
 import type { Picture } from '../image/picture.js';
 import { type Look, type Pixels, pixelsFrom } from '../image/pixels.js';
@@ -144,6 +145,8 @@ const pngTools: PngTools = {
   crc32,
 };
 
+const viewOf = (bytes: Uint8Array) => new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+
 /** What decoding has to know about samples. */
 type Samples = Pick<Metadata, 'depth' | 'space' | 'format'>;
 
@@ -158,8 +161,10 @@ async function decode(
     if (pixels) return pixels;
   }
   const sharp = await loadSharp();
-  const open = (content: Uint8Array) =>
-    sharp(content, { limitInputPixels: limits.maxPixels, failOn: 'error', page }).timeout({ seconds: limits.timeout });
+  // Pillow's conversion to RGB leaves an embedded profile aside; libvips would translate the colours by it.
+  const options = { limitInputPixels: limits.maxPixels, failOn: 'error', page, ignoreIcc: look === 'stored' } as const;
+  const open = (content: Uint8Array) => sharp(content, options).timeout({ seconds: limits.timeout });
+  if (format === 'tiff') checkTiffColours(viewOf(bytes), page);
   if (look === 'seen') return decodeSeen(open(bytes));
   // Most files are plain, and a second look at them takes as long as a small one's pixels.
   const meta: Samples = plain ? { depth: 'uchar', space: 'srgb', format } : await open(bytes).metadata();
@@ -184,13 +189,13 @@ async function decodeSeen(image: Sharp): Promise<Pixels> {
 
 /** The first frame with its colours, transparent or not, and one colour where it does not cover the canvas. */
 async function decodeGif(bytes: Uint8Array, open: (content: Uint8Array) => Sharp): Promise<Pixels> {
-  const { transparencyFlagAt, first, uncovered } = readGifHeader(
-    new DataView(bytes.buffer, bytes.byteOffset, bytes.length),
-  );
+  const header = readGifHeader(viewOf(bytes));
+  const { first, uncovered } = header;
   // The decoder gives no colour to what is transparent; Pillow's conversion keeps the palette's.
-  const opaque = Uint8Array.from(bytes);
-  if (transparencyFlagAt !== undefined) opaque[transparencyFlagAt] &= ~1;
-  const { data, info } = await open(opaque).toColourspace('srgb').raw().toBuffer({ resolveWithObject: true });
+  const { data, info } = await open(withAllColours(bytes, header))
+    .toColourspace('srgb')
+    .raw()
+    .toBuffer({ resolveWithObject: true });
   const { width, height, channels } = info;
   const out = new Uint8Array(3 * width * height);
   for (let y = 0; y < height; y++) {
@@ -212,10 +217,10 @@ function toPlainChannels(image: Sharp, { space }: Samples): Sharp {
 
 /** Interleaved samples of 1 to 4 channels as RGB bytes; alpha is dropped, as PIL's convert('RGB') drops it. */
 function toRgb(data: Uint8Array, channels: number, { depth, space, format }: Samples, file: Uint8Array): Uint8Array {
-  if (space === 'cmyk') return cmykToRgb(data, channels);
   const wide = depth === 'ushort';
-  if (channels === 3 && !wide) return new Uint8Array(data.buffer, data.byteOffset, data.length);
   const samples = wide ? new Uint16Array(data.buffer, data.byteOffset, data.byteLength / 2) : data;
+  if (space === 'cmyk') return cmykToRgb(samples, channels, wide ? 8 : 0);
+  if (channels === 3 && !wide) return new Uint8Array(data.buffer, data.byteOffset, data.length);
   const [green, blue] = channels < 3 ? [0, 0] : [1, 2];
   // Pillow's mode I;16 clips at 255. Colour, and a PNG's gray with alpha, are read as their high bytes.
   const clips = space === 'grey16' && !(format === 'png' && file[pngColourTypeAt] === pngGrayAlpha);
@@ -232,14 +237,17 @@ function toRgb(data: Uint8Array, channels: number, { depth, space, format }: Sam
 const pngColourTypeAt = 25;
 const pngGrayAlpha = 4;
 
-/** Ink to light as Pillow does it, in whole numbers: light = (255 - K) - C·(255 - K)/255, rounded. */
-function cmykToRgb(data: Uint8Array, channels: number): Uint8Array {
-  const count = data.length / channels;
+/**
+ * Ink to light as Pillow does it, in whole numbers: light = (255 - K) - C·(255 - K)/255, rounded. Of samples of 16 bits it takes
+ * the high bytes: `shift` is 8.
+ */
+function cmykToRgb(samples: Uint8Array | Uint16Array, channels: number, shift: number): Uint8Array {
+  const count = samples.length / channels;
   const out = new Uint8Array(3 * count);
   for (let i = 0; i < count; i++) {
-    const light = 255 - data[i * channels + 3];
+    const light = 255 - (samples[i * channels + 3] >> shift);
     for (let c = 0; c < 3; c++) {
-      const product = data[i * channels + c] * light + 128;
+      const product = (samples[i * channels + c] >> shift) * light + 128;
       out[3 * i + c] = light - ((product + (product >> 8)) >> 8);
     }
   }

@@ -1,3 +1,4 @@
+import { escapeXml } from './document/xml.js';
 import { escapeHtml } from './html.js';
 
 /** An image of the matrix: a column. */
@@ -20,6 +21,16 @@ function cellColour(level: number): { readonly fill: string; readonly text: stri
   };
 }
 
+/** The lowest and the highest of values, which may be more than a call takes arguments. */
+function rangeOf(values: readonly number[]): { readonly low: number; readonly high: number } {
+  let [low, high] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  for (const value of values) {
+    low = Math.min(low, value);
+    high = Math.max(high, value);
+  }
+  return { low, high };
+}
+
 /**
  * Cosines of texts and images as a picture, as in the notebook of openai/CLIP: images as columns, texts as rows, a number in each
  * cell. `cosines` is [texts][images]. It needs no other file.
@@ -30,17 +41,16 @@ export function similarityMatrixSvg(
   cosines: readonly (readonly number[])[],
 ): string {
   // About as wide as the letters of a sans-serif font are on average.
-  const margin = gap + Math.ceil(0.56 * fontSize * Math.max(...texts.map((text) => [...text].length)));
+  const margin = gap + Math.ceil(0.56 * fontSize * rangeOf(texts.map((text) => [...text].length)).high);
   const [width, height] = [margin + images.length * cell + gap, (texts.length + 1) * cell + 2 * gap];
-  const values = cosines.flat();
-  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const { low, high } = rangeOf(cosines.flat());
   const pictures = images.map(({ name, thumbnail }, i) => {
     const place = `x="${margin + i * cell + 4}" y="${gap}" width="${cell - 8}" height="${cell - 8}"`;
-    return `<image href="${escapeHtml(thumbnail)}" ${place} preserveAspectRatio="xMidYMid meet"><title>${escapeHtml(name)}</title></image>`;
+    return `<image href="${escapeXml(thumbnail)}" ${place} preserveAspectRatio="xMidYMid meet"><title>${escapeXml(name)}</title></image>`;
   });
   const rows = texts.map((text, row) => {
     const y = gap + (row + 1) * cell;
-    const label = `<text x="${margin - gap}" y="${y + cell / 2}" text-anchor="end">${escapeHtml(text)}</text>`;
+    const label = `<text x="${margin - gap}" y="${y + cell / 2}" text-anchor="end">${escapeXml(text)}</text>`;
     const cells = cosines[row].map((value, i) => {
       const { fill, text: ink } = cellColour(high > low ? (value - low) / (high - low) : 1);
       const x = margin + i * cell;

@@ -7,8 +7,10 @@ import sharp from 'sharp';
 import { InputError } from '../../src/core/errors.js';
 import { createRng } from '../../src/core/rng.js';
 import { readImageHeader } from '../../src/image/image-header.js';
+import type { Look } from '../../src/image/pixels.js';
 import { decodeImage, decodeToRead, type ImageInput, type ImageLimits } from '../../src/node/images.js';
 import { crc32 } from '../../src/weights/zip.js';
+import { assertAllclose } from '../helpers/allclose.js';
 import { scratchDir } from '../helpers/checkpoints.js';
 import { fixtureBytes, fixtureJson } from '../helpers/fixtures.js';
 
@@ -208,6 +210,29 @@ test('a cut file is refused, or the same as the whole', async () => {
   }
 });
 
+test('tiff: colours that cannot be known are refused, in either look', async () => {
+  const cut = fixture('palette-lzw.tif').subarray(0, -1);
+  const yCbCr = tiff([
+    [256, 1],
+    [257, 1],
+    [258, 8],
+    [262, 6],
+  ]);
+  const withoutMap = tiff([
+    [256, 1],
+    [257, 1],
+    [258, 4],
+    [262, 3],
+  ]);
+  for (const look of ['stored', 'seen'] as const) {
+    const refuses = (bytes: Uint8Array, message: RegExp) =>
+      assert.rejects(decodeImage(bytes, {}, 0, look), { name: 'InputError', message });
+    await refuses(cut, /^image: cannot be decoded: expected a colour map of 256 colours, got a part of it/);
+    await refuses(withoutMap, /expected a colour map of 16 colours, got none/);
+    await refuses(yCbCr, /expected YCbCr compressed as JPEG, got compression 1/);
+  }
+});
+
 test('damaged files give a picture within the limits or an InputError', async () => {
   const rng = createRng(31);
   const limits = { maxPixels: 1e6, timeout: 5 };
@@ -267,4 +292,18 @@ test('as people see it: 16 bits are scaled, not clipped', async () => {
   const first = (data: Uint8Array) => [...data].filter((_, i) => i % 3 === 0);
   assert.deepEqual(first((await decodeImage(image)).data), [0, 255, 255, 255]);
   assert.deepEqual(first((await decodeImage(image, {}, 0, 'seen')).data), [0, 0x40, 0x80, 255]);
+});
+
+test('as people see it: colours are those of the embedded profile', async () => {
+  // The numbers of a wider gamut, and what they are in sRGB as littlecms converts them.
+  const [inP3, inSrgb] = [
+    [198, 174, 150],
+    [204, 174, 148],
+  ];
+  for (const name of ['icc-p3.jpg', 'icc-p3.png', 'icc-p3.tif', 'icc-p3.webp']) {
+    const last = async (look: Look) => (await decodeImage(fixture(name), {}, 0, look)).data.subarray(3 * 22, 3 * 23);
+    const within = { rtol: 0, atol: name.endsWith('jpg') ? 4 : 1 };
+    assertAllclose(await last('stored'), inP3, within, name);
+    assertAllclose(await last('seen'), inSrgb, within, name);
+  }
 });
