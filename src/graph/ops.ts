@@ -256,12 +256,13 @@ function inferGroupQueryAttention(
   return [q, pastKey, pastValue];
 }
 
-/** Keys and values [B, T, width], or [B, heads, T, D]; what is added to scores broadcasts to [B, heads, Tq, Tk]. */
+/** Keys and values [B, T, width], or [B, heads, T, D]; what is added to scores is [B, heads, Tq, Tk]. */
 function inferMultiHeadAttention(
   inputs: readonly ValueType[],
   { numHeads }: OpAttributes['MultiHeadAttention'],
 ): ValueType[] {
   const [q, k, v, bias] = inputs;
+  if (k.shape.length !== v.shape.length) fail('keys and values of one rank', text(k.shape, v.shape));
   const [keys, values] = [k, v].map(({ shape }) => (shape.length === 4 ? flatHeads(shape, numHeads) : shape));
   if (!sameShape(q.shape, [...keys.slice(0, 1), q.shape[1], ...keys.slice(2)])) {
     fail('query and key of equal batch and width', text(q.shape, k.shape));

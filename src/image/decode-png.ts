@@ -33,6 +33,10 @@ const animation = kindOf('acTL');
 /** The fifth bit of a chunk's first letter is not set where a decoder must know it. */
 const isCritical = (kind: number) => (kind & 0x20000000) === 0;
 
+/** Four letters. */
+const isName = (bytes: Uint8Array, at: number) =>
+  bytes.subarray(at, at + 4).every((byte) => (byte | 0x20) >= 0x61 && (byte | 0x20) <= 0x7a);
+
 const signatureBytes = 8;
 
 /**
@@ -62,6 +66,8 @@ interface Chunks {
   readonly data: Uint8Array;
 }
 
+const isPalette = ({ length }: Uint8Array) => length % 3 === 0 && length <= 3 * 256;
+
 /** The chunks that a still picture is made of, in their order and with right checksums. */
 function readChunks(bytes: Uint8Array, crc32: PngTools['crc32']): Chunks | undefined {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -74,9 +80,10 @@ function readChunks(bytes: Uint8Array, crc32: PngTools['crc32']): Chunks | undef
     const kind = view.getUint32(at + 4);
     const content = bytes.subarray(at + 8, end);
     if (kind === kinds.end) return header && parts.length > 0 ? { header, palette, data: joined(parts) } : undefined;
-    if ((kind === kinds.header) !== (at === signatureBytes)) return undefined;
+    if ((kind === kinds.header) !== (at === signatureBytes) || !isName(bytes, at + 4)) return undefined;
     if (kind === kinds.header) header = content;
-    else if (kind === kinds.palette && palette === undefined && parts.length === 0) palette = content;
+    else if (kind === kinds.palette && palette === undefined && parts.length === 0 && isPalette(content))
+      palette = content;
     else if (kind === kinds.data && (parts.length === 0 || before === kind)) parts.push(content);
     else if (isCritical(kind) || kind === animation) return undefined;
     before = kind;

@@ -89,18 +89,20 @@ function colourAt(view: DataView, table: ColourTable | undefined, index: number)
   return [view.getUint8(at), view.getUint8(at + 1), view.getUint8(at + 2)];
 }
 
-/**
- * A copy of a file of which every decoder shows what Pillow does: nothing of the first frame is transparent, and where it has no
- * table its numbers are levels of gray.
- */
-export function withAllColours(bytes: Uint8Array, { transparencyFlagAt, first }: GifHeader): Uint8Array {
+/** A copy of a file of whose first frame nothing is transparent. */
+export function withoutTransparency(bytes: Uint8Array, { transparencyFlagAt }: GifHeader): Uint8Array {
   const opaque = Uint8Array.from(bytes);
   if (transparencyFlagAt !== undefined) opaque[transparencyFlagAt] &= ~1;
-  if (first.table) return opaque;
-  opaque[flagsAt] |= tableOf256;
-  const out = new Uint8Array(opaque.length + 3 * 256);
-  out.set(opaque.subarray(0, globalTableAt));
+  return opaque;
+}
+
+/** A file that shows levels of gray, as Pillow does, where the first frame's numbers have no colours; decoders differ there. */
+export function withColours(bytes: Uint8Array, { first }: GifHeader): Uint8Array {
+  if (first.table) return bytes;
+  const out = new Uint8Array(bytes.length + 3 * 256);
+  out.set(bytes.subarray(0, globalTableAt));
+  out[flagsAt] |= tableOf256;
   for (let i = 0; i < 3 * 256; i++) out[globalTableAt + i] = Math.trunc(i / 3);
-  out.set(opaque.subarray(globalTableAt), globalTableAt + 3 * 256);
+  out.set(bytes.subarray(globalTableAt), globalTableAt + 3 * 256);
   return out;
 }

@@ -259,14 +259,15 @@ export function cropWithMargin({ width, height, data }: Gray, box: Box, margin =
   const out = { width: box.width + 2 * space, height: box.height + 2 * space };
   const pixels = new Uint8Array(out.width * out.height);
   const left = box.left - space;
-  // Columns that the page has, of those from `left` on.
-  const [first, last] = [Math.max(0, left), Math.min(width, left + out.width)];
+  // Columns that the page has, and where they stand in the crop.
+  const [first, last] = [left, left + out.width].map((x) => Math.min(width, Math.max(0, x)));
+  const [begin, end] = [first - left, last - left].map((x) => Math.min(out.width, Math.max(0, x)));
   for (let y = 0; y < out.height; y++) {
     const row = Math.min(height - 1, Math.max(0, box.top - space + y)) * width;
     const line = pixels.subarray(y * out.width, (y + 1) * out.width);
-    line.fill(data[row], 0, first - left);
-    line.set(data.subarray(row + first, row + last), first - left);
-    line.fill(data[row + width - 1], last - left);
+    line.fill(data[row], 0, begin);
+    line.set(data.subarray(row + first, row + last), begin);
+    line.fill(data[row + width - 1], end);
   }
   return grayFrom(out.width, out.height, pixels);
 }

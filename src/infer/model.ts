@@ -70,7 +70,7 @@ export interface VaryModel extends Omit<OptModel, 'kind' | 'config'> {
   readonly kind: 'vary';
   readonly config: VaryConfig;
   read(image: Pixels, options?: ReadOptions): Promise<ReadResult>;
-  /** Several images decoded together; each result equals that image's own `read`, with `int4` but for its last bits. */
+  /** Several images decoded together; each result equals that image's own `read`, with `int4` but where two ids are as likely. */
   readAll(images: readonly Pixels[], options?: Omit<ReadOptions, 'onText'>): Promise<ReadResult[]>;
   /** A picture that `prepareImage` made ready, with `prepareSettings` of the model's config. */
   readPrepared(image: PreparedImage, options?: ReadOptions): Promise<ReadResult>;

@@ -261,12 +261,17 @@ interface BlockContext {
   readonly numbers: Value | undefined;
 }
 
+/** What attention within a map needs beside: whether it is the whole one or windows of it. */
+interface MapContext extends BlockContext {
+  readonly isWhole: boolean;
+}
+
 /** A vector for each distance between rows, and between columns, of a grid of these sides: `rel_pos_h` and `rel_pos_w`. */
 const positionTables = (s: Scope, sides: Pair, D: number): readonly Value[] =>
   sides.map((side, i) => s.parameter(`rel_pos_${'hw'[i]}`, [2 * side - 1, D], zerosInit));
 
 /** Attention within [N, h, w, 3C] of projected queries, keys and values: [N, h, w, C]. */
-function mapAttention(s: Scope, qkv: Value, config: SamConfig, context: BlockContext): Value {
+function mapAttention(s: Scope, qkv: Value, config: SamConfig, context: MapContext): Value {
   const { heads, width } = config;
   const [N, h, w] = qkv.shape;
   const [q, k, v] = split(s, reshape(s, qkv, [N, multiplyDims(h, w), 3 * width]), [width, width, width], 2); // [N, hw, C]
@@ -282,14 +287,14 @@ function positionedAttention(
   [q, k, v]: readonly Value[],
   [h, w]: Pair,
   config: SamConfig,
-  { shared, numbers }: BlockContext,
+  { shared, numbers, isWhole }: MapContext,
 ): Value {
   const { heads, width } = config;
   const [N] = q.shape;
   const D = width / heads;
   const options = { heads, scale: D ** -0.5 };
   if (numbers) return attention(s, q, k, v, { ...options, bias: rowBias(s, q, config, numbers) });
-  const [tableH, tableW] = positionTables(s, tableSides(s, config), D);
+  const [tableH, tableW] = positionTables(s, isWhole ? gridOf(config) : [config.windowSize, config.windowSize], D);
   const rh = relativePositions(s, tableH, h, h); // [h, h, D]
   const rw = relativePositions(s, tableW, w, w); // [w, w, D]
   const qh = reshape(s, q, [N, h, w * heads, D]);
@@ -297,7 +302,9 @@ function positionedAttention(
   const qw = reshape(s, transpose(s, reshape(s, q, [N, h, w, heads, D]), [0, 2, 1, 3, 4]), [N, w, h * heads, D]);
   const byColumn = reshape(s, matMul(s, qw, transpose(s, rw, [0, 2, 1])), [N, w, h, heads, w]);
   const relW = reshape(s, transpose(s, byColumn, [0, 2, 1, 3, 4]), [N, h * w, heads, w]);
-  if (s.lowering.attention === 'fused' && h + w > D) return gridAttention(s, [q, k, v], [relH, relW], options);
+  // Of windows all scores together are few.
+  if (isWhole && s.lowering.attention === 'fused' && h + w > D)
+    return gridAttention(s, [q, k, v], [relH, relW], options);
   return h * w > 2 * (h + w)
     ? foldedAttention(s, [q, k, v], [relH, relW], config, shared)
     : attention(s, q, k, v, { ...options, bias: gridBias(s, relH, relW) });
@@ -351,12 +358,6 @@ function foldedAttention(
   return attention(s, flat(Q), flat(K), v, { heads, scale: 1 });
 }
 
-/** The sides that a block's position tables were made for: its window's, or the configured grid's. */
-function tableSides(s: Scope, config: SamConfig): Pair {
-  const block = Number(s.path.match(/blocks\.(\d+)\.attn$/)?.[1]);
-  return isGlobal(config, block) ? gridOf(config) : [config.windowSize, config.windowSize];
-}
-
 const isGlobal = (config: SamConfig, block: number) => config.windowSize === 0 || config.globalBlocks.includes(block);
 
 /**
@@ -372,12 +373,20 @@ function samBlock(s: Scope, x: Value, block: number, config: SamConfig, context:
   const normed = layerNorm(s.at('norm1'), x, config);
   let mixed: Value;
   if (isGlobal(config, block)) {
-    mixed = mapAttention(at, linear(qkv, normed, 3 * width, { bias: config.qkvBias }), config, context);
+    mixed = mapAttention(at, linear(qkv, normed, 3 * width, { bias: config.qkvBias }), config, {
+      ...context,
+      isWhole: true,
+    });
   } else {
     const side = config.windowSize;
     const windows = partition(at, linear(qkv, normed, 3 * width, { bias: false }), side); // [B·windows, side, side, 3C]
     const biased = config.qkvBias ? add(at, windows, qkv.parameter('bias', [3 * width], zerosInit)) : windows;
-    mixed = unpartition(at, mapAttention(at, biased, config, context), [B, Number(h), Number(w)], side);
+    mixed = unpartition(
+      at,
+      mapAttention(at, biased, config, { ...context, isWhole: false }),
+      [B, Number(h), Number(w)],
+      side,
+    );
   }
   const joined = add(s, x, linear(at.at('proj'), mixed, width));
   const hidden = Math.floor(width * config.mlpRatio);

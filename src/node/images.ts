@@ -4,7 +4,7 @@ import { crc32, inflateSync } from 'node:zlib';
 import type { Metadata, Sharp } from 'sharp';
 import { InputError, messageOf } from '../core/errors.js';
 import { decodePng, type PngTools } from '../image/decode-png.js';
-import { readGifHeader, withAllColours } from '../image/header-gif.js';
+import { readGifHeader, withColours, withoutTransparency } from '../image/header-gif.js';
 import { checkTiffColours } from '../image/header-tiff.js';
 import { type ImageHeader, mostFileBytes, pagesOf, readImageHeader } from '../image/image-header.js';
 import type { Picture } from '../image/picture.js';
@@ -165,7 +165,8 @@ async function decode(
   const options = { limitInputPixels: limits.maxPixels, failOn: 'error', page, ignoreIcc: look === 'stored' } as const;
   const open = (content: Uint8Array) => sharp(content, options).timeout({ seconds: limits.timeout });
   if (format === 'tiff') checkTiffColours(viewOf(bytes), page);
-  if (look === 'seen') return decodeSeen(open(bytes));
+  if (look === 'seen')
+    return decodeSeen(open(format === 'gif' ? withColours(bytes, readGifHeader(viewOf(bytes))) : bytes));
   // Most files are plain, and a second look at them takes as long as a small one's pixels.
   const meta: Samples = plain ? { depth: 'uchar', space: 'srgb', format } : await open(bytes).metadata();
   if (meta.format === 'gif') return decodeGif(bytes, open);
@@ -192,7 +193,7 @@ async function decodeGif(bytes: Uint8Array, open: (content: Uint8Array) => Sharp
   const header = readGifHeader(viewOf(bytes));
   const { first, uncovered } = header;
   // The decoder gives no colour to what is transparent; Pillow's conversion keeps the palette's.
-  const { data, info } = await open(withAllColours(bytes, header))
+  const { data, info } = await open(withColours(withoutTransparency(bytes, header), header))
     .toColourspace('srgb')
     .raw()
     .toBuffer({ resolveWithObject: true });

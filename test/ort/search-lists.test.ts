@@ -186,6 +186,26 @@ test('whichever write or sync fails, the store has the rows it had or all of the
   }
 });
 
+test('changes of a store have their turns, searches see what is there, and a store that was closed is not written', async () => {
+  const dir = temporaryFolder();
+  const options = { dimension, kernel, write: true };
+  const rows = drawRows(30, 9);
+  const store = openFlatStore(dir, options);
+  const adding = Array.from({ length: 10 }, (_, i) => store.add(rows.slice(3 * i, 3 * i + 3)));
+  const removing = store.remove(['4.png']);
+  const seen = await store.search(rows[29].vector, plain);
+  assert.ok(seen.every(({ info }) => info !== undefined));
+  const closing = store.dispose();
+  await Promise.all([...adding, removing, closing]);
+  await assert.rejects(store.add(rows.slice(0, 1)), { name: 'InputError', message: /was closed/ });
+  await store.dispose();
+  const again = openFlatStore(dir, { ...options, write: false });
+  const kept = rows.filter(({ info }) => info.path !== '4.png');
+  assert.deepEqual((await again.list()).map(({ path }) => path).sort(), kept.map(({ info }) => info.path).sort());
+  for (const { info, vector } of kept) assert.deepEqual(await again.vectors([info.path]), vector);
+  await again.dispose();
+});
+
 test('alike rows are grouped, across blocks and through others', async () => {
   const rows = drawRows(2100, 7).map(({ vector }) => vector);
   const near = (vector: Float32Array, at: number) => unit(vector.map((x, d) => (d === at ? x + 0.1 : x)));

@@ -14,6 +14,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { pathToFileURL } from 'node:url';
 import { loadModel, type NodeClipModel, openIndex } from '../../src/index.js';
 import { assertAllclose } from '../helpers/allclose.js';
 import { runCli, startCli } from '../helpers/cli.js';
@@ -233,6 +234,32 @@ test('one process changes an index at a time; others read', async () => {
   await first.dispose();
   assert.equal((await second.update()).unchanged, 2);
   await second.dispose();
+});
+
+test('a picture that ends its thread is named, and its neighbours are indexed', async () => {
+  const folder = temporaryFolder();
+  await pictureFolder(folder, 20);
+  writeFileSync(join(folder, '5-ends.png'), 'whatever is in it');
+  // As running out of memory would end it.
+  const ending = join(temporaryFolder(), 'ending.mjs');
+  writeFileSync(
+    ending,
+    `import fs from 'node:fs';
+    import { syncBuiltinESMExports } from 'node:module';
+    import { isMainThread } from 'node:worker_threads';
+    const { readFileSync } = fs;
+    fs.readFileSync = (path, ...rest) => {
+      if (!isMainThread && String(path).includes('ends')) process.exit(1);
+      return readFileSync(path, ...rest);
+    };
+    syncBuiltinESMExports();`,
+  );
+  const out = join(temporaryFolder(), 'index');
+  const args = ['index', folder, '--out', out, '--model', checkpoint, '--workers', '1'];
+  const { code, err, out: said } = await startCli(args, { NODE_OPTIONS: `--import ${pathToFileURL(ending)}` }).done;
+  assert.equal(code, 3, err);
+  assert.match(said, /20 added, 0 changed, 0 removed, 0 unchanged, 1 failed/);
+  assert.match(err, /5-ends\.png: ended the thread that worked on it/);
 });
 
 test('duplicates: copies and near copies are grouped, others not', async () => {

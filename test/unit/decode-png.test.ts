@@ -109,6 +109,9 @@ test('what is unusual or broken is left to a complete decoder', () => {
     '16 bits': pngOf({ ...kind, depth: 16 }, randomRows({ ...kind, depth: 16 })),
     'no palette': pngOf(palette, randomRows(palette)),
     'a number past the palette': pngOf(palette, randomRows(palette), [chunk('PLTE', randomBytes(3))]),
+    'a palette of four bytes': pngOf(palette, new Uint8Array(5 * 7), [chunk('PLTE', randomBytes(4))]),
+    'a palette of 257 colours': pngOf(palette, randomRows(palette), [chunk('PLTE', randomBytes(771))]),
+    'a chunk without a name': pngOf(kind, rows, [chunk('a1\x80!')]),
     'two palettes': pngOf(palette, randomRows(palette), [
       chunk('PLTE', randomBytes(768)),
       chunk('PLTE', randomBytes(768)),

@@ -101,6 +101,14 @@ test('a crop has its margin, also at the edge of the page', () => {
   const crop = cropWithMargin(page, { left: 0, top: 0, width: 10, height: 10 }, 0.2);
   assert.equal(crop.width, 14);
   assert.deepEqual([...crop.data.slice(0, 5)], [0, 0, 0, 1, 2]);
+  for (const [left, first, last] of [
+    [-30, 0, 0],
+    [15, 13, 19],
+    [40, 19, 19],
+  ]) {
+    const { data, width } = cropWithMargin(page, { left, top: 3, width: 10, height: 10 }, 0.2);
+    assert.deepEqual([data[0], data[width - 1]], [first, last], `${left}`);
+  }
 });
 
 test('a blank, a black and a gray page and pages of noise have no lines', () => {

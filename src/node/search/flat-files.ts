@@ -117,7 +117,7 @@ export function readVectors({ vectors, dimension }: OpenFiles, start: number, en
   return viewBytes('float32', readRange(vectors, start * 4 * dimension, (end - start) * 4 * dimension));
 }
 
-/** Vectors after the last row, on the disk when this returns. They do not count until the log names them. */
+/** Vectors after the last row, on the disk when this is done. They do not count until the log names them. */
 export async function appendVectors(
   { calls, dir, vectors, infos, dimension }: OpenFiles,
   rows: readonly Float32Array[],
@@ -132,7 +132,7 @@ export async function appendVectors(
   }
 }
 
-/** Lines at the end of the log, on the disk when this returns. */
+/** Lines at the end of the log, on the disk when this is done. */
 export async function appendLog({ calls, dir, log }: OpenFiles, lines: readonly string[]): Promise<void> {
   const { size } = fstatSync(log);
   try {

@@ -50,7 +50,10 @@ export function openFlatStore(dir: string, options: FlatStoreOptions): VectorSto
   let scans = createScans();
   // What is appended has its place when it begins: one change after the other.
   const inTurn = createQueue();
+  let disposed = false;
   const expectWriting = () => {
+    // Its files' numbers may be those of others by now.
+    if (disposed) throw new InputError(`${dir}: was closed`);
     if (!write) throw new InputError(`${dir}: was opened for reading; open it for writing to change it`);
   };
   const goOnWith = (next: Files) => {
@@ -106,7 +109,11 @@ export function openFlatStore(dir: string, options: FlatStoreOptions): VectorSto
         await writeLists(join(dir, listsName(next)), rows, kernel);
         goOnWith(next);
       }),
-    dispose: () => inTurn(async () => closeFiles(files)),
+    dispose: () =>
+      inTurn(async () => {
+        if (!disposed) closeFiles(files);
+        disposed = true;
+      }),
   };
 }
 

@@ -16,7 +16,6 @@ import type { ImageInput } from '../images.js';
 import type { NodeClipModel } from '../load-clip.js';
 import { takeLock } from '../lock.js';
 import { createRuntime } from '../ort/runtime.js';
-
 import type { Shard } from '../shard.js';
 import { findPictures } from './find-pictures.js';
 import { expectIdentity, identityOf } from './identity.js';

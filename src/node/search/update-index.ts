@@ -1,12 +1,13 @@
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { AbortedError, InputError, messageOf } from '../../core/errors.js';
+import { AbortedError, InputError, messageOf, ThreadEndedError } from '../../core/errors.js';
+import { createQueue } from '../../core/queue.js';
 import type { Tensor } from '../../core/tensor.js';
 import type { PictureInfo } from '../../search/picture.js';
 import type { Row } from '../../search/store.js';
 import type { ImageLimits } from '../images.js';
 import type { NodeClipModel } from '../load-clip.js';
-import { createWorkerPool } from '../worker-pool.js';
+import { createWorkerPool, type WorkerPool } from '../worker-pool.js';
 import type { FoundPicture } from './find-pictures.js';
 import type { UpdatableStore } from './layered-store.js';
 import type { PictureJob, PicturePlan, PictureResult, PreparedPicture } from './picture-worker.js';
@@ -85,10 +86,7 @@ export async function updateStore(
   });
   const failed: { path: string; reason: string }[] = [];
   const counts = { added: 0, changed: 0 };
-  const prepare: Prepare = async (pictures) => {
-    const job = pictures.map(({ path, known }) => ({ file: join(root, path), known }));
-    return (await pool.run(job)).map((result) => ('problem' in result ? new InputError(result.problem) : result));
-  };
+  const prepare = createPrepare(root, pool);
   const prepareAgain = async (path: string) => {
     const [result] = await prepare([{ path, known: [] }]);
     if (result instanceof InputError) throw result;
@@ -98,9 +96,11 @@ export async function updateStore(
   try {
     let batch: Ready[] = [];
     let done = 0;
-    // Few pictures are shared out evenly.
-    const together = Math.min(mostTogether, Math.ceil(work.length / (2 * jobsPerThread * workers)));
-    const sizes = { together, window: ahead * batchSize };
+    const window = ahead * batchSize;
+    // So that every thread has its next ones: few pictures are shared out evenly, and so are those that are prepared at once.
+    const shares = 2 * jobsPerThread * workers;
+    const together = Math.min(mostTogether, Math.ceil(work.length / shares), Math.max(1, Math.floor(window / shares)));
+    const sizes = { together, window };
     for await (const { picture, result } of prepareAll(prepare, work, bySize(infos), sizes)) {
       if (signal?.aborted) throw new AbortedError('interrupted', { cause: signal.reason });
       if (result instanceof InputError) failed.push({ path: picture.path, reason: messageOf(result) });
@@ -162,6 +162,28 @@ interface Prepared {
 type Prepare = (
   pictures: readonly { readonly path: string; readonly known: readonly string[] }[],
 ) => Promise<(PreparedPicture | InputError)[]>;
+
+/**
+ * A picture that ends its thread takes with it what else the thread works on. So each of those has another turn, and a second one, and
+ * no two of them at once: else they would take each other along again.
+ */
+function createPrepare(root: string, pool: WorkerPool<PictureJob, PictureResult[]>): Prepare {
+  const run = async (pictures: Parameters<Prepare>[0]) => {
+    const results = await pool.run(pictures.map(({ path, known }) => ({ file: join(root, path), known })));
+    return results.map((result) => ('problem' in result ? new InputError(result.problem) : result));
+  };
+  const inTurn = createQueue();
+  const runAlone = async (picture: Parameters<Prepare>[0][number]) => {
+    const [result] = (await run([picture]).catch(unlessEnded)) ?? (await run([picture]).catch(unlessEnded)) ?? [];
+    return result ?? new InputError(`${join(root, picture.path)}: ended the thread that worked on it`);
+  };
+  return async (pictures) =>
+    (await run(pictures).catch(unlessEnded)) ?? Promise.all(pictures.map((picture) => inTurn(() => runAlone(picture))));
+}
+
+function unlessEnded(error: unknown): undefined {
+  if (!(error instanceof ThreadEndedError)) throw error;
+}
 
 /** Results in order, with `window` pictures in preparation, `together` in each job. */
 async function* prepareAll(
