@@ -12,6 +12,7 @@ import {
   emptyPdf,
   filesIn,
   pagesRead,
+  pdfOf,
   picturePdf,
   readInto,
   scriptedModel,
@@ -249,9 +250,7 @@ function bombPdf(): Buffer {
     '<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 200]/Contents 4 0 R>>',
     `<</Filter/FlateDecode/Length ${contents.length}>>\nstream\n${contents.toString('latin1')}\nendstream`,
   ];
-  // Without a table of its objects it is mended when it is opened.
-  const body = objects.map((object, i) => `${i + 1} 0 obj\n${object}\nendobj\n`).join('');
-  return Buffer.from(`%PDF-1.5\n${body}trailer\n<</Root 1 0 R>>\n%%EOF\n`, 'latin1');
+  return pdfOf(objects);
 }
 
 /** A TIFF with a page for each of pictures of one size. */
