@@ -376,6 +376,7 @@ test('serve: what is wrong with its arguments is said before anything is loaded'
   for (const [args, message] of [
     [['--port', '65536'], /--port: expected a whole number from 0 to 65535/],
     [['--port', 'http'], /--port/],
+    [['--host', ''], /--host: expected an address to listen on, got an empty text/],
     [['--api-key-file', join(scratch, 'nothing')], /--api-key-file .*cannot be read/],
     [['--api-key-file', key], /the key has characters/],
     [['--api-key', ''], /the key is empty/],
