@@ -3,6 +3,7 @@ import { InputError, messageOf } from '../core/errors.js';
 import { defaultReader, defaultTwoTowers } from '../node/builtin-models.js';
 import { putPoolBehindEventLoop } from '../node/ort/runtime.js';
 import { type LimitName, limitNames, limitTable } from '../server/limits.js';
+import { expectHost } from '../server/own-host.js';
 import { createServer } from '../server/server.js';
 import type { Arguments, OptionSpecs } from './arguments.js';
 import type { Command, Io } from './command.js';
@@ -54,7 +55,9 @@ async function serve(args: Arguments, io: Io): Promise<number> {
     args.count('slots', { to: 1024 }),
     threadsOf(args, 'image-threads'),
   ];
-  const where = { host: args.text('host') ?? '127.0.0.1', port: args.index('port', { to: 65535 }) ?? 8000 };
+  const host = args.text('host') ?? '127.0.0.1';
+  expectHost(host, '--host');
+  const where = { host, port: args.index('port', { to: 65535 }) ?? 8000 };
   const models = named.length === 0 && index === undefined ? [defaultReader, defaultTwoTowers] : named;
   const apiKey = keyOf(args);
   const server = createServer({

@@ -29,6 +29,17 @@ export function reportShard({ rank, size, from }: Shard, io: Io): void {
   if (size > 1) io.err(`varyclip: process ${rank} of ${size} (${from})\n`);
 }
 
+/** What standard input has. More than a string can hold is no list of paths. */
+function textOf(bytes: Uint8Array): string {
+  try {
+    return new TextDecoder().decode(bytes);
+  } catch (cause) {
+    throw new InputError(`--list -: expected a list of paths, got ${bytes.length} bytes, which are too many`, {
+      cause,
+    });
+  }
+}
+
 /** The paths of a job: those named, and those of a list. Throws InputError for a list that only one of several processes has. */
 export async function pathsOf(args: Arguments, io: Io, shard: Shard): Promise<string[]> {
   const list = args.text('list');
@@ -36,7 +47,7 @@ export async function pathsOf(args: Arguments, io: Io, shard: Shard): Promise<st
   if (list === '-' && shard.size > 1) {
     throw new InputError('--list -: every process needs the whole list; write it into a file: --list FILE');
   }
-  const text = list === '-' ? new TextDecoder().decode(await io.readStdin()) : readText(list, `--list ${list}`);
+  const text = list === '-' ? textOf(await io.readStdin()) : readText(list, `--list ${list}`);
   const listed = text.split('\n').map((line) => line.replace(/\r$/, ''));
   return [...args.positionals, ...listed.filter((line) => line !== '')];
 }

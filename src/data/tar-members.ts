@@ -27,10 +27,16 @@ export function* tarMembers(
 ): Generator<TarMember> {
   let pax: Readonly<Record<string, string>> = {};
   let longName: string | undefined;
-  for (let at = 0; at + block <= size; ) {
+  if (size === 0) throw new InputError(`${where}: expected an archive, got an empty file`);
+  // What ends behind a member is whole, also without the zeros that an archive should end with.
+  for (let at = 0; at < size; ) {
     const header = read(at, block);
-    if (header.every((byte) => byte === 0)) return;
     const place = `${where}: at byte ${at}`;
+    const isEnd = header.every((byte) => byte === 0);
+    if (header.length < block && (at === 0 || !isEnd)) {
+      throw new InputError(`${place}: ends inside a header: the archive is cut off`);
+    }
+    if (isEnd) return;
     checkSum(header, place);
     const type = header[156] === 0 ? '0' : String.fromCharCode(header[156]);
     const length = pax['size'] === undefined ? sizeField(header, place) : Number(pax['size']);

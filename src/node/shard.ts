@@ -18,6 +18,13 @@ const launchers = [
   { from: 'Slurm', rank: 'SLURM_PROCID', size: 'SLURM_STEP_NUM_TASKS' },
 ] as const;
 
+/** A launcher's variable. `Number` would take an empty one for 0. */
+function numberIn(environment: Environment, name: string): number {
+  const text = environment[name] ?? '';
+  if (/^\d{1,15}$/.test(text)) return Number(text);
+  throw new InputError(`${name}: expected a whole number from 0, got ${JSON.stringify(text.slice(0, 40))}`);
+}
+
 /**
  * Which share of a job is this process's: said outright, or by the launcher (mpirun, srun, a Kubernetes Indexed Job with `shards`).
  * Throws InputError for a share that cannot be.
@@ -36,14 +43,16 @@ export function shardOf(environment: Environment, { shard, shards }: { shard?: n
   );
   if (launched) {
     const { from, rank, size } = launched;
-    const found = checked(Number(environment[rank]), Number(environment[size]), from);
+    const found = checked(numberIn(environment, rank), numberIn(environment, size), from);
     if (shards !== undefined && shards !== found.size) {
       throw new InputError(`--shards ${shards}: ${from} started ${found.size} processes`);
     }
     return found;
   }
   const index = environment['JOB_COMPLETION_INDEX'];
-  if (index !== undefined && shards !== undefined) return checked(Number(index), shards, 'JOB_COMPLETION_INDEX');
+  if (index !== undefined && shards !== undefined) {
+    return checked(numberIn(environment, 'JOB_COMPLETION_INDEX'), shards, 'JOB_COMPLETION_INDEX');
+  }
   if (index !== undefined) throw new InputError('JOB_COMPLETION_INDEX is set: say how many there are: --shards N');
   if (shards !== undefined && shards > 1) throw new InputError('--shards: say which one this is: --shard R');
   return { rank: 0, size: 1, from: 'one process' };

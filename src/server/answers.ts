@@ -34,6 +34,7 @@ export interface ErrorAnswer {
 
 const types: Readonly<Record<number, string>> = {
   401: 'authentication_error',
+  403: 'permission_error',
   404: 'not_found_error',
   429: 'rate_limit_error',
   503: 'unavailable_error',

@@ -9,19 +9,29 @@ import { receiveBody } from './body.js';
 import type { ServerLimits } from './limits.js';
 import type { GaugeValue } from './metrics.js';
 import { openApiDocument } from './open-api.js';
+import { expectOwnHost } from './own-host.js';
 import { answerPageFile, findPageFiles } from './page-files.js';
 import { answerClassify, answerEmbeddings, answerSearch } from './picture-routes.js';
 import { answerChat, answerRead, type ReadRequest, type Work } from './read-routes.js';
 import { expectLength, type RequestFields, type RequestOf } from './schemas.js';
 import { modelOf, type ServerState } from './state.js';
+import { closeUnread } from './unread-body.js';
 
 /** The server's routes over `state`. */
 export function createApp(state: ServerState, version: string): Hono {
   const app = new Hono();
+  app.use('*', async (c, next) => {
+    await next();
+    await closeUnread(c);
+  });
   app.use('*', async (c, next) => logged(state, c, () => patternOf(app, c.req.path) ?? 'other', next));
   app.get('/health', (c) => {
     const status = state.phase === 'ready' ? 'ok' : state.phase;
     return c.json({ status }, state.phase === 'ready' ? 200 : 503);
+  });
+  app.use('*', async (c, next) => {
+    expectOwnHost(c, state);
+    await next();
   });
   const page = findPageFiles();
   app.use('*', async (c, next) => {

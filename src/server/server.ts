@@ -1,6 +1,7 @@
 /** `varyclip serve`: models, routes and a port, from loading to draining. */
 import { readFileSync } from 'node:fs';
 import { createServer as createHttpServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { getRequestListener } from '@hono/node-server';
 import type { Hono } from 'hono';
@@ -13,6 +14,7 @@ import { createBodyReader } from './body-reader.js';
 import { type LimitName, limitsWith } from './limits.js';
 import { findModels, loadAll, type ModelOptions } from './load-models.js';
 import { createMetrics } from './metrics.js';
+import { bracketed, expectHost, isLoopback } from './own-host.js';
 import { requestFields } from './schemas.js';
 import type { ServerState } from './state.js';
 
@@ -60,6 +62,7 @@ export function createServer(options: ServerOptions): VaryclipServer {
     limits,
     fields,
     apiKey: options.apiKey,
+    place: undefined,
     bodies: createBodyReader(fields, limits),
     prepare: createPreparePool({
       threads: options.imageThreads ?? 1,
@@ -91,11 +94,13 @@ export function createServer(options: ServerOptions): VaryclipServer {
     state,
     loaded,
     listen: async ({ host = '127.0.0.1', port = 8000 } = {}) => {
+      expectHost(host, 'host');
       // A server that never could answer does not say first where it listens.
       await found;
       if (closing) throw new AbortedError('the server was closed before it listened');
       http = httpServer(app, state);
-      const url = await listenOn(http, host, port);
+      const { url, address } = await listenOn(http, host, port);
+      state.place = { host, onLoopback: isLoopback(address) };
       log.info({ url }, 'listening');
       return { url };
     },
@@ -121,22 +126,26 @@ function httpServer(app: Hono, { limits }: ServerState): Server {
       connectionsCheckingInterval: 2000,
       maxHeaderSize: 16 << 10,
     },
-    getRequestListener(app.fetch),
+    // Requests of HTTP/1.0 need not say a host; probes of load balancers do not.
+    getRequestListener(app.fetch, { hostname: 'localhost' }),
   );
   server.maxConnections = limits.maxConnections;
   server.maxHeadersCount = 100;
   return server;
 }
 
-function listenOn(server: Server, host: string, port: number): Promise<string> {
+function listenOn(
+  server: Server,
+  host: string,
+  port: number,
+): Promise<{ readonly url: string; readonly address: string }> {
   return new Promise((resolve, reject) => {
     server.once('error', (cause) =>
       reject(new InputError(`serve: cannot listen on ${host}:${port}: ${cause.message}`, { cause })),
     );
     server.listen(port, host, () => {
-      const address = server.address();
-      const actual = typeof address === 'object' && address ? address.port : port;
-      resolve(`http://${host.includes(':') ? `[${host}]` : host}:${actual}`);
+      const { address, port: actual } = server.address() as AddressInfo;
+      resolve({ url: `http://${bracketed(host)}:${actual}`, address });
     });
   });
 }

@@ -36,6 +36,8 @@ export interface ServerState {
   /** The bodies of all routes that take JSON. */
   readonly fields: RequestFields;
   readonly apiKey: string | undefined;
+  /** Where it listens: the host as it was given, and whether only this machine reaches it. Undefined for a program's own `app`. */
+  place: { readonly host: string; readonly onLoopback: boolean } | undefined;
   readonly bodies: BodyReader;
   readonly prepare: PreparePool;
   readonly fetchOptions: Pick<FetchImageOptions, 'allowedHosts' | 'resolve' | 'allowAddress' | 'connect'>;

@@ -79,6 +79,12 @@ export function emptyPdf(pages: number, width = 100, height = 100): Buffer {
   return Buffer.concat([...parts, writer.end()]);
 }
 
+/** A PDF of objects as they are written, the catalog first. Without a table of its objects it is mended when it is opened. */
+export function pdfOf(objects: readonly string[]): Buffer {
+  const body = objects.map((object, i) => `${i + 1} 0 obj\n${object}\nendobj\n`).join('');
+  return Buffer.from(`%PDF-1.5\n${body}trailer\n<</Root 1 0 R>>\n%%EOF\n`, 'latin1');
+}
+
 /** A model whose texts are a function of what it sees. */
 export function scriptedModel({
   onBatch = async () => {},

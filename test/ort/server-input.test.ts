@@ -149,7 +149,7 @@ test('a client that goes away while it sends is no failure of the server', async
     const known = server.logged.length;
     const socket = connect(Number(new URL(url).port), '127.0.0.1');
     await once(socket, 'connect');
-    socket.write(`POST /v1/read HTTP/1.1\r\nHost: a\r\n${head}\r\n\r\n5\r\nabc`);
+    socket.write(`POST /v1/read HTTP/1.1\r\nHost: localhost\r\n${head}\r\n\r\n5\r\nabc`);
     while (server.state.bodyBytes === 0) await new Promise((done) => setTimeout(done, 5));
     socket.destroy();
     while (server.logged.length === known) await new Promise((done) => setTimeout(done, 5));
@@ -160,6 +160,93 @@ test('a client that goes away while it sends is no failure of the server', async
     );
     assert.equal(server.state.bodyBytes, 0);
   }
+});
+
+/** What a server answers to bytes, until it closes the connection. */
+async function answerTo(place: string, parts: readonly (string | Uint8Array)[]): Promise<string> {
+  const socket = connect(Number(new URL(place).port), '127.0.0.1');
+  for (const part of parts) socket.write(part);
+  const received: Buffer[] = [];
+  for await (const chunk of socket) received.push(chunk as Buffer);
+  return Buffer.concat(received).toString();
+}
+
+test('an answer that does not wait for the body ends the connection, says so, and is read', async () => {
+  const small = startServer({ limits: { maxBodyBytes: 1 << 20 } });
+  await small.loaded;
+  const { url: place } = await small.listen({ port: 0 });
+  const body = Buffer.alloc(8 << 20);
+  const chunk = Buffer.concat([Buffer.from('800000\r\n'), body, Buffer.from('\r\n0\r\n\r\n')]);
+  for (const [path, head, bytes, status] of [
+    ['/v1/read', `Content-Length: ${body.length}`, body, 413],
+    ['/v1/read', 'Transfer-Encoding: chunked', chunk, 413],
+    ['/nothing', `Content-Length: ${body.length}`, body, 404],
+    ['/health', 'Transfer-Encoding: chunked', chunk, 404],
+  ] as const) {
+    const text = await answerTo(place, [`POST ${path} HTTP/1.1\r\nHost: localhost\r\n${head}\r\n\r\n`, bytes]);
+    const [headers, json] = text.split('\r\n\r\n');
+    assert.match(headers, new RegExp(`^HTTP/1.1 ${path === '/health' ? 405 : status} `), path);
+    assert.match(headers, /\r\nconnection: close/i);
+    assert.equal(typeof (JSON.parse(json) as { error: Json }).error['message'], 'string');
+  }
+  // A body that is here already is no reason to part.
+  const text = await answerTo(place, [
+    'POST /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}',
+    'GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n',
+  ]);
+  assert.match(text, /^HTTP\/1.1 404 .*\r\nconnection: keep-alive.*HTTP\/1.1 200 /is);
+});
+
+test('HTTP/1.0 needs no host', async () => {
+  const text = await answerTo(url, ['GET /health HTTP/1.0\r\n\r\n']);
+  assert.match(text, /^HTTP\/1.1 200 OK.*\{"status":"ok"\}$/s);
+});
+
+test('without a key, this machine is asked by its own name, and by no page of another host', async () => {
+  const statusOf = async (place: string, ...headers: string[]) => {
+    const text = await answerTo(place, [
+      `GET /v1/models HTTP/1.1\r\n${headers.join('\r\n')}\r\nConnection: close\r\n\r\n`,
+    ]);
+    return Number(/^HTTP\/1.1 (\d+)/.exec(text)?.[1]);
+  };
+  for (const host of ['localhost', 'LocalHost:1', 'a.localhost:80', '127.0.0.1:8000', '127.1.2.3', '[::1]:8000']) {
+    assert.equal(await statusOf(url, `Host: ${host}`), 200, host);
+  }
+  for (const host of ['evil.example', 'localhost.evil.example:8000', '192.168.0.1', '1.127.0.0.1.nip.io', '[::2]']) {
+    assert.equal(await statusOf(url, `Host: ${host}`), 403, host);
+  }
+  const own = 'Host: localhost:8000';
+  for (const origin of ['http://localhost:8000', 'HTTP://LOCALHOST:8000']) {
+    assert.equal(await statusOf(url, own, `Origin: ${origin}`), 200, origin);
+  }
+  assert.equal(await statusOf(url, 'Host: localhost', 'Origin: https://localhost'), 200);
+  for (const origin of ['http://evil.example', 'http://localhost:3000', 'null', 'file://', 'http://127.0.0.1:8000']) {
+    assert.equal(await statusOf(url, own, `Origin: ${origin}`), 403, origin);
+    assert.equal(await statusOf(url, own, `Origin: ${origin}`, 'Sec-Fetch-Site: cross-site'), 403, origin);
+    // Behind a proxy that says another host than the browser did.
+    assert.equal(await statusOf(url, own, `Origin: ${origin}`, 'Sec-Fetch-Site: same-origin'), 200, origin);
+  }
+  const response = await fetch(`${url}/v1/classify`, { ...post({}), headers: { origin: 'http://evil.example' } });
+  const { type, code, message } = await errorOf(response);
+  assert.deepEqual([response.status, type, code], [403, 'permission_error', 'origin_not_allowed']);
+  assert.match(String(message), /start it with an API key/);
+  // Who has the key may be anyone; a program's own app is asked as it likes.
+  const locked = startServer({ apiKey: 'key' });
+  await locked.loaded;
+  const { url: closed } = await locked.listen({ port: 0 });
+  assert.equal(await statusOf(closed, 'Host: a.example', 'Origin: http://b.example', 'X-Api-Key: key'), 200);
+  const unbound = startServer({});
+  await unbound.loaded;
+  const asked = await unbound.app.request('/v1/models', { headers: { origin: 'http://b.example' } });
+  assert.equal(asked.status, 200);
+});
+
+test('an empty host is none: it would be all addresses', async () => {
+  const nowhere = startServer({});
+  await assert.rejects(nowhere.listen({ host: '', port: 0 }), {
+    name: 'InputError',
+    message: /^host: expected an address to listen on, got an empty text/,
+  });
 });
 
 test('a server that is closed at once has loaded nothing', async () => {

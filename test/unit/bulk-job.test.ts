@@ -4,7 +4,8 @@ import { basename, join } from 'node:path';
 import { test } from 'node:test';
 import { deflateSync } from 'node:zlib';
 import sharp from 'sharp';
-import { expectOutside } from '../../src/node/bulk/inputs.js';
+import { expandPattern } from '../../src/node/bulk/glob.js';
+import { expectOutside, findInputs } from '../../src/node/bulk/inputs.js';
 import type { JobReport } from '../../src/node/bulk/job-options.js';
 import type { NodeVaryModel } from '../../src/node/load-model.js';
 import {
@@ -12,6 +13,7 @@ import {
   emptyPdf,
   filesIn,
   pagesRead,
+  pdfOf,
   picturePdf,
   readInto,
   scriptedModel,
@@ -203,6 +205,81 @@ test('what cannot be read is named, the rest is read', async () => {
   assert.equal(filesIn(out)['cut.txt'], filesIn(out)['good.txt']);
 });
 
+test('an archive that is cut off in a header, or empty, is named; one without the zeros at its end is whole', async () => {
+  const folder = join(scratch, 'tars');
+  const good = await strip(5);
+  const archive = makeTar([
+    { name: 'a.png', content: good },
+    { name: 'b.png', content: good },
+  ]);
+  const whole = archive.length - 1024;
+  const second = whole / 2;
+  for (const [name, end] of [
+    ['empty', 0],
+    ['short', 300],
+    ['in-header', second + 200],
+    ['before-header', second],
+    ['no-end', whole],
+    ['part-of-end', whole + 700],
+    ['no-padding', whole - ((512 - (good.length % 512)) % 512)],
+  ] as const) {
+    write(join(folder, `${name}.tar`), archive.subarray(0, end));
+  }
+  write(join(folder, 'zeros.tar'), new Uint8Array(300));
+  const { documents, problems } = findInputs([folder]);
+  assert.deepEqual(
+    problems.map(({ reason }) => reason.replace(`${folder}/`, '')),
+    [
+      'empty.tar: expected an archive, got an empty file',
+      `in-header.tar: at byte ${second}: ends inside a header: the archive is cut off`,
+      'short.tar: at byte 0: ends inside a header: the archive is cut off',
+      'zeros.tar: at byte 0: ends inside a header: the archive is cut off',
+    ],
+  );
+  const names = (of: string, ...members: string[]) => members.map((member) => `${of}/${member}`);
+  assert.deepEqual(
+    documents.map(({ name }) => name),
+    [
+      ...names('before-header', 'a'),
+      ...names('in-header', 'a'),
+      ...names('no-end', 'a', 'b'),
+      ...names('no-padding', 'a', 'b'),
+      ...names('part-of-end', 'a', 'b'),
+    ],
+  );
+});
+
+test('names of members that mean one path are one document; a file called as a member’s key is another', async () => {
+  const folder = join(scratch, 'same-names');
+  const names = ['a/b.png', 'a//b.png', './a/./b.png', './c.png', 'c.png', 'd.png'];
+  const archive = write(join(folder, 'set.tar'), makeTar(names.map((name) => ({ name, content: name }))));
+  const file = write(join(folder, 'set.tar!d.png'), 'd');
+  const { documents, problems } = findInputs([folder]);
+  assert.deepEqual(
+    problems.map(({ reason }) => reason),
+    ['a//b.png', './a/./b.png', 'c.png'].map(
+      (name) => `${archive}!${name}: is in the archive twice; the first one is read`,
+    ),
+  );
+  // Those of members are as they were in journals of earlier versions.
+  assert.deepEqual(
+    documents.map(({ key, name }) => [key, name]),
+    [
+      [`${archive}!a/b.png`, 'set/a/b'],
+      [`${archive}!c.png`, 'set/c'],
+      [`${archive}!d.png`, 'set/d'],
+      [`file:${file}`, 'set.tar!d'],
+    ],
+  );
+});
+
+test('a pattern with many ** in a row walks its folders once', () => {
+  const folder = join(scratch, 'stars');
+  const deep = Array.from({ length: 20 }, (_, i) => `d${i}`).join('/');
+  const file = write(join(folder, deep, 'a.png'), 'a');
+  assert.deepEqual(expandPattern(`${folder}${'/**'.repeat(12)}/*.png`), [file]);
+});
+
 test('what is no file, and what cannot be asked, fails by itself: nobody waits for a pipe', async () => {
   const folder = join(scratch, 'places');
   const good = write(join(folder, 'good.png'), await strip(4));
@@ -249,9 +326,7 @@ function bombPdf(): Buffer {
     '<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 200]/Contents 4 0 R>>',
     `<</Filter/FlateDecode/Length ${contents.length}>>\nstream\n${contents.toString('latin1')}\nendstream`,
   ];
-  // Without a table of its objects it is mended when it is opened.
-  const body = objects.map((object, i) => `${i + 1} 0 obj\n${object}\nendobj\n`).join('');
-  return Buffer.from(`%PDF-1.5\n${body}trailer\n<</Root 1 0 R>>\n%%EOF\n`, 'latin1');
+  return pdfOf(objects);
 }
 
 /** A TIFF with a page for each of pictures of one size. */

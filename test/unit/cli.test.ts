@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { constants } from 'node:buffer';
 import { spawnSync } from 'node:child_process';
 import { closeSync, cpSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -6,6 +7,7 @@ import { test } from 'node:test';
 import { parseArguments } from '../../src/cli/arguments.js';
 import { type Io, inertText, ioOver } from '../../src/cli/command.js';
 import { listOption, pathsOf } from '../../src/cli/shared-job.js';
+import { shardOf } from '../../src/node/shard.js';
 import { scratchDir } from '../helpers/checkpoints.js';
 import { binPath, examplePath, runCli } from '../helpers/cli.js';
 import { longName, makeLinkLoop } from '../helpers/places.js';
@@ -303,6 +305,8 @@ test('a byte order mark is no part of a list’s first path, or of a run file', 
     pathsOf(parseArguments(['--list', given], listOption), io as Io, shard);
   assert.deepEqual(await pathsFrom(list, {}), ['a.png', 'b.png']);
   assert.deepEqual(await pathsFrom('-', { readStdin: async () => readFileSync(list) }), ['a.png', 'b.png']);
+  const endless = pathsFrom('-', { readStdin: async () => Buffer.alloc(constants.MAX_STRING_LENGTH + 1) });
+  await assert.rejects(endless, { name: 'InputError', message: /^--list -: expected a list of paths, got \d+ bytes/ });
   const run = join(scratch, 'run.json');
   writeFileSync(run, '\ufeff{"task":"nothing"}');
   await assertRefused(['train', run], /run.json: task: /);
@@ -329,6 +333,18 @@ test('what would have no effect, or is beyond what is documented, is refused', a
   ] as const) {
     await assertRefused(args, message);
   }
+});
+
+test('a launcher’s numbers are numbers: an empty one is none', () => {
+  const slurm = (rank: string, size: string) => shardOf({ SLURM_PROCID: rank, SLURM_STEP_NUM_TASKS: size });
+  assert.deepEqual(slurm('1', '3'), { rank: 1, size: 3, from: 'Slurm' });
+  for (const wrong of ['', ' ', '0x1', '1e0', '-1', '1.0', '+1']) {
+    const said = { name: 'InputError', message: /: expected a whole number from 0, got "/ };
+    assert.throws(() => slurm(wrong, '3'), said, wrong);
+    assert.throws(() => slurm('1', wrong), said, wrong);
+    assert.throws(() => shardOf({ JOB_COMPLETION_INDEX: wrong }, { shards: 2 }), said, wrong);
+  }
+  assert.throws(() => slurm('3', '3'), /Slurm: expected a rank from 0 below the number of processes, got 3 of 3/);
 });
 
 test('an argument too many is refused by name', async () => {
@@ -360,6 +376,7 @@ test('serve: what is wrong with its arguments is said before anything is loaded'
   for (const [args, message] of [
     [['--port', '65536'], /--port: expected a whole number from 0 to 65535/],
     [['--port', 'http'], /--port/],
+    [['--host', ''], /--host: expected an address to listen on, got an empty text/],
     [['--api-key-file', join(scratch, 'nothing')], /--api-key-file .*cannot be read/],
     [['--api-key-file', key], /the key has characters/],
     [['--api-key', ''], /the key is empty/],

@@ -8,6 +8,7 @@ import type { DocumentInfo, PageOutput } from '../../src/output/document/page.js
 import { createPdfWriter } from '../../src/output/document/pdf.js';
 import { wordsOf } from '../../src/output/document/words.js';
 import { readingSheetHtml } from '../../src/output/reading-sheet.js';
+import { pdfOf } from '../helpers/bulk.js';
 
 const info: DocumentInfo = {
   source: 'a "b" <c>.pdf',
@@ -165,6 +166,46 @@ test('PDF: pdfium finds the picture, and every line of text where it stands', as
     pdf.dispose();
   }
 });
+
+/** A page with a text field over a stamp, a hidden field and an open note; the fields are of a form. */
+function formPdf(): Buffer {
+  const filled = (colour: string) =>
+    `<</Type/XObject/Subtype/Form/BBox[0 0 40 20]/Length 30>>\nstream\n${`${colour} rg 0 0 40 20 re f`.padEnd(30)}\nendstream`;
+  return pdfOf([
+    '<</Type/Catalog/Pages 2 0 R/AcroForm<</Fields[4 0 R 5 0 R]>>>>',
+    '<</Type/Pages/Kids[3 0 R 3 0 R]/Count 2>>',
+    '<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 100]/Annots[6 0 R 4 0 R 5 0 R 7 0 R]>>',
+    '<</Type/Annot/Subtype/Widget/FT/Tx/T(a)/V(value)/Rect[10 70 50 90]/F 4/AP<</N 8 0 R>>>>',
+    '<</Type/Annot/Subtype/Widget/FT/Tx/T(b)/V(value)/Rect[10 10 50 30]/F 2/AP<</N 8 0 R>>>>',
+    '<</Type/Annot/Subtype/Stamp/Rect[30 70 70 90]/F 4/AP<</N 9 0 R>>>>',
+    '<</Type/Annot/Subtype/Popup/Open true/Contents(note)/Rect[100 10 190 90]/F 4>>',
+    filled('1 0 0'),
+    filled('0 0 1'),
+  ]);
+}
+
+test('PDF: the fields of a form are drawn over its page, those that are hidden are not', async () => {
+  const file = formPdf();
+  const range = { size: file.length, read: (at: number, length: number) => file.subarray(at, at + length) };
+  const library = await createPdfLibrary();
+  // What a document leaves does not disturb the next.
+  for (let again = 0; again < 2; again++) {
+    const pdf = library.open(range, 'form.pdf');
+    for (const page of [0, 1, 0]) {
+      const { width, data } = pdf.draw(page, { dpi: 72, maxPixels: 1e6 });
+      const at = (x: number, y: number) => [...data.subarray(3 * (y * width + x), 3 * (y * width + x) + 3)];
+      assert.deepEqual([at(20, 20), at(40, 20), at(60, 20)], [red, red, blue]);
+      assert.deepEqual([at(20, 80), at(150, 50)], [white, white]);
+    }
+    pdf.dispose();
+  }
+});
+
+const [red, blue, white] = [
+  [255, 0, 0],
+  [0, 0, 255],
+  [255, 255, 255],
+];
 
 test('a page of pictures and texts: what was read is text, not markup', () => {
   const html = readingSheetHtml('<t>', [

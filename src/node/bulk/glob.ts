@@ -29,9 +29,11 @@ export function expandPattern(pattern: string): string[] {
       } else if (matches(name) && (rest.length === 0 || isFolder)) visit(path, rest);
     }
   };
+  const segments = pattern.split('/').filter((segment) => segment !== '');
+  // `**/**` is what `**` is, and each one would walk the tree once more for every folder.
   visit(
     absolute ? '/' : '',
-    pattern.split('/').filter((segment) => segment !== ''),
+    segments.filter((segment, i) => segment !== '**' || segments[i - 1] !== '**'),
   );
   return [...found].sort();
 }

@@ -1,6 +1,6 @@
 /** What a bulk reading reads: files, folders, patterns and archives become a list of documents with names for what comes out. */
 import { closeSync, fstatSync, openSync, readdirSync } from 'node:fs';
-import { basename, extname, join, resolve } from 'node:path';
+import { basename, extname, join, posix, resolve } from 'node:path';
 import { InputError, messageOf } from '../../core/errors.js';
 import { type TarMember, tarMembers } from '../../data/tar-members.js';
 import { readRange } from '../files.js';
@@ -38,6 +38,12 @@ export interface Inputs {
 const endings = new Set(['.png', '.jpg', '.jpeg', '.webp', '.gif', '.tif', '.tiff', '.pdf']);
 const isArchive = (path: string) => extname(path).toLowerCase() === '.tar';
 
+/** A file called as a member's key is (`a.tar!b.png`) gets a key that is no absolute path. */
+function keyOf(path: string): string {
+  const absolute = resolve(path);
+  return /\.tar!/i.test(absolute) ? `file:${absolute}` : absolute;
+}
+
 interface Found extends Omit<InputDocument, 'name'> {
   /** Its path below what was named, with its ending. */
   readonly below: string;
@@ -61,7 +67,7 @@ export function findInputs(paths: readonly string[]): Inputs {
   };
   const addFile = (source: string, below: string) => {
     if (isArchive(source)) addArchive(source, below, add, problem);
-    else add({ key: resolve(source), source, file: resolve(source), below });
+    else add({ key: keyOf(source), source, file: resolve(source), below });
   };
   for (const path of paths) {
     for (const each of filesNamed(path, problem)) {
@@ -137,14 +143,15 @@ function addArchive(source: string, below: string, add: (document: Found) => voi
       const seen = new Set<string>();
       for (const member of tarMembers(read, size, source)) {
         const where = `${source}!${member.name}`;
-        const wrong = problemOfMember(member, seen);
-        seen.add(member.name);
+        // `./a//b` and `a/b` are one file to whoever unpacks them.
+        const name = posix.normalize(member.name);
+        const wrong = problemOfMember(member, seen.has(name));
+        seen.add(name);
         if (wrong !== undefined) problem(where, `${where}: ${wrong}`);
         else if (member.kind === 'file' && endings.has(extname(member.name).toLowerCase())) {
-          const name = member.name.replace(/^(\.\/)+/, '');
           const { offset, size: length } = member;
           const place = { file: resolve(source), range: { offset, size: length } };
-          add({ key: `${resolve(source)}!${name}`, source: where, below: `${base}/${name}`, ...place });
+          add({ key: `${keyOf(source)}!${name}`, source: where, below: `${base}/${name}`, ...place });
         }
       }
     } finally {
@@ -155,13 +162,13 @@ function addArchive(source: string, below: string, add: (document: Found) => voi
   }
 }
 
-function problemOfMember({ name, kind }: TarMember, seen: ReadonlySet<string>): string | undefined {
+function problemOfMember({ name, kind }: TarMember, seen: boolean): string | undefined {
   if (name.startsWith('/') || /^[a-z]:/i.test(name) || name.split(/[/\\]/).includes('..')) {
     return 'its name leads out of the archive';
   }
   if (name.includes('\0')) return 'its name has a zero byte in it';
   if (kind === 'link' && endings.has(extname(name).toLowerCase())) return 'is a link, which is not followed';
-  if (kind === 'file' && seen.has(name)) return 'is in the archive twice; the first one is read';
+  if (kind === 'file' && seen) return 'is in the archive twice; the first one is read';
   return undefined;
 }
 

@@ -4,12 +4,13 @@ import { InputError } from '../../core/errors.js';
 import type { Box, Pixels } from '../../image/pixels.js';
 import { pixelsFrom } from '../../image/pixels.js';
 import type { ReadLine } from '../../image/read-line.js';
-import { createFileAccesses, type FileAccess, type FileRange, type PdfiumMemory } from './pdfium-files.js';
+import { createFileAccesses, type FileAccess, type FileRange } from './pdfium-files.js';
+import { openForm, type PdfForm, type PdfiumForms } from './pdfium-forms.js';
 
 type Pointer = number;
 
 /** The functions that are used, as the library exports them. */
-interface Pdfium extends PdfiumMemory {
+interface Pdfium extends PdfiumForms {
   _FPDF_InitLibraryWithConfig(config: object): void;
   _FPDF_LoadCustomDocument(access: Pointer, password: Pointer): Pointer;
   _FPDF_GetLastError(): number;
@@ -117,8 +118,11 @@ const keptBytes = 1 << 25;
 
 function openDocument(pdfium: Pdfium, access: FileAccess, where: string): PdfDocument {
   let document: Pointer = 0;
+  let form: PdfForm | undefined;
   let enough = 0;
   const close = () => {
+    form?.dispose();
+    form = undefined;
     if (document !== 0) pdfium._FPDF_CloseDocument(document);
     document = 0;
   };
@@ -127,6 +131,7 @@ function openDocument(pdfium: Pdfium, access: FileAccess, where: string): PdfDoc
     const before = access.bytesRead();
     document = pdfium._FPDF_LoadCustomDocument(access.pointer, 0);
     if (document === 0) throw new InputError(`${where}: ${reasonOf(pdfium._FPDF_GetLastError())}`);
+    form = openForm(pdfium, document);
     const after = access.bytesRead();
     enough = after + Math.max(keptBytes, after - before);
   };
@@ -142,6 +147,7 @@ function openDocument(pdfium: Pdfium, access: FileAccess, where: string): PdfDoc
     try {
       return use(page, place);
     } finally {
+      form?.leave(page);
       pdfium._FPDF_ClosePage(page);
     }
   };
@@ -161,7 +167,7 @@ function openDocument(pdfium: Pdfium, access: FileAccess, where: string): PdfDoc
             `${place}: has ${size.width}×${size.height} pixels at ${dpi} dpi, at most ${maxPixels} are allowed; ask for fewer dpi`,
           );
         }
-        return drawPage(pdfium, page, size, place);
+        return drawPage(pdfium, page, form, size, place);
       }),
     textLayer: (index, dpi) =>
       withPage(index, (page, place) => {
@@ -187,7 +193,8 @@ function sizeOf(pdfium: Pdfium, page: Pointer, dpi: number, where: string): PdfP
   throw new InputError(`${where}: has no sides that make sense: ${width}×${height} pixels`);
 }
 
-function drawPage(pdfium: Pdfium, page: Pointer, { width, height }: PdfPageSize, where: string): Pixels {
+function drawPage(pdfium: Pdfium, page: Pointer, form: PdfForm | undefined, size: PdfPageSize, where: string): Pixels {
+  const { width, height } = size;
   const stride = 3 * width;
   const memory = allocate(pdfium, stride * height, where);
   try {
@@ -195,6 +202,8 @@ function drawPage(pdfium: Pdfium, page: Pointer, { width, height }: PdfPageSize,
     if (bitmap === 0) throw new InputError(`${where}: cannot be drawn at ${width}×${height} pixels`);
     pdfium._FPDFBitmap_FillRect(bitmap, 0, 0, width, height, 0xffffffff);
     pdfium._FPDF_RenderPageBitmap(bitmap, page, 0, 0, width, height, 0, drawAnnotations | reverseBytes);
+    // All other annotations are there already.
+    form?.draw(bitmap, page, size, reverseBytes);
     pdfium._FPDFBitmap_Destroy(bitmap);
     return pixelsFrom(width, height, pdfium.HEAPU8.slice(memory, memory + stride * height));
   } finally {
