@@ -116,7 +116,7 @@ test('read --out: nothing to read is wrong input; what is passed over is said on
     none.err,
     /^varyclip: nothing to read: there is nothing in .*mixed; 4 files passed over: without an ending, \.avif, \.bmp; .*\.pdf or \.tar\n$/,
   );
-  const tar = await read(write(join(scratch, 'empty.tar'), ''));
+  const tar = await read(write(join(scratch, 'empty.tar'), new Uint8Array(1024)));
   assert.equal(tar.code, 2, tar.err);
   const list = await runCli(['read', '--list', '-', '--out', out, ...short]);
   assert.equal(list.code, 2, list.err);
@@ -124,6 +124,11 @@ test('read --out: nothing to read is wrong input; what is passed over is said on
   assert.ok(!existsSync(out));
   const stdin = await read('-');
   assert.deepEqual([stdin.code, /takes files, not standard input/.test(stdin.err)], [2, true], stdin.err);
+
+  // A file without a byte is no archive, and that is said of it as of a picture.
+  const cut = write(join(scratch, 'cut.tar'), '');
+  const nothing = await runCli(['read', cut, '--out', join(scratch, 'cut-out'), ...short]);
+  assert.deepEqual([nothing.code, /expected an archive, got an empty file/.test(nothing.err)], [3, true], nothing.err);
 
   write(join(mixed, 'a.png'), await strip(0));
   const empty = await read(mixed, '--shards', '2', '--shard', '1');
