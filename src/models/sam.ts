@@ -4,7 +4,7 @@
  *
  * Relative positions are folded into the query: softmax(q·k·s + rel_h + rel_w) is plain attention over [q·s, rel_h, rel_w]
  * and [k, onehot(row), onehot(column)], so that no bias of [heads, HW, HW] is built, unless that is the smaller one. Where folding
- * would more than double the products of queries and keys, and no gradient is wanted, the bias is built a few rows at a time.
+ * would more than double the products of queries and keys, and no gradient is wanted, the bias is built a few rows at a time (decision 19).
  */
 
 import { InputError } from '../core/errors.js';
