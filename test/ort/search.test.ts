@@ -110,6 +110,20 @@ test('a second run reads only what is new or changed; moved contents keep their 
   await index.dispose();
 });
 
+test('a folder that is empty now, as one whose disk is not there, does not empty its index', async () => {
+  const { root, paths, open } = await madeIndex(3);
+  let index = await open();
+  await index.update();
+  await index.dispose();
+  for (const path of paths) rmSync(join(root, path));
+  index = await open();
+  await assert.rejects(index.update(), { name: 'InputError', message: /has no pictures, the index has 3 of it/ });
+  assert.equal((await index.pictures()).length, 3);
+  assert.equal(await index.remove(paths), 3);
+  assert.equal((await index.update()).removed, 0);
+  await index.dispose();
+});
+
 test('two swapped files get each other’s vectors, one after the other', async () => {
   const { root, paths, open } = await madeIndex(4);
   const index = await open();

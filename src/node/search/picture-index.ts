@@ -257,6 +257,7 @@ async function updateFolder(
   { shard, ...options }: IndexUpdateOptions = {},
 ): Promise<IndexUpdateReport> {
   const found = await findPictures(target.root);
+  if (found.length === 0) await expectNone(target);
   if (shard && shard.size > 1) {
     const report = await updateShare({ ...parts, ...target, shard }, found, options);
     const left = await countLeft(parts, found, index.openAgain);
@@ -267,6 +268,15 @@ async function updateFolder(
   removeParts(parts);
   const [added, changed] = [report.added + taken.added, report.changed + taken.changed];
   return { ...report, added, changed, unchanged: report.unchanged - taken.added - taken.changed };
+}
+
+/** A disk that is not there leaves an empty folder: what took hours to embed does not go with it. */
+async function expectNone({ store, root }: Omit<Target, 'signal'>): Promise<void> {
+  const { length } = await store.list();
+  if (length === 0) return;
+  throw new InputError(
+    `${root}: has no pictures, the index has ${length} of it: is its disk there? If they are gone, remove the index`,
+  );
 }
 
 /** Whether another process has the lock that `take` would take. */
