@@ -1,3 +1,4 @@
+import { countGifPixels } from './gif-pixels.js';
 import { type Box, black, type Rgb, type Size } from './pixels.js';
 
 /** A colour table: where it lies, and its bytes. */
@@ -9,6 +10,8 @@ interface ColourTable {
 /** A frame's place on the canvas, and its colours, if the file has any for it. */
 interface GifFrame extends Box {
   readonly table: ColourTable | undefined;
+  /** Where its pixels begin. */
+  readonly dataAt: number;
 }
 
 /** What a GIF says before its pixels. */
@@ -78,7 +81,15 @@ function readFrame(view: DataView, at: number, globalFlags: number): GifFrame {
     width: view.getUint16(at + 5, true),
     height: view.getUint16(at + 7, true),
     table: table.length > 0 ? table : undefined,
+    dataAt: at + 10 + own,
   };
+}
+
+/** Throws RangeError where the first frame's pixels end before it is full. */
+export function expectWholeFrame(view: DataView, { first: { width, height, dataAt } }: GifHeader): void {
+  const count = countGifPixels(view, dataAt, width * height);
+  if (count < width * height)
+    throw new RangeError(`expected ${width * height} pixels, got ${count}: the gif is cut off`);
 }
 
 /** A colour of a table, black past its end; without a table a number is a level of gray. */

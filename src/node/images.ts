@@ -4,7 +4,7 @@ import { crc32, inflateSync } from 'node:zlib';
 import type { Metadata, Sharp } from 'sharp';
 import { InputError, messageOf } from '../core/errors.js';
 import { decodePng, type PngTools } from '../image/decode-png.js';
-import { readGifHeader, withColours, withoutTransparency } from '../image/header-gif.js';
+import { expectWholeFrame, readGifHeader, withColours, withoutTransparency } from '../image/header-gif.js';
 import { checkTiffColours } from '../image/header-tiff.js';
 import { type ImageHeader, mostFileBytes, pagesOf, readImageHeader } from '../image/image-header.js';
 import type { Picture } from '../image/picture.js';
@@ -165,11 +165,10 @@ async function decode(
   const options = { limitInputPixels: limits.maxPixels, failOn: 'error', page, ignoreIcc: look === 'stored' } as const;
   const open = (content: Uint8Array) => sharp(content, options).timeout({ seconds: limits.timeout });
   if (format === 'tiff') checkTiffColours(viewOf(bytes), page);
-  if (look === 'seen')
-    return decodeSeen(open(format === 'gif' ? withColours(bytes, readGifHeader(viewOf(bytes))) : bytes));
+  if (format === 'gif') return decodeGif(bytes, open, look);
+  if (look === 'seen') return decodeSeen(open(bytes));
   // Most files are plain, and a second look at them takes as long as a small one's pixels.
   const meta: Samples = plain ? { depth: 'uchar', space: 'srgb', format } : await open(bytes).metadata();
-  if (meta.format === 'gif') return decodeGif(bytes, open);
   // Pillow turns a TIFF as its tag says while it reads it; other formats it leaves alone.
   const upright = meta.format === 'tiff' ? open(bytes).autoOrient() : open(bytes);
   const { data, info } = await toPlainChannels(upright, meta)
@@ -189,8 +188,10 @@ async function decodeSeen(image: Sharp): Promise<Pixels> {
 }
 
 /** The first frame with its colours, transparent or not, and one colour where it does not cover the canvas. */
-async function decodeGif(bytes: Uint8Array, open: (content: Uint8Array) => Sharp): Promise<Pixels> {
+async function decodeGif(bytes: Uint8Array, open: (content: Uint8Array) => Sharp, look: Look): Promise<Pixels> {
   const header = readGifHeader(viewOf(bytes));
+  expectWholeFrame(viewOf(bytes), header);
+  if (look === 'seen') return decodeSeen(open(withColours(bytes, header)));
   const { first, uncovered } = header;
   // The decoder gives no colour to what is transparent; Pillow's conversion keeps the palette's.
   const { data, info } = await open(withColours(withoutTransparency(bytes, header), header))

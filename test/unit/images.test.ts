@@ -8,7 +8,7 @@ import { InputError } from '../../src/core/errors.js';
 import { createRng } from '../../src/core/rng.js';
 import { readImageHeader } from '../../src/image/image-header.js';
 import type { Look } from '../../src/image/pixels.js';
-import { decodeImage, decodeToRead, type ImageInput, type ImageLimits } from '../../src/node/images.js';
+import { decodeImage, decodePage, decodeToRead, type ImageInput, type ImageLimits } from '../../src/node/images.js';
 import { crc32 } from '../../src/weights/zip.js';
 import { assertAllclose } from '../helpers/allclose.js';
 import { scratchDir } from '../helpers/checkpoints.js';
@@ -62,6 +62,41 @@ const tiff = (entries: [tag: number, value: number][], next = 0) =>
     ...entries.map(([tag, value]) => bytesOf(little(16, tag, 4), little(32, 1, value))),
     little(32, next),
   );
+
+/** A GIF of one frame of 20 × 20 whose data are `codes`, in one block. */
+const gifOf = (codes: readonly number[]) =>
+  bytesOf(
+    'GIF89a',
+    little(16, 20, 20),
+    '\x80\0\0',
+    Uint8Array.of(10, 20, 30, 200, 210, 220),
+    ',',
+    little(16, 0, 0, 20, 20),
+    '\0',
+    Uint8Array.of(2, codes.length, ...codes, 0),
+    ';',
+  );
+
+test('a GIF whose pixels end before its frame is full is refused, not filled up with black', async () => {
+  const whole = await sharp({ create: { width: 20, height: 20, channels: 3, background: '#123' } })
+    .gif()
+    .toBuffer();
+  for (const look of ['stored', 'seen'] as const) {
+    assert.equal((await decodePage(whole, {}, 0, look)).pixels.width, 20);
+    for (const [why, codes] of Object.entries({
+      // Three bits each: clear (4), one pixel (1), end (5); clear and a code that is not there yet (7); nothing.
+      'an end after one pixel': [0b01001100, 0b1],
+      'a code of nothing': [0b11100100],
+      'a clear code alone': [0b100],
+    })) {
+      await assert.rejects(
+        decodePage(gifOf(codes), {}, 0, look),
+        { name: 'InputError', message: /expected 400 pixels, got [01]: the gif is cut off/ },
+        `${why}, ${look}`,
+      );
+    }
+  }
+});
 
 test('what is not an image says what it is instead', async () => {
   for (const [bytes, message] of [
