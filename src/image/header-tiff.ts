@@ -10,10 +10,13 @@ const tags = {
   colourMap: 320,
   tileWidth: 322,
   tileHeight: 323,
+  sampleFormat: 339,
 } as const;
 const shortType = 3;
 /** What samples may be, by the number that says so. */
-const [palette, yCbCr] = [3, 6];
+const [rgb, palette, yCbCr] = [2, 3, 6];
+/** How their numbers are written. */
+const [signed, float] = [2, 3];
 /** JPEG as it was first put into TIFF, and as it is. */
 const jpegCompressions = [6, 7];
 
@@ -77,7 +80,7 @@ export function readTiffHeader(view: DataView, where: string): Size & { readonly
 
 /**
  * Throws RangeError for a page whose colours the decoder would get wrong and not say so: it shows the numbers of a missing colour
- * map as gray, and Y, Cb, Cr as red, green, blue. `page` counts from 0; the header has been read, so that the pages end.
+ * map as gray, and Y, Cb, Cr as red, green, blue; it cuts signed bytes at 0, and floats to whole numbers. `page` counts from 0; the header has been read, so that the pages end.
  */
 export function checkTiffColours(view: DataView, page: number): void {
   const littleEndian = isLittleEndian(view);
@@ -90,10 +93,19 @@ export function checkTiffColours(view: DataView, page: number): void {
 }
 
 function checkColours(view: DataView, entries: ReadonlyMap<number, Entry>): void {
-  const numberOf = (tag: number) => entries.get(tag)?.value ?? 1;
+  /** The first number of an entry. */
+  const numberOf = (tag: number) => {
+    const entry = entries.get(tag);
+    if (entry?.type !== shortType || entry.count <= 2) return entry?.value ?? 1;
+    return view.getUint16(entry.value, isLittleEndian(view));
+  };
   const photometric = entries.get(tags.photometric)?.value;
   if (photometric === yCbCr && !jpegCompressions.includes(numberOf(tags.compression))) {
     throw new RangeError(`expected YCbCr compressed as JPEG, got compression ${numberOf(tags.compression)}`);
+  }
+  const format = numberOf(tags.sampleFormat);
+  if ((format === signed && numberOf(tags.bits) === 8) || (format === float && photometric === rgb)) {
+    throw new RangeError(`expected unsigned samples, got ${format === float ? 'RGB of floats' : 'signed bytes'}`);
   }
   if (photometric !== palette) return;
   const colours = 2 ** numberOf(tags.bits);

@@ -77,6 +77,22 @@ const gifOf = (codes: readonly number[]) =>
     ';',
   );
 
+test('a TIFF of signed bytes, or of floats as colours, is refused, not cut to what bytes hold', async () => {
+  const [wide, high, bits, photometric, format] = [256, 257, 258, 262, 339];
+  const facts: [number, number][] = [
+    [wide, 1],
+    [high, 1],
+  ];
+  await assertRefused(
+    tiff([...facts, [bits, 8], [photometric, 1], [format, 2]]),
+    /expected unsigned samples, got signed bytes/,
+  );
+  await assertRefused(
+    tiff([...facts, [bits, 32], [photometric, 2], [format, 3]]),
+    /expected unsigned samples, got RGB of floats/,
+  );
+});
+
 test('a GIF whose pixels end before its frame is full is refused, not filled up with black', async () => {
   const whole = await sharp({ create: { width: 20, height: 20, channels: 3, background: '#123' } })
     .gif()
