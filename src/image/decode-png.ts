@@ -1,3 +1,4 @@
+import { joinBytes } from '../core/bytes.js';
 import { type Pixels, pixelsFrom } from './pixels.js';
 
 /** What a platform brings for reading PNGs. */
@@ -79,7 +80,7 @@ function readChunks(bytes: Uint8Array, crc32: PngTools['crc32']): Chunks | undef
     if (end + 4 > bytes.length || crc32(bytes.subarray(at + 4, end)) !== view.getUint32(end)) return undefined;
     const kind = view.getUint32(at + 4);
     const content = bytes.subarray(at + 8, end);
-    if (kind === kinds.end) return header && parts.length > 0 ? { header, palette, data: joined(parts) } : undefined;
+    if (kind === kinds.end) return header && parts.length > 0 ? { header, palette, data: joinBytes(parts) } : undefined;
     if ((kind === kinds.header) !== (at === signatureBytes) || !isName(bytes, at + 4)) return undefined;
     if (kind === kinds.header) header = content;
     else if (kind === kinds.palette && palette === undefined && parts.length === 0 && isPalette(content))
@@ -90,17 +91,6 @@ function readChunks(bytes: Uint8Array, crc32: PngTools['crc32']): Chunks | undef
     at = end + 4;
   }
   return undefined;
-}
-
-function joined(parts: readonly Uint8Array[]): Uint8Array {
-  if (parts.length === 1) return parts[0];
-  const out = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    out.set(part, at);
-    at += part.length;
-  }
-  return out;
 }
 
 function readHeader(content: Uint8Array): Header | undefined {

@@ -35,17 +35,6 @@ export function bytesOfEntry(entry: string): Uint8Array {
   return bytes;
 }
 
-/** Several byte strings as one. */
-export function joinBytes(parts: readonly Uint8Array[]): Uint8Array {
-  const joined = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    joined.set(part, at);
-    at += part.length;
-  }
-  return joined;
-}
-
 /** A decoder that turns invalid bytes into U+FFFD and keeps a byte-order mark as text. */
 export function createUtf8Decoder(): TextDecoder {
   return new TextDecoder('utf-8', { ignoreBOM: true });

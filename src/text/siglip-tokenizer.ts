@@ -1,7 +1,8 @@
+import { joinBytes } from '../core/bytes.js';
 /** SigLIP's tokenizer (transformers SiglipTokenizer): text without case and punctuation, in SentencePiece's unigram pieces. */
 import { InputError } from '../core/errors.js';
 import { contentOf, type DeclaredToken } from './added-tokens.js';
-import { createUtf8Decoder, joinBytes, utf8Bytes } from './byte-level.js';
+import { createUtf8Decoder, utf8Bytes } from './byte-level.js';
 import { asObject, fileError, type JsonObject, optionalList, optionalObject } from './json.js';
 import { readSentencePiece } from './sentencepiece.js';
 import { fitIds, type Tokenizer } from './tokenizer.js';

@@ -1,7 +1,8 @@
 import { Tokenizer as LibraryTokenizer } from '@huggingface/tokenizers';
+import { joinBytes } from '../core/bytes.js';
 import { InputError, messageOf } from '../core/errors.js';
 import { contentOf } from './added-tokens.js';
-import { bytesOfEntry, createUtf8Decoder, joinBytes, utf8Bytes } from './byte-level.js';
+import { bytesOfEntry, createUtf8Decoder, utf8Bytes } from './byte-level.js';
 import { foldText, wordEnd } from './clip-text.js';
 import { fileError } from './json.js';
 import { createSplitter, trimEnd, trimStart, type Whitespace } from './sections.js';
