@@ -17,3 +17,13 @@ declare var TextEncoder: { new (): TextEncoder };
 declare var performance: { now(): number };
 declare function setTimeout(task: () => void, milliseconds: number): unknown;
 declare function clearTimeout(timer: unknown): void;
+declare function atob(base64: string): string;
+declare namespace WebAssembly {
+  class Module {
+    constructor(bytes: Uint8Array);
+  }
+  class Instance {
+    readonly exports: object;
+    constructor(module: Module);
+  }
+}

@@ -1,4 +1,6 @@
-import { type Gray, grayFrom, histogramOf } from './gray.js';
+import { type Gray, grayFrom, histogramOf, tableBytes, takeCounts } from './gray.js';
+import { workIn } from './kernels.js';
+import type { Size } from './pixels.js';
 
 /** Which pixels are ink: one byte each, 1 or 0. */
 export interface InkMask {
@@ -7,26 +9,6 @@ export interface InkMask {
   readonly data: Uint8Array;
   /** Stretches of ink, row by row, as where they begin in `data` and where they have ended: most of a page is paper. */
   readonly runs: Int32Array;
-}
-
-/** A mask with its runs. */
-function inkMask(width: number, height: number, data: Uint8Array): InkMask {
-  let runs = new Int32Array(1024);
-  let count = 0;
-  for (let start = data.indexOf(1); start >= 0; ) {
-    const rowEnd = start - (start % width) + width;
-    let end = start + 1;
-    while (end < rowEnd && data[end] === 1) end++;
-    if (count === runs.length) {
-      const longer = new Int32Array(2 * count);
-      longer.set(runs);
-      runs = longer;
-    }
-    runs[count++] = start;
-    runs[count++] = end;
-    start = data.indexOf(1, end);
-  }
-  return { width, height, data, runs: runs.subarray(0, count) };
 }
 
 /** The level below which `share` of the counted values lie. */
@@ -88,22 +70,43 @@ export function inverted({ width, height, data }: Gray): Gray {
   );
 }
 
+/** A page in the kernels' memory, and tables to count in. */
+interface Workpiece extends Size {
+  readonly kernels: ReturnType<typeof workIn>['kernels'];
+  readonly buffer: ArrayBuffer;
+  readonly levels: number;
+  readonly bins: number;
+  readonly runs: number;
+}
+
+/** Rows whose runs are asked for at once. */
+const stripRows = 16;
+
+function workOn({ width, height, data }: Gray): Workpiece {
+  const { kernels, buffer, at } = workIn(data.length, tableBytes, 4 * stripRows * (width + 1));
+  const [levels, bins, runs] = at;
+  new Uint8Array(buffer).set(data, levels);
+  takeCounts(buffer, bins);
+  return { width, height, kernels, buffer, levels, bins, runs };
+}
+
 /** Level of the paper on a grid of square blocks: a high percentile of each, so that ink does not lower it. */
-function paperGrid(image: Gray, block: number): { columns: number; rows: number; levels: Float32Array } {
-  const { width, height, data } = image;
+function paperGrid(
+  { width, height, kernels, buffer, levels: data, bins }: Workpiece,
+  block: number,
+): { columns: number; rows: number; levels: Float32Array } {
   const columns = Math.max(1, Math.round(width / block));
   const rows = Math.max(1, Math.round(height / block));
   const levels = new Float32Array(columns * rows);
-  const histogram = new Uint32Array(256);
   for (let row = 0; row < rows; row++) {
     for (let column = 0; column < columns; column++) {
-      histogram.fill(0);
+      const left = Math.floor((column * width) / columns);
       const right = Math.floor(((column + 1) * width) / columns);
       const bottom = Math.floor(((row + 1) * height) / rows);
       for (let y = Math.floor((row * height) / rows); y < bottom; y += 2) {
-        for (let x = Math.floor((column * width) / columns); x < right; x += 2) histogram[data[y * width + x]]++;
+        kernels.histogram(data + y * width + left, right - left, 2, bins);
       }
-      levels[row * columns + column] = percentile(histogram, 0.75);
+      levels[row * columns + column] = percentile(takeCounts(buffer, bins), 0.75);
     }
   }
   return { columns, rows, levels };
@@ -144,32 +147,10 @@ function stretchesOf(width: number, columns: number): Stretch[] {
 /** A level's parts: levels of paper rise along a row by so many of them a pixel. */
 const one = 1 << 16;
 
-/** How much darker than `paper`, which changes by `step`, pixels [from, to) are; the histogram counts them. */
-function darken(
-  data: Uint8Array,
-  from: number,
-  to: number,
-  paper: number,
-  step: number,
-  dark: Uint8Array,
-  histogram: Uint32Array,
-): void {
-  // Integers from the beginning: a sum that began as a float would stay one.
-  for (let at = from, level = paper | 0, rise = step | 0; at < to; at++, level = (level + rise) | 0) {
-    const difference = (level >> 16) - data[at];
-    // Not below 0, without a branch that noise would have guessed wrongly at every second pixel.
-    const darker = difference & ~(difference >> 31);
-    dark[at] = darker;
-    histogram[darker]++;
-  }
-}
-
-/** How much darker than its paper each pixel is, and how many pixels are as dark. */
-function darkness(image: Gray): { dark: Uint8Array; histogram: Uint32Array } {
-  const { width, height, data } = image;
-  const { columns, rows, levels } = paperGrid(image, Math.max(32, Math.round(Math.min(width, height) / 16)));
-  const dark = new Uint8Array(data.length);
-  const histogram = new Uint32Array(256);
+/** Each level becomes how much darker than its paper the pixel is. Returns how many pixels are as dark. */
+function darken(page: Workpiece): Uint32Array {
+  const { width, height, kernels, buffer, bins } = page;
+  const { columns, rows, levels } = paperGrid(page, Math.max(32, Math.round(Math.min(width, height) / 16)));
   const line = new Float32Array(columns);
   // Where pixels of a row lie between the blocks: the same in all rows.
   const stretches = stretchesOf(width, columns);
@@ -180,43 +161,49 @@ function darkness(image: Gray): { dark: Uint8Array; histogram: Uint32Array } {
     for (let c = 0; c < columns; c++) {
       line[c] = levels[top * columns + c] * (1 - gy + top) + levels[bottom * columns + c] * (gy - top);
     }
+    const row = page.levels + y * width;
     for (const { left, right, from, to, part } of stretches) {
       const rise = line[right] - line[left];
       const paper = Math.round(one * (line[left] + rise * part));
       const step = Math.round((one * rise * columns) / width);
-      darken(data, y * width + from, y * width + to, paper, step, dark, histogram);
+      kernels.darken(row + from, to - from, paper, step);
     }
+    kernels.histogram(row, width, 1, bins);
   }
-  return { dark, histogram };
+  return takeCounts(buffer, bins);
 }
 
-/**
- * Every byte becomes 1 where it is above `level` and 0 elsewhere: four at a time. A byte's lower seven bits carry into its highest where they
- * are above the level's; the highest of both say the rest.
- */
-function cutAt(bytes: Uint8Array, level: number): void {
-  if (level >= 255) return void bytes.fill(0);
-  const least = level + 1;
-  const words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length >> 2);
-  const carry = ((0x80 - (least & 0x7f)) * 0x01010101) | 0;
-  const isHigh = least >= 0x80;
-  for (let i = 0; i < words.length; i++) {
-    const word = words[i];
-    const above = (word & 0x7f7f7f7f) + carry;
-    words[i] = ((isHigh ? above & word : above | word) & 0x80808080) >>> 7;
+/** The stretches of ones of a mask. */
+function runsOf({ width, height, kernels, buffer, levels, runs }: Workpiece): Int32Array {
+  const found = new Int32Array(buffer, runs, stripRows * (width + 1));
+  let all = new Int32Array(16384);
+  let count = 0;
+  for (let y = 0; y < height; y += stripRows) {
+    const rows = Math.min(stripRows, height - y);
+    const more = kernels.findRuns(levels + y * width, width, rows, y * width, runs);
+    if (count + more > all.length) {
+      const longer = new Int32Array(2 * (count + more));
+      longer.set(all);
+      all = longer;
+    }
+    all.set(found.subarray(0, more), count);
+    count += more;
   }
-  for (let i = bytes.length & ~3; i < bytes.length; i++) bytes[i] = bytes[i] > level ? 1 : 0;
+  return all.subarray(0, count);
 }
 
 /** Finds the ink of a dark-on-light image: what is clearly darker than the paper round it. */
 export function binarise(image: Gray): InkMask {
-  const { dark, histogram } = darkness(image);
+  const { width, height } = image;
+  const page = workOn(image);
+  const histogram = darken(page);
   // Noise of the paper itself: its typical darkness, since half of it is darker than its percentile.
   const noise = percentile(histogram, 0.6);
   // Smoothed edges belong to the letters, so a little below the middle; faint print is kept this way too.
   const cut = Math.max(12, noise + 8, 0.8 * otsuLevel(histogram));
-  cutAt(dark, Math.floor(cut));
-  return inkMask(image.width, image.height, dark);
+  const { kernels, buffer, levels } = page;
+  kernels.cutAt(levels, width * height, Math.min(255, Math.floor(cut)));
+  return { width, height, data: new Uint8Array(buffer, levels, width * height).slice(), runs: runsOf(page) };
 }
 
 /** How much likelier ink is beside ink than anywhere, at least, where somebody put it there. */

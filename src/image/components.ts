@@ -9,49 +9,58 @@ export interface Component {
   area: number;
 }
 
-/** The 8-connected components of a mask, by joining runs of neighbouring rows. */
-export function findComponents({ width, height, runs: all }: InkMask): Component[] {
-  const parent: number[] = [];
-  const parts: Component[] = [];
-  const rootOf = (run: number) => {
-    let root = run;
-    while (parent[root] !== root) root = parent[root];
-    for (let at = run; parent[at] !== root; ) {
-      const next = parent[at];
-      parent[at] = root;
-      at = next;
+/** Which runs of a mask belong together: the parent of each in a forest, whose roots are their own. */
+function joinRuns(width: number, runs: Int32Array): Int32Array {
+  const parent = new Int32Array(runs.length >> 1);
+  // Runs of the row above from `first` on, where they have ended, and where the row itself has begun.
+  let [first, end, begin, row] = [0, 0, 0, -1];
+  for (let run = 0; run < parent.length; run++) {
+    const [start, stop] = [runs[2 * run], runs[2 * run + 1]];
+    const y = Math.floor(start / width);
+    if (y !== row) {
+      first = y === row + 1 ? begin : run;
+      [end, begin, row] = [run, run, y];
     }
-    return root;
-  };
-  const join = (a: number, b: number) => {
-    const to = rootOf(a);
-    const from = rootOf(b);
-    if (to === from) return;
-    parent[from] = to;
-    const into = parts[to];
-    const { left, top, right, bottom, area } = parts[from];
-    into.left = Math.min(into.left, left);
-    into.top = Math.min(into.top, top);
-    into.right = Math.max(into.right, right);
-    into.bottom = Math.max(into.bottom, bottom);
-    into.area += area;
-  };
-  // Runs of a row are [start, end, id] triples.
-  let above: number[] = [];
-  for (let y = 0, run = 0; y < height; y++) {
-    const runs: number[] = [];
-    const base = y * width;
-    let first = 0;
-    for (; run < all.length && all[run] < base + width; run += 2) {
-      const [start, end] = [all[run] - base, all[run + 1] - base];
-      const id = parts.length;
-      parent.push(id);
-      parts.push({ left: start, top: y, right: end, bottom: y + 1, area: end - start });
-      while (first < above.length && above[first + 1] < start) first += 3;
-      for (let k = first; k < above.length && above[k] <= end; k += 3) join(above[k + 2], id);
-      runs.push(start, end, id);
+    parent[run] = run;
+    while (first < end && runs[2 * first + 1] < start - width) first++;
+    for (let above = first; above < end && runs[2 * above] <= stop - width; above++) {
+      const [to, from] = [rootOf(parent, above), rootOf(parent, run)];
+      parent[from] = to;
     }
-    above = runs;
   }
-  return parts.filter((_, id) => parent[id] === id);
+  return parent;
+}
+
+function rootOf(parent: Int32Array, run: number): number {
+  let root = run;
+  while (parent[root] !== root) root = parent[root];
+  for (let at = run; parent[at] !== root; ) {
+    const next = parent[at];
+    parent[at] = root;
+    at = next;
+  }
+  return root;
+}
+
+/** The 8-connected components of a mask, by joining runs of neighbouring rows. */
+export function findComponents({ width, height, runs }: InkMask): Component[] {
+  const parent = joinRuns(width, runs);
+  const parts: Component[] = [];
+  const partOf = new Int32Array(parent.length);
+  for (let run = 0; run < parent.length; run++) {
+    if (parent[run] !== run) continue;
+    partOf[run] = parts.length;
+    parts.push({ left: width, top: height, right: 0, bottom: 0, area: 0 });
+  }
+  for (let run = 0; run < parent.length; run++) {
+    const part = parts[partOf[rootOf(parent, run)]];
+    const y = Math.floor(runs[2 * run] / width);
+    const [left, right] = [runs[2 * run] - y * width, runs[2 * run + 1] - y * width];
+    if (left < part.left) part.left = left;
+    if (right > part.right) part.right = right;
+    if (y < part.top) part.top = y;
+    part.bottom = y + 1;
+    part.area += right - left;
+  }
+  return parts;
 }

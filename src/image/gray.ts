@@ -1,5 +1,6 @@
 import { ShapeError } from '../core/errors.js';
-import type { Pixels } from './pixels.js';
+import { workIn } from './kernels.js';
+import type { Pixels, Size } from './pixels.js';
 
 /** A gray image: one byte a pixel, rows from the top, 0 is black. */
 export interface Gray {
@@ -16,24 +17,47 @@ export function grayFrom(width: number, height: number, data: Uint8Array): Gray 
   return { width, height, data };
 }
 
+/** Pixels that are worked on at a time: what they need stays in the second cache. */
+const strip = 65536;
+
 /** ITU-R 601 luma, as Pillow's convert('L'). */
 export function grayOfPixels({ width, height, data }: Pixels): Gray {
   const count = width * height;
   const gray = new Uint8Array(count);
-  for (let i = 0, at = 0; i < count; i++, at += 3) {
-    gray[i] = (19595 * data[at] + 38470 * data[at + 1] + 7471 * data[at + 2] + 0x8000) >> 16;
+  const { kernels, buffer, at } = workIn(3 * strip, strip);
+  const bytes = new Uint8Array(buffer);
+  for (let from = 0; from < count; from += strip) {
+    const length = Math.min(strip, count - from);
+    bytes.set(data.subarray(3 * from, 3 * (from + length)), at[0]);
+    kernels.grayOfRgb(at[0], at[1], length);
+    gray.set(bytes.subarray(at[1], at[1] + length), from);
   }
   return { width, height, data: gray };
 }
 
-/** How many of every `step`th level are each of the 256. */
-export function histogramOf(levels: Uint8Array, step = 1): Uint32Array {
-  const histogram = new Uint32Array(256);
-  for (let i = 0; i < levels.length; i += step) histogram[levels[i]]++;
-  return histogram;
+/** Bytes of the tables that `histogram` counts in. */
+export const tableBytes = 4096;
+
+/** The counts that `histogram` left in its tables at `bins`, which become 0 for the next. */
+export function takeCounts(buffer: ArrayBuffer, bins: number): Uint32Array {
+  const tables = new Uint32Array(buffer, bins, tableBytes / 4);
+  const counts = tables.slice(0, 256);
+  for (let i = 256; i < tables.length; i++) counts[i & 255] += tables[i];
+  tables.fill(0);
+  return counts;
 }
 
-/** For each output sample `count` weights, those past the last source sample 0. */
+/** How many of every `step`th level are each of the 256. */
+export function histogramOf(levels: Uint8Array, step = 1): Uint32Array {
+  const { kernels, buffer, at } = workIn(levels.length, tableBytes);
+  const [data, bins] = at;
+  new Uint8Array(buffer).set(levels, data);
+  takeCounts(buffer, bins);
+  kernels.histogram(data, levels.length, step, bins);
+  return takeCounts(buffer, bins);
+}
+
+/** For each output sample `count` weights, a multiple of four of them; those past the last source sample 0. */
 interface Taps {
   readonly starts: Int32Array;
   readonly count: number;
@@ -45,7 +69,8 @@ function triangleTaps(from: number, to: number): Taps {
   const scale = from / to;
   const support = Math.max(1, scale);
   // Samples whose middles lie within a triangle's foot.
-  const count = Math.floor(2 * support) + 1;
+  const needed = Math.floor(2 * support) + 1;
+  const count = 4 * Math.ceil(needed / 4);
   const starts = new Int32Array(to);
   const weights = new Float32Array(to * count);
   for (let i = 0; i < to; i++) {
@@ -53,80 +78,69 @@ function triangleTaps(from: number, to: number): Taps {
     const start = Math.max(0, Math.floor(centre - support + 0.5));
     starts[i] = start;
     let sum = 0;
-    for (let k = 0; k < count && start + k < from; k++) {
+    for (let k = 0; k < needed && start + k < from; k++) {
       const weight = Math.max(0, 1 - Math.abs((start + k + 0.5 - centre) / support));
       weights[i * count + k] = weight;
       sum += weight;
     }
-    for (let k = 0; k < count; k++) weights[i * count + k] /= sum;
+    for (let k = 0; k < needed; k++) weights[i * count + k] /= sum;
   }
   return { starts, count, weights };
 }
 
+/** A plane that was resized, in the kernels' memory. */
+function resizeInPlace(plane: Float32Array | Uint8Array, from: Size, to: Size) {
+  const x = triangleTaps(from.width, to.width);
+  const y = triangleTaps(from.height, to.height);
+  const axisBytes = ({ starts, count }: Taps) => 4 * (starts.length + 4) * (1 + count);
+  const length = to.width * to.height;
+  const { kernels, buffer, at } = workIn(
+    plane.byteLength,
+    axisBytes(y),
+    axisBytes(x),
+    32,
+    4 * (from.width + x.count),
+    4 * length,
+    length,
+  );
+  const [source, yTaps, xTaps, axes, row, out, bytes] = at;
+  new Uint8Array(buffer).set(new Uint8Array(plane.buffer, plane.byteOffset, plane.byteLength), source);
+  const integers = new Int32Array(buffer);
+  const floats = new Float32Array(buffer);
+  [
+    { at: axes, data: yTaps, ...y },
+    { at: axes + 16, data: xTaps, ...x },
+  ].forEach(({ at, data, starts, count, weights }) => {
+    // Four samples are made at a time: the last ones, too many, from anywhere.
+    const room = starts.length + 4;
+    integers.fill(0, data / 4, data / 4 + room);
+    integers.set(starts, data / 4);
+    floats.set(weights, data / 4 + room);
+    integers.set([data, data + 4 * room, count, starts.length], at / 4);
+  });
+  const resize = plane instanceof Float32Array ? kernels.resizeFloats : kernels.resizeBytes;
+  resize(source, from.width, axes, axes + 16, row, out);
+  return { kernels, buffer, out, bytes, length };
+}
+
 /** Resizes one channel by a triangle filter (bilinear, antialiased when it shrinks). */
-export function resizePlane(
-  plane: Float32Array | Uint8Array,
-  from: { width: number; height: number },
-  to: { width: number; height: number },
-): Float32Array {
-  const { width, height } = from;
-  const x = triangleTaps(width, to.width);
-  const y = triangleTaps(height, to.height);
-  const out = new Float32Array(to.width * to.height);
-  // Longer than a row by what taps without weight reach past its end.
-  const row = new Float32Array(width + x.count);
-  for (let i = 0; i < to.height; i++) {
-    mixRows(plane, width, y.starts[i] * width, y.weights.subarray(i * y.count, (i + 1) * y.count), row);
-    resizeRow(row, x, out, i * to.width, to.width);
-  }
-  return out;
-}
-
-/** The sum of neighbouring rows from `start` on, by their weights: three at a time, since each way through `row` costs as much as a row. */
-function mixRows(
-  plane: Float32Array | Uint8Array,
-  width: number,
-  start: number,
-  weights: Float32Array,
-  row: Float32Array,
-): void {
-  for (let k = 0; k < weights.length; k += 3) {
-    const [first, second = 0, third = 0] = weights.subarray(k, k + 3);
-    // A row without weight may lie past the end.
-    const upper = first === 0 ? start : start + k * width;
-    const middle = second === 0 ? upper : upper + width;
-    const lower = third === 0 ? upper : upper + 2 * width;
-    if (k === 0) {
-      for (let c = 0; c < width; c++)
-        row[c] = first * plane[upper + c] + second * plane[middle + c] + third * plane[lower + c];
-    } else {
-      for (let c = 0; c < width; c++)
-        row[c] += first * plane[upper + c] + second * plane[middle + c] + third * plane[lower + c];
-    }
-  }
-}
-
-function resizeRow(row: Float32Array, { starts, count, weights }: Taps, out: Float32Array, at: number, width: number) {
-  for (let i = 0; i < width; i++) {
-    const [start, first] = [starts[i], i * count];
-    let sum = weights[first] * row[start] + weights[first + 1] * row[start + 1] + weights[first + 2] * row[start + 2];
-    for (let k = 3; k < count; k++) sum += weights[first + k] * row[start + k];
-    out[at + i] = sum;
-  }
+export function resizePlane(plane: Float32Array | Uint8Array, from: Size, to: Size): Float32Array {
+  const { buffer, out, length } = resizeInPlace(plane, from, to);
+  return new Float32Array(buffer, out, length).slice();
 }
 
 /** Rounds floats to bytes, cut at 0 and 255. */
 export function bytesOf(plane: Float32Array): Uint8Array {
-  const data = new Uint8Array(plane.length);
-  for (let i = 0; i < plane.length; i++) {
-    const level = plane[i] + 0.5;
-    data[i] = level < 0 ? 0 : level > 255 ? 255 : level;
-  }
-  return data;
+  const { kernels, buffer, at } = workIn(plane.byteLength, plane.length);
+  new Float32Array(buffer, at[0], plane.length).set(plane);
+  kernels.roundToBytes(at[0], plane.length, at[1]);
+  return new Uint8Array(buffer, at[1], plane.length).slice();
 }
 
 /** A gray image in another size, by a triangle filter. */
-export function resizeGray(image: Gray, to: { width: number; height: number }): Gray {
+export function resizeGray(image: Gray, to: Size): Gray {
   if (to.width === image.width && to.height === image.height) return image;
-  return grayFrom(to.width, to.height, bytesOf(resizePlane(image.data, image, to)));
+  const { kernels, buffer, out, bytes, length } = resizeInPlace(image.data, image, to);
+  kernels.roundToBytes(out, length, bytes);
+  return grayFrom(to.width, to.height, new Uint8Array(buffer, bytes, length).slice());
 }

@@ -1,6 +1,6 @@
 import { binarise, type InkMask, inverted, isDark, isNoise } from './binarise.js';
 import { type Component, findComponents } from './components.js';
-import { type Gray, grayFrom } from './gray.js';
+import { type Gray, grayFrom, histogramOf } from './gray.js';
 import { findBlocks, linesOfBlock, sortInk } from './layout.js';
 import type { Box, Size } from './pixels.js';
 import { estimateSkew, straighten } from './skew.js';
@@ -201,6 +201,15 @@ function wordsOf(extent: Component, spaces: readonly Gap[]): { left: number; rig
   return lefts.map((left, i) => ({ left, right: rights[i] }));
 }
 
+/** The level of the paper: a page has much more of it than ink. */
+function paperOf({ data }: Gray): number {
+  const counts = histogramOf(data);
+  const wanted = Math.floor(data.length * 0.7);
+  let level = 0;
+  for (let below = counts[0]; below <= wanted; below += counts[level]) level++;
+  return level;
+}
+
 /** A straight page, dark on light, and its ink. */
 function prepare(image: Gray, maxSkew: number): { page: Gray; mask: InkMask; skew: number; dark: boolean } {
   const dark = isDark(image);
@@ -208,7 +217,7 @@ function prepare(image: Gray, maxSkew: number): { page: Gray; mask: InkMask; ske
   const mask = binarise(page);
   const skew = maxSkew <= 0 ? 0 : estimateSkew(mask, maxSkew);
   if (Math.abs(skew) < leastSkew) return { page, mask, skew: 0, dark };
-  const paper = page.data.toSorted()[Math.floor(page.data.length * 0.7)];
+  const paper = paperOf(page);
   const straight = straighten(page, skew, paper);
   return { page: straight, mask: binarise(straight), skew, dark };
 }

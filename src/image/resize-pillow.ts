@@ -1,3 +1,4 @@
+import { workIn } from './kernels.js';
 import { checkSize, copyOf, type Pixels, pixelsFrom, type Size } from './pixels.js';
 
 /** Pillow's filters at their numbers: `resample: 3` in a preprocessor_config.json is bicubic. */
@@ -37,9 +38,8 @@ const kernels: { readonly [F in Exclude<PillowFilter, 'nearest'>]: Kernel } = {
   lanczos: { support: 3, weight: (x) => (x >= -3 && x < 3 ? sinc(x) * sinc(x / 3) : 0) },
 };
 
-/** Weights are whole numbers of 2^-22: with 8-bit pixels and overshoot the sums stay inside int32. */
+/** Weights are whole numbers of 2^-22: with 8-bit pixels and overshoot the sums stay inside int32. The kernels' `weightBits`. */
 const precisionBits = 22;
-const half = 1 << (precisionBits - 1);
 
 /** For each output position: the first input it reads, how many, and their fixed-point weights (`taps` a row). */
 interface Weights {
@@ -80,62 +80,55 @@ function toFixed(weight: number): number {
   return Math.trunc(weight * (1 << precisionBits) + (weight < 0 ? -0.5 : 0.5));
 }
 
+/** Bytes of pixels that are in the kernels' memory at a time, and not less than what one row needs. */
+const strip = 1 << 20;
+
 /** [H, W, 3] -> [H, width, 3] */
-function resizeRows(image: Pixels, width: number, kernel: Kernel): Pixels {
-  const { first, count, values, taps } = weightsFor(image.width, width, kernel);
-  const { height, data } = image;
-  const out = new Uint8ClampedArray(width * height * 3);
-  for (let y = 0, o = 0; y < height; y++) {
-    const rowStart = y * image.width * 3;
-    for (let x = 0; x < width; x++, o += 3) {
-      let r = half;
-      let g = half;
-      let b = half;
-      let p = rowStart + first[x] * 3;
-      const end = x * taps + count[x];
-      for (let k = x * taps; k < end; k++, p += 3) {
-        const w = values[k];
-        r = (r + Math.imul(data[p], w)) | 0;
-        g = (g + Math.imul(data[p + 1], w)) | 0;
-        b = (b + Math.imul(data[p + 2], w)) | 0;
-      }
-      out[o] = r >> precisionBits;
-      out[o + 1] = g >> precisionBits;
-      out[o + 2] = b >> precisionBits;
-    }
+function resizeRows({ data, ...image }: Pixels, width: number, kernel: Kernel): Pixels {
+  const { first, values, taps } = weightsFor(image.width, width, kernel);
+  const [pitch, outPitch] = [image.width * 3, width * 3];
+  const rows = Math.max(1, Math.min(image.height, Math.floor(strip / pitch)));
+  // Weights past a row's end are 0, but what they stand for is read.
+  const { kernels, buffer, at } = workIn(rows * pitch + 3 * taps, 4 * width, 4 * values.length, rows * outPitch);
+  const [source, starts, weights, target] = at;
+  const bytes = new Uint8Array(buffer);
+  new Int32Array(buffer).set(first, starts / 4);
+  new Int32Array(buffer).set(values, weights / 4);
+  const out = new Uint8Array(image.height * outPitch);
+  for (let y = 0; y < image.height; y += rows) {
+    const end = Math.min(y + rows, image.height);
+    bytes.set(data.subarray(y * pitch, end * pitch), source);
+    for (let row = 0; row < end - y; row++)
+      kernels.weighPixels(source + row * pitch, starts, weights, taps, width, target + row * outPitch);
+    out.set(bytes.subarray(target, target + (end - y) * outPitch), y * outPitch);
   }
-  return pixelsFrom(width, height, new Uint8Array(out.buffer));
+  return pixelsFrom(width, image.height, out);
 }
 
 /** [H, W, 3] -> [height, W, 3] */
-function resizeColumns(image: Pixels, height: number, kernel: Kernel): Pixels {
+function resizeColumns({ data, ...image }: Pixels, height: number, kernel: Kernel): Pixels {
   const { first, count, values, taps } = weightsFor(image.height, height, kernel);
-  const rowLength = image.width * 3;
-  const out = new Uint8ClampedArray(rowLength * height);
-  const sums = new Int32Array(rowLength);
-  for (let y = 0; y < height; y++) {
-    const weights = values.subarray(y * taps, y * taps + count[y]);
-    sums.fill(half);
-    for (let k = 0; k < weights.length; k += 4) {
-      addRows(sums, image.data, (first[y] + k) * rowLength, weights.subarray(k, k + 4));
+  const pitch = image.width * 3;
+  const endOf = (row: number) => first[row] + count[row];
+  const most = Math.min(image.height, Math.max(taps, Math.floor(strip / pitch)));
+  const { kernels, buffer, at } = workIn(most * pitch, 4 * values.length, pitch * Math.min(height, most));
+  const [source, weights, target] = at;
+  const bytes = new Uint8Array(buffer);
+  new Int32Array(buffer).set(values, weights / 4);
+  const out = new Uint8Array(height * pitch);
+  for (let y = 0; y < height; ) {
+    // As many as there is room for with what they are made of.
+    let end = y + 1;
+    while (end < height && end - y < most && endOf(end) - first[y] <= most) end++;
+    bytes.set(data.subarray(first[y] * pitch, endOf(end - 1) * pitch), source);
+    for (let row = y; row < end; row++) {
+      const from = source + (first[row] - first[y]) * pitch;
+      kernels.weighRows(from, pitch, weights + 4 * row * taps, count[row], target + (row - y) * pitch);
     }
-    for (let i = 0, o = y * rowLength; i < rowLength; i++, o++) out[o] = sums[i] >> precisionBits;
+    out.set(bytes.subarray(target, target + (end - y) * pitch), y * pitch);
+    y = end;
   }
-  return pixelsFrom(image.width, height, new Uint8Array(out.buffer));
-}
-
-/** Adds up to four neighbouring rows by their weights: each way through the sums costs as much as a row. */
-function addRows(sums: Int32Array, data: Uint8Array, start: number, weights: Int32Array): void {
-  const { length } = sums;
-  const [w0, w1 = 0, w2 = 0, w3 = 0] = weights;
-  // Rows without weight may lie past the end.
-  const at = (row: number) => start + Math.min(row, weights.length - 1) * length;
-  const [r1, r2, r3] = [at(1), at(2), at(3)];
-  for (let i = 0; i < length; i++) {
-    const upper = Math.imul(data[start + i], w0) + Math.imul(data[r1 + i], w1);
-    const lower = Math.imul(data[r2 + i], w2) + Math.imul(data[r3 + i], w3);
-    sums[i] = (sums[i] + upper + lower) | 0;
-  }
+  return pixelsFrom(image.width, height, out);
 }
 
 /** Input position of every output position. Pillow adds up the step, so its rounding is part of the result. */

@@ -1,5 +1,6 @@
 import type { InkMask } from './binarise.js';
 import { type Gray, grayFrom } from './gray.js';
+import { workIn } from './kernels.js';
 
 /** Points, by the distance from the middle of the page and from its top. */
 interface Points {
@@ -32,29 +33,6 @@ function lowerEdges({ width, height, data, runs }: InkMask, limit: number): Poin
 }
 
 /**
- * How sharp the peaks are of every `stride`th point's projection along a direction: each is shared by two of the `bins`, which begin
- * `reach` above the page.
- */
-function sharpness({ x, y }: Points, degrees: number, stride: number, bins: Float32Array, reach: number): number {
-  const slope = Math.tan((degrees * Math.PI) / 180);
-  bins.fill(0);
-  for (let i = 0; i < x.length; i += stride) {
-    const at = y[i] - x[i] * slope + reach;
-    const whole = at | 0;
-    bins[whole] += 1 - at + whole;
-    bins[whole + 1] += at - whole;
-  }
-  let sum = 0;
-  let before = bins[0];
-  for (let i = 1; i < bins.length; i++) {
-    const both = bins[i] + before;
-    sum += both * both;
-    before = bins[i];
-  }
-  return sum;
-}
-
-/**
  * The angle by which lines of text are turned clockwise, in degrees, within ±`most`: the one whose projection has the sharpest
  * peaks. 0 where there is too little ink to tell.
  */
@@ -63,12 +41,17 @@ export function estimateSkew(mask: InkMask, most = 6): number {
   const { length } = points.x;
   if (length < 50) return 0;
   const reach = Math.ceil((mask.width / 2) * Math.tan((most * Math.PI) / 180)) + 2;
-  const bins = new Float32Array(mask.height + 2 * reach + 2);
+  const bins = mask.height + 2 * reach + 2;
+  const { kernels, buffer, at } = workIn(4 * length, 4 * length, 4 * bins);
+  new Float32Array(buffer, at[0], length).set(points.x);
+  new Float32Array(buffer, at[1], length).set(points.y);
+  const sharpness = (degrees: number, stride: number) =>
+    kernels.sharpness(at[0], at[1], length, stride, Math.tan((degrees * Math.PI) / 180), reach, at[2], bins);
   const best = (around: number, reachDegrees: number, step: number, stride = 1) => {
     let found = around;
-    let highest = sharpness(points, around, stride, bins, reach);
+    let highest = sharpness(around, stride);
     for (let angle = around - reachDegrees; angle <= around + reachDegrees + 1e-9; angle += step) {
-      const value = Math.abs(angle) <= most ? sharpness(points, angle, stride, bins, reach) : 0;
+      const value = Math.abs(angle) <= most ? sharpness(angle, stride) : 0;
       if (value > highest) {
         highest = value;
         found = angle;
@@ -85,22 +68,10 @@ export function estimateSkew(mask: InkMask, most = 6): number {
 export function straighten({ width, height, data }: Gray, degrees: number, paper: number): Gray {
   const sin = Math.sin((degrees * Math.PI) / 180);
   const cos = Math.cos((degrees * Math.PI) / 180);
-  const out = new Uint8Array(data.length).fill(paper);
-  for (let y = 0; y < height; y++) {
-    const dy = y + 0.5 - height / 2;
-    for (let x = 0; x < width; x++) {
-      const dx = x + 0.5 - width / 2;
-      const sx = dx * cos - dy * sin + width / 2 - 0.5;
-      const sy = dx * sin + dy * cos + height / 2 - 0.5;
-      const left = Math.floor(sx);
-      const top = Math.floor(sy);
-      if (left < 0 || top < 0 || left + 1 >= width || top + 1 >= height) continue;
-      const i = top * width + left;
-      const fx = sx - left;
-      const upper = data[i] + (data[i + 1] - data[i]) * fx;
-      const lower = data[i + width] + (data[i + width + 1] - data[i + width]) * fx;
-      out[y * width + x] = upper + (lower - upper) * (sy - top) + 0.5;
-    }
-  }
-  return grayFrom(width, height, out);
+  const { kernels, buffer, at } = workIn(data.length, data.length);
+  const bytes = new Uint8Array(buffer);
+  bytes.set(data, at[0]);
+  bytes.fill(paper, at[1], at[1] + data.length);
+  kernels.straighten(at[0], width, height, sin, cos, at[1]);
+  return grayFrom(width, height, bytes.slice(at[1], at[1] + data.length));
 }

@@ -7,7 +7,7 @@ import { temporaryName } from './process-identity.js';
 /** The calls a safe write makes; tests inject faults into them. */
 export type WriteCalls = Pick<
   typeof nodeFs,
-  'openSync' | 'writeSync' | 'fsyncSync' | 'closeSync' | 'renameSync' | 'unlinkSync'
+  'openSync' | 'writeSync' | 'fsync' | 'fsyncSync' | 'closeSync' | 'renameSync' | 'unlinkSync'
 >;
 
 /** Whether a write failed because of the place, not of what was written: it is full, or nothing may be written there. */
@@ -77,8 +77,10 @@ export async function streamFileAtomic(
     const open = written(() => fs.openSync(temporary, 'w'));
     handle = open;
     for await (const chunk of chunks) written(() => writeAll(open, chunk, fs));
+    await syncFile(open, fs).catch((cause: unknown) => {
+      throw notWritten(path, cause);
+    });
     written(() => {
-      fs.fsyncSync(open);
       handle = undefined;
       fs.closeSync(open);
       fs.renameSync(temporary, path);
@@ -154,6 +156,12 @@ function writeAll(handle: number, chunk: Uint8Array, fs: WriteCalls): void {
     done += written;
   }
 }
+
+/** What was written to a file is on the disk when this is done, and nothing else waits for the disk. */
+export const syncFile = (handle: number, fs: WriteCalls): Promise<void> =>
+  new Promise((resolve, reject) => {
+    fs.fsync(handle, (cause) => (cause ? reject(cause) : resolve()));
+  });
 
 /** Makes a rename to `path` survive a power failure. */
 export function syncDirectory(path: string, fs: WriteCalls): void {

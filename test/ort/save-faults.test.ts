@@ -51,6 +51,7 @@ function fullDisk(failAt: number) {
   const faulty: WriteCalls = {
     openSync: fail(fs.openSync),
     writeSync: fail(fs.writeSync),
+    fsync: fs.fsync,
     fsyncSync: fail(fs.fsyncSync),
     closeSync: (handle) => fs.closeSync(handle),
     renameSync: fail(fs.renameSync),

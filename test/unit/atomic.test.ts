@@ -39,6 +39,7 @@ function faultyFs({ failAt = -1, short = false, stuck = false }: Faults) {
       })) as typeof fs.openSync,
     writeSync: ((handle: number, bytes: Uint8Array, at: number, length: number) =>
       step('write', () => (stuck ? 0 : fs.writeSync(handle, bytes, at, short ? 1 : length)))) as typeof fs.writeSync,
+    fsync: fs.fsync,
     fsyncSync: (handle) => step('fsync', () => fs.fsyncSync(handle)),
     // The system closes a handle even where close reports an error.
     closeSync: (handle) => {

@@ -31,29 +31,42 @@ function smallDisk(room: number): WriteCalls {
   return { ...fs, writeSync: writeSync as WriteCalls['writeSync'] };
 }
 
+/** The real calls on a disk that takes what is written and then, after so many times, cannot keep it. */
+function forgetfulDisk(times: number): WriteCalls {
+  let left = times;
+  const fsync = (handle: number, done: (cause: Error | null) => void) =>
+    left-- > 0 ? fs.fsync(handle, done) : setImmediate(done, failure('ENOSPC'));
+  return { ...fs, fsync: fsync as WriteCalls['fsync'] };
+}
+
 const temporary = (out: string) =>
   readdirSync(out, { recursive: true, encoding: 'utf8' }).filter((name) => /tmp|lock/.test(name));
 
-test('a disk that fills up ends the job and says so; files are whole or not there; with room the job goes on to the same bytes', async () => {
-  const out = join(scratch, 'full');
+async function readUntilItEnds(out: string, disk: (room: number) => WriteCalls): Promise<void> {
   let stops = 0;
   // Each time there is a little more room, as where somebody deletes a file and starts the command again.
   for (let room = 0; ; room++) {
-    const end = await readInto(out, [folder], { formats, fs: smallDisk(room) }).catch((error: unknown) => error);
+    const end = await readInto(out, [folder], { formats, fs: disk(room) }).catch((error: unknown) => error);
     for (const [name, hash] of Object.entries(filesIn(out))) assert.equal(hash, expected[name], name);
     assert.deepEqual(temporary(out), []);
     if (!(end instanceof Error)) break;
     assert.ok(end instanceof InputError, String(end));
     assert.match(
       end.message,
-      /full\/.*: (could not be written|cannot be made): ENOSPC.*; make room there.* start the same command/,
+      /: (could not be written|cannot be made): ENOSPC.*; make room there.* start the same command/,
     );
     stops++;
   }
   assert.ok(stops > 5, `${stops} stops`);
   assert.deepEqual(filesIn(out), expected);
   assert.deepEqual([...pagesRead(out).values()], [1, 1, 1, 1]);
-});
+}
+
+test('a disk that fills up ends the job and says so; files are whole or not there; with room the job goes on to the same bytes', () =>
+  readUntilItEnds(join(scratch, 'full'), smallDisk));
+
+test('the same of a disk that says so only when it is to keep what was written', () =>
+  readUntilItEnds(join(scratch, 'forgetful'), forgetfulDisk));
 
 test('what cannot be written ends the job at once: no other page is read for nothing', async () => {
   const out = join(scratch, 'rename');

@@ -5,8 +5,9 @@
 import nodeFs, { closeSync, fstatSync, ftruncateSync, openSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { InputError, messageOf } from '../../core/errors.js';
+import { createQueue } from '../../core/queue.js';
 import type { PageOutput } from '../../output/document/page.js';
-import type { WriteCalls } from '../atomic.js';
+import { syncFile, type WriteCalls } from '../atomic.js';
 import { readRange } from '../files.js';
 import { makeDirectories } from '../place.js';
 import type { OpenedDocument } from './page-worker.js';
@@ -86,11 +87,15 @@ export interface Journal {
   /** Whether a wanted name was ever claimed or written, by whatever process of the job. */
   isOwn(output: string): boolean;
   run(record: RunRecord): void;
-  /** What was added is on the disk when this returns. Throws InputError where it cannot be written; nothing half-written stays. */
-  sync(): void;
+  /**
+   * What was added before is on the disk, and known, when this is done. Rejects with InputError where it cannot be written; nothing
+   * half-written stays, and the next `sync` tries it again.
+   */
+  sync(): Promise<void>;
   /** A page that was read. */
   read(state: PageState): StoredPage;
-  dispose(): void;
+  /** Waits for what is being written, and takes no more. */
+  dispose(): Promise<void>;
 }
 
 const journalName = (rank: number) => `journal.${rank}.jsonl`;
@@ -314,17 +319,23 @@ function createWriter({ state, handles, own, writing, take, size: whole, numbers
   /** A document of a journal that is not this process's is opened here before more is said of it. */
   const number = (key: string): number =>
     numberOf.get(key) ?? open(key, (state.documents.get(key) as DocumentState).facts);
-  const sync = () => {
+  const inTurn = createQueue();
+  let isOpen = true;
+  const write = async () => {
     if (pending.length === 0) return;
+    if (!isOpen) throw new InputError(`${own}: was closed`);
     const handle = handles[writing];
     const start = size;
+    const lines = pending;
+    pending = [];
     try {
-      for (const { bytes } of pending) {
+      for (const { bytes } of lines) {
         writeWhole(handle, bytes, size, fs);
         size += bytes.length;
       }
-      fs.fsyncSync(handle);
+      await syncFile(handle, fs);
     } catch (cause) {
+      pending = [...lines, ...pending];
       size = start;
       try {
         ftruncateSync(handle, size);
@@ -336,11 +347,10 @@ function createWriter({ state, handles, own, writing, take, size: whole, numbers
       });
     }
     let at = start;
-    for (const { line, bytes } of pending) {
+    for (const { line, bytes } of lines) {
       take(line, at, bytes.length - 1);
       at += bytes.length;
     }
-    pending = [];
   };
   return {
     documents: state.documents,
@@ -357,11 +367,13 @@ function createWriter({ state, handles, own, writing, take, size: whole, numbers
     claim: (outputs) => put({ claim: outputs }),
     isOwn: (output) => state.outputs.has(output),
     run: (record) => put({ run: record }),
-    sync,
+    sync: () => inTurn(write),
     read: (place) => readStored(place, handles, own),
-    dispose: () => {
-      for (const handle of handles) closeSync(handle);
-    },
+    dispose: () =>
+      inTurn(async () => {
+        isOpen = false;
+        for (const handle of handles) closeSync(handle);
+      }),
   };
 }
 

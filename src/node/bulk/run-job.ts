@@ -159,7 +159,7 @@ async function runInto({ signal, ...given }: BulkOptions): Promise<BulkReport> {
     try {
       report = await runShare(settled, state, journal, own, inputAt);
     } finally {
-      journal.dispose();
+      await journal.dispose();
     }
   } finally {
     unlock();
@@ -219,18 +219,18 @@ async function runShare(
     await readAll(context, own, started);
   } finally {
     await pool.dispose();
-    recordRun(journal, { began, seconds: secondsSince(), pages: counts.pages });
+    await recordRun(journal, { began, seconds: secondsSince(), pages: counts.pages });
   }
   const seconds = secondsSince();
   return { documents: own.length, ...counts, seconds, pagesPerSecond: counts.pages / seconds, failures };
 }
 
 /** A run counts however it ended; where that cannot be written any more, what ended it is the failure to report. */
-function recordRun(journal: Journal, record: RunRecord): void {
+async function recordRun(journal: Journal, record: RunRecord): Promise<void> {
   if (record.pages === 0) return;
   try {
     journal.run(record);
-    journal.sync();
+    await journal.sync();
   } catch (error) {
     if (!(error instanceof InputError)) throw error;
   }
@@ -247,9 +247,10 @@ async function readAll(context: Context, own: readonly InputDocument[], started:
   const progress = createProgress(context, own.length, started);
   /** What was read since the last time is on the disk, and documents that are complete are handed on. */
   const commit = async () => {
-    journal.sync();
+    // What is read while this waits for the disk is for the next time.
     const complete = settled.filter(({ left }) => left === 0);
     settled = [];
+    await journal.sync();
     for (const { document } of new Set(complete)) await finisher.add(document);
     progress.show();
   };
@@ -266,7 +267,7 @@ async function readAll(context: Context, own: readonly InputDocument[], started:
         settled.push(work);
       };
       if (result instanceof InputError) {
-        failPage(context, work, page, result);
+        await failPage(context, work, page, result);
         settle();
         await commit();
         continue;
@@ -292,12 +293,17 @@ async function readAll(context: Context, own: readonly InputDocument[], started:
   }
 }
 
-function failPage({ journal, report, options }: Context, { document }: Work, page: number, error: InputError): void {
+async function failPage(
+  { journal, report, options }: Context,
+  { document }: Work,
+  page: number,
+  error: InputError,
+): Promise<void> {
   const known = journal.documents.get(document.key)?.pages[page];
   const before = known && 'failure' in known ? known.attempts : 0;
   const reason = messageOf(error);
   journal.failPage(document.key, page, reason, before + 1 + options.retries);
-  journal.sync();
+  await journal.sync();
   report(document.source, reason.startsWith(document.source) ? reason : `page ${page + 1}: ${reason}`, page + 1);
 }
 
@@ -388,12 +394,12 @@ async function begin(
       const facts = await pool.open(document);
       if (known?.facts.sha256 === facts.sha256) journal.touch(key, facts);
       else journal.open(key, facts);
-      journal.sync();
+      await journal.sync();
     } else if (journal.failures.has(key)) journal.touch(key, known.facts);
   } catch (error) {
     if (!(error instanceof InputError)) throw error;
     journal.fail(key, messageOf(error), (journal.failures.get(key)?.attempts ?? 0) + 1);
-    journal.sync();
+    await journal.sync();
     report(source, messageOf(error));
     return undefined;
   }
@@ -436,20 +442,20 @@ function createFinisher(context: Context) {
           return page && 'failure' in page ? undefined : pool.picture(document, number - 1);
         },
       };
-      claimOutputs(context, outputNames(name, formats));
+      await claimOutputs(context, outputNames(name, formats));
       const outputs = await writeOutputs(out, finished, formats, join(state, `tmp.${shard.rank}`), options.fs);
       if (!isAsBefore(document, known.facts)) {
         removeOutputs(out, outputs);
         throw new InputError(`${source}: was changed while it was read; the next run reads it again`);
       }
       journal.finish(key, name, outputs);
-      journal.sync();
+      await journal.sync();
       counts.finished++;
     } catch (error) {
       // Where there is no room for one document, there is none for the others.
       if (!(error instanceof InputError) || isNoRoom(error)) throw error;
       journal.fail(key, messageOf(error), (journal.failures.get(key)?.attempts ?? 0) + 1);
-      journal.sync();
+      await journal.sync();
       report(source, messageOf(error));
     } finally {
       waiting--;
@@ -470,11 +476,11 @@ function createFinisher(context: Context) {
 }
 
 /** The journal knows a name before it is written: what a process leaves that ends right then is not taken for somebody else's. */
-function claimOutputs({ options, journal }: Context, names: readonly string[]): void {
+async function claimOutputs({ options, journal }: Context, names: readonly string[]): Promise<void> {
   if (names.every(journal.isOwn)) return;
   if (!options.overwrite) expectFree(options.out, names, journal.isOwn);
   journal.claim(names);
-  journal.sync();
+  await journal.sync();
 }
 
 function pageOutput({ options, journal }: Context, { pages }: DocumentState, number: number): PageOutput {
