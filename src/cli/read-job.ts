@@ -10,6 +10,7 @@ import { readerInfoOf } from '../node/bulk/reader-info.js';
 import { runBulkRead } from '../node/bulk/run-job.js';
 import { stateFolder } from '../node/bulk/write-outputs.js';
 import type { NodeVaryModel } from '../node/load-model.js';
+import { putThreadsBehindEventLoop } from '../node/ort/priority.js';
 import type { Shard } from '../node/shard.js';
 import { type FormatName, formatNames } from '../output/document/formats.js';
 import type { Arguments, OptionSpecs } from './arguments.js';
@@ -72,6 +73,7 @@ export async function readIntoFiles(model: NodeVaryModel, args: Arguments, io: I
   const passedOver = passedOverText(inputs);
   // All processes look at the same folders.
   if (passedOver !== undefined && shard.rank === 0) io.err(`varyclip: ${passedOver}\n`);
+  await putThreadsBehindEventLoop();
   const report = await runBulkRead({
     model,
     reader,

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { InputError, messageOf } from '../core/errors.js';
 import { defaultReader, defaultTwoTowers } from '../node/builtin-models.js';
-import { putPoolBehindEventLoop } from '../node/ort/runtime.js';
+import { putThreadsBehindEventLoop } from '../node/ort/priority.js';
 import { type LimitName, limitNames, limitTable } from '../server/limits.js';
 import { expectHost } from '../server/own-host.js';
 import { createServer } from '../server/server.js';
@@ -75,7 +75,7 @@ async function serve(args: Arguments, io: Io): Promise<number> {
     const { url } = await server.listen(where);
     io.out(`${url}\n`);
     await Promise.race([server.loaded, stopped]);
-    putPoolBehindEventLoop();
+    await putThreadsBehindEventLoop();
     await stopped;
     return 0;
   } finally {

@@ -1,4 +1,4 @@
-import koffi from 'koffi';
+import koffi, { type KoffiFunc } from 'koffi';
 
 let configured = false;
 
@@ -10,4 +10,14 @@ export function ffi(): typeof koffi {
   if (!configured) koffi.config({ async_stack_size: 8 << 20, sync_stack_size: 8 << 20 });
   configured = true;
   return koffi;
+}
+
+/** A function of glibc by its prototype; undefined where there is no glibc, or it has none of that name. */
+export function libcFunction<F extends (...args: never[]) => unknown>(prototype: string): KoffiFunc<F> | undefined {
+  if (process.platform !== 'linux') return undefined;
+  try {
+    return ffi().load('libc.so.6').func(prototype) as KoffiFunc<F>;
+  } catch {
+    return undefined;
+  }
 }

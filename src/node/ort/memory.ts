@@ -1,9 +1,9 @@
-import koffi, { type KoffiFunc } from 'koffi';
+import koffi from 'koffi';
 import { bytesOf, type DType, itemSize, type TypedArray, viewBytes } from '../../core/dtype.js';
 import { sizeOf } from '../../core/tensor.js';
 import { onnxDataTypes } from '../../onnx/emit.js';
 import type { ConcreteType } from '../../runtime/runtime.js';
-import { ffi } from '../ffi.js';
+import { libcFunction } from '../ffi.js';
 import { loadOrt, type Pointer } from './library.js';
 
 /** A tensor that ONNX Runtime reads and writes in our memory. `data` must stay referenced until `release`. */
@@ -145,17 +145,8 @@ export function nativeTensor(type: ConcreteType): BoundTensor {
   };
 }
 
-/** glibc's own, kept so that its library stays loaded; null where there is none. */
-let trim: KoffiFunc<(pad: number) => number> | null | undefined;
-
-function findTrim(): KoffiFunc<(pad: number) => number> | null {
-  if (process.platform !== 'linux') return null;
-  try {
-    return ffi().load('libc.so.6').func('int malloc_trim(size_t)');
-  } catch {
-    return null;
-  }
-}
+let trim: ReturnType<typeof findTrim>;
+const findTrim = () => libcFunction<(pad: number) => number>('int malloc_trim(size_t)');
 
 /**
  * Has the C library give freed memory back to the system: glibc keeps what each of its threads freed, half a gigabyte after the

@@ -1,5 +1,5 @@
 import { readdirSync } from 'node:fs';
-import { availableParallelism, getPriority, setPriority } from 'node:os';
+import { availableParallelism } from 'node:os';
 import { itemSize } from '../../core/dtype.js';
 import { InputError, messageOf, RuntimeUnavailableError } from '../../core/errors.js';
 import { createQueue, type Queue } from '../../core/queue.js';
@@ -59,23 +59,8 @@ function threadIds(): number[] {
   }
 }
 
-/** Three quarters of a core against one quarter, in Linux's weights. */
-const behindEventLoop = 5;
-
-/**
- * Lets the event loop go before the pool's threads, for who has to answer meanwhile: between operators these wait in a loop, and take half
- * of a core from a server that collects garbage or takes a request. It concerns models that run on all threads, not those in lanes of one
- * thread each. Linux only; elsewhere nothing changes.
- */
-export function putPoolBehindEventLoop(): void {
-  for (const thread of environment?.pool ?? []) {
-    try {
-      setPriority(thread, Math.min(19, getPriority() + behindEventLoop));
-    } catch {
-      // A system that forbids it: threads stay equal.
-    }
-  }
-}
+/** Threads of ONNX Runtime's pool, where the system numbers threads as it does processes. */
+export const poolThreads = (): readonly number[] => environment?.pool ?? [];
 
 /** A runtime on this machine. Throws RuntimeUnavailableError where the device is not there: there is no fallback. */
 export function createRuntime({ device = 'cpu', threads = availableParallelism() }: RuntimeOptions = {}): Runtime {
