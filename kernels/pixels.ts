@@ -345,3 +345,118 @@ export function weighRows(rows: usize, length: i32, weights: usize, taps: i32, o
     v128.store(out + i, i8x16.narrow_i16x8_u(low, high));
   }
 }
+
+/** Four bytes as the lower lanes of eight words. */
+// @ts-ignore: a decorator of AssemblyScript
+@inline
+function wordsAt(at: usize): v128 {
+  return i16x8.extend_low_i8x16_u(v128.load32_zero(at));
+}
+
+/** For each lane the neighbour that is nearest to left + above - corner; of equals the first in this order. */
+// @ts-ignore: a decorator of AssemblyScript
+@inline
+function paeth(left: v128, above: v128, corner: v128): v128 {
+  const toAbove = i16x8.sub(above, corner);
+  const toLeft = i16x8.sub(left, corner);
+  const fromLeft = i16x8.abs(toAbove);
+  const fromAbove = i16x8.abs(toLeft);
+  const fromCorner = i16x8.abs(i16x8.add(toAbove, toLeft));
+  const second = v128.bitselect(above, corner, i16x8.le_s(fromAbove, fromCorner));
+  return v128.bitselect(left, second, i16x8.le_s(fromLeft, i16x8.min_s(fromAbove, fromCorner)));
+}
+
+/** Pixels of three or four bytes: what is left of the first is 0, and so is what is left of what is above it. */
+// @ts-ignore: a decorator of AssemblyScript
+@inline
+function unfilterPixels(filter: i32, row: usize, above: usize, end: usize, pixelBytes: i32): void {
+  const low = i16x8.splat(255);
+  let left = i16x8.splat(0);
+  let corner = left;
+  for (; row < end; row += pixelBytes, above += pixelBytes) {
+    const up = wordsAt(above);
+    let guess = left;
+    if (filter == 3) guess = i16x8.shr_u(i16x8.add(left, up), 1);
+    else if (filter == 4) guess = paeth(left, up, corner);
+    left = v128.and(i16x8.add(wordsAt(row), guess), low);
+    corner = up;
+    const bytes = i8x16.narrow_i16x8_u(left, left);
+    if (pixelBytes == 4) v128.store32_lane(row, bytes, 0);
+    else {
+      v128.store16_lane(row, bytes, 0);
+      v128.store8_lane(row, bytes, 2, 2);
+    }
+  }
+}
+
+/** Pixels of one or two bytes. */
+// @ts-ignore: a decorator of AssemblyScript
+@inline
+function unfilterBytes(filter: i32, row: usize, above: usize, end: usize, pixelBytes: i32): void {
+  const first = row + pixelBytes;
+  for (; row < end; row++, above++) {
+    const left: i32 = row < first ? 0 : load<u8>(row - pixelBytes);
+    const corner: i32 = row < first ? 0 : load<u8>(above - pixelBytes);
+    const up: i32 = load<u8>(above);
+    let guess = left;
+    if (filter == 3) guess = (left + up) >> 1;
+    else if (filter == 4) {
+      const fromLeft = abs(up - corner);
+      const fromAbove = abs(left - corner);
+      const fromCorner = abs(left + up - 2 * corner);
+      if (fromLeft > fromAbove || fromLeft > fromCorner) guess = fromAbove <= fromCorner ? up : corner;
+    }
+    store<u8>(row, load<u8>(row) + guess);
+  }
+}
+
+/**
+ * Undoes a PNG's filters of all rows, each of which begins with its filter's number, in place. As many bytes as a row has stand before the
+ * first, all 0. Returns 0 where a number means nothing, else 1.
+ */
+export function unfilter(rows: usize, height: i32, rowBytes: i32, pixelBytes: i32): i32 {
+  for (let y = 0; y < height; y++, rows += rowBytes + 1) {
+    const filter: i32 = load<u8>(rows);
+    const row = rows + 1;
+    const above = rows - rowBytes;
+    const end = row + rowBytes;
+    if (filter > 4) return 0;
+    if (filter == 0) continue;
+    if (filter == 2) {
+      let at: usize = 0;
+      const length = <usize>rowBytes;
+      for (; at + 16 <= length; at += 16) v128.store(row + at, i8x16.add(v128.load(row + at), v128.load(above + at)));
+      for (; at < length; at++) store<u8>(row + at, load<u8>(row + at) + load<u8>(above + at));
+    } else if (pixelBytes == 4) unfilterPixels(filter, row, above, end, 4);
+    else if (pixelBytes == 3) unfilterPixels(filter, row, above, end, 3);
+    else unfilterBytes(filter, row, above, end, pixelBytes);
+  }
+  return 1;
+}
+
+/** Rows of pixels of one to four samples, each row with a byte before it, as pixels of three: gray is all of them, alpha is dropped. */
+export function toRgb(rows: usize, width: i32, height: i32, samples: i32, out: usize): void {
+  for (let y = 0; y < height; y++, rows += width * samples + 1, out += 3 * width) {
+    let at = rows + 1;
+    if (samples == 3) {
+      memory.copy(out, at, 3 * width);
+      continue;
+    }
+    let to = out;
+    const end = out + 3 * width;
+    if (samples == 4) {
+      // Four pixels at a time; what is too much is the next row's, or behind the last.
+      for (; to < end; to += 12, at += 16) {
+        const four = v128.load(at);
+        v128.store(to, i8x16.shuffle(four, four, 0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 0, 0, 0, 0));
+      }
+      continue;
+    }
+    for (; to < end; to += 3, at += samples) {
+      const level = load<u8>(at);
+      store<u8>(to, level);
+      store<u8>(to, level, 1);
+      store<u8>(to, level, 2);
+    }
+  }
+}

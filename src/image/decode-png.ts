@@ -1,4 +1,5 @@
 import { joinBytes } from '../core/bytes.js';
+import { workIn } from './kernels.js';
 import { type Pixels, pixelsFrom } from './pixels.js';
 
 /** What a platform brings for reading PNGs. */
@@ -44,21 +45,31 @@ const signatureBytes = 8;
  * The stored colours of a PNG, alpha dropped: what PIL's `convert('RGB')` gives. Undefined where anything about the file is unusual, from
  * interlacing to a wrong checksum: what is broken, and how, is for a complete decoder to say. PNG (ISO/IEC 15948).
  */
-export function decodePng(bytes: Uint8Array, { inflate, crc32 }: PngTools): Pixels | undefined {
-  const chunks = readChunks(bytes, crc32);
+export function decodePng(file: Uint8Array, { inflate, crc32 }: PngTools): Pixels | undefined {
+  const chunks = readChunks(file, crc32);
   const header = chunks && readHeader(chunks.header);
   if (!header) return undefined;
   const { width, height, depth, colour } = header;
   const bits = depth * channelsOf[colour];
   const rowBytes = Math.ceil((width * bits) / 8);
-  const rows = inflate(chunks.data, height * (rowBytes + 1));
-  if (!rows || !unfilter(rows, height, rowBytes, Math.max(1, bits >> 3))) return undefined;
-  const samples = unpackSamples(rows, header, rowBytes);
+  const stored = inflate(chunks.data, height * (rowBytes + 1));
+  if (!stored) return undefined;
+  const { kernels, buffer, at } = workIn(rowBytes + stored.length, 3 * width * height);
+  const [whole, out] = at;
+  const bytesAt = (start: number, length: number) => new Uint8Array(buffer, start, length);
+  // Above the first row all is 0.
+  bytesAt(whole, rowBytes).fill(0);
+  const start = whole + rowBytes;
+  const rows = bytesAt(start, stored.length);
+  rows.set(stored);
+  if (!kernels.unfilter(start, height, rowBytes, Math.max(1, bits >> 3))) return undefined;
   const palette = paletteOf(header, chunks.palette);
-  const data = palette
-    ? lookUp(samples, width, height, palette)
-    : dropAlpha(samples, width, height, channelsOf[colour]);
-  return data && pixelsFrom(width, height, data);
+  if (palette) {
+    const data = lookUp(unpackSamples(rows, header, rowBytes), width, height, palette);
+    return data && pixelsFrom(width, height, data);
+  }
+  kernels.toRgb(start, width, height, channelsOf[colour], out);
+  return pixelsFrom(width, height, bytesAt(out, 3 * width * height).slice());
 }
 
 interface Chunks {
@@ -102,51 +113,6 @@ function readHeader(content: Uint8Array): Header | undefined {
   return isPlain && depthsOf[colour]?.includes(depth) ? { width, height, depth, colour } : undefined;
 }
 
-/** Undoes the filters of all rows, each of which begins with its filter's number, in place. False where a number means nothing. */
-function unfilter(rows: Uint8Array, height: number, rowBytes: number, pixelBytes: number): boolean {
-  const stride = rowBytes + 1;
-  // Above the first row all is 0.
-  let above: Uint8Array = new Uint8Array(stride);
-  for (let y = 0; y < height; y++) {
-    const row = rows.subarray(y * stride, (y + 1) * stride);
-    if (row[0] > 4) return false;
-    unfilterRow(row, above, pixelBytes);
-    above = row;
-  }
-  return true;
-}
-
-/** One row; `above` is whole already. Left of the first pixel all is 0. */
-function unfilterRow(row: Uint8Array, above: Uint8Array, pixelBytes: number): void {
-  const { length } = row;
-  const first = Math.min(length, 1 + pixelBytes);
-  switch (row[0]) {
-    case 1:
-      for (let i = first; i < length; i++) row[i] += row[i - pixelBytes];
-      return;
-    case 2:
-      for (let i = 1; i < length; i++) row[i] += above[i];
-      return;
-    case 3:
-      for (let i = 1; i < first; i++) row[i] += above[i] >> 1;
-      for (let i = first; i < length; i++) row[i] += (row[i - pixelBytes] + above[i]) >> 1;
-      return;
-    case 4:
-      for (let i = 1; i < first; i++) row[i] += above[i];
-      for (let i = first; i < length; i++) {
-        row[i] += paeth(row[i - pixelBytes], above[i], above[i - pixelBytes]);
-      }
-  }
-}
-
-/** The neighbour that is nearest to left + above - corner; of equals the first in this order. */
-function paeth(left: number, above: number, corner: number): number {
-  const [fromLeft, fromAbove] = [Math.abs(above - corner), Math.abs(left - corner)];
-  const fromCorner = Math.abs(left + above - 2 * corner);
-  if (fromLeft <= fromAbove && fromLeft <= fromCorner) return left;
-  return fromAbove <= fromCorner ? above : corner;
-}
-
 /** Samples of less than 8 bits, one a byte: rows of `width`, each with a byte before it as they had. */
 function unpackSamples(rows: Uint8Array, { width, height, depth }: Header, rowBytes: number): Uint8Array {
   if (depth === 8) return rows;
@@ -182,20 +148,6 @@ function lookUp(rows: Uint8Array, width: number, height: number, palette: Uint8A
       out[o] = palette[entry];
       out[o + 1] = palette[entry + 1];
       out[o + 2] = palette[entry + 2];
-    }
-  }
-  return out;
-}
-
-/** Rows of pixels of several samples, each with a byte before it, without their alpha. */
-function dropAlpha(rows: Uint8Array, width: number, height: number, channels: number): Uint8Array {
-  const out = new Uint8Array(3 * width * height);
-  const [green, blue] = channels < 3 ? [0, 0] : [1, 2];
-  for (let y = 0, at = 1, o = 0; y < height; y++, at++) {
-    for (let x = 0; x < width; x++, at += channels, o += 3) {
-      out[o] = rows[at];
-      out[o + 1] = rows[at + green];
-      out[o + 2] = rows[at + blue];
     }
   }
   return out;

@@ -23,6 +23,8 @@ interface Kernels {
   ): number;
   weighPixels(row: number, starts: number, weights: number, taps: number, length: number, out: number): void;
   weighRows(rows: number, length: number, weights: number, taps: number, out: number): void;
+  unfilter(rows: number, height: number, rowBytes: number, pixelBytes: number): number;
+  toRgb(rows: number, width: number, height: number, samples: number, out: number): void;
   straighten(levels: number, width: number, height: number, sin: number, cos: number, out: number): void;
 }
 
