@@ -1,5 +1,6 @@
 // Loops over the pixels of a page, in AssemblyScript: `npm run kernels` compiles them into src/image/kernels-wasm.ts. Addresses are
-// bytes of the module's memory, and sixteen bytes behind each argument may be read. They keep nothing between calls.
+// bytes of the module's memory; of what is behind an argument up to 32 bytes may be read, and up to 16 behind a result overwritten. They
+// keep nothing between calls.
 
 /** ITU-R 601 luma of `count` pixels of three bytes, as Pillow's convert('L'). */
 export function grayOfRgb(rgb: usize, gray: usize, count: i32): void {
@@ -37,7 +38,7 @@ function countFour(bins: usize, levels: u32): void {
 }
 
 /**
- * Adds every `step`th of `length` levels to the first of four tables of 256 uint32 or to any of them: neighbours are often equal, and a
+ * Counts every `step`th of `length` levels in four tables of 256 uint32, whose sum is the histogram: neighbours are often equal, and a
  * place that was just written cannot be read at once.
  */
 export function histogram(levels: usize, length: i32, step: i32, bins: usize): void {
@@ -182,7 +183,10 @@ function mixColumns(row: usize, starts: usize, weights: usize, taps: i32, out: u
   }
 }
 
-/** Where each of an axis' samples comes from, and by which weights: int32 [length], float32 [length, taps], up to the next fourth. */
+/**
+ * Where each of an axis' samples comes from, and by which weights: int32 [length], float32 [length, taps], up to the next fourth. Four int32 in
+ * this order.
+ */
 @unmanaged
 class Axis {
   starts: usize;
@@ -291,13 +295,14 @@ export function straighten(levels: usize, width: i32, height: i32, sin: f64, cos
       // A negative one is a large one without its sign.
       if (<u32>left >= <u32>(width - 1) || <u32>top >= <u32>(height - 1)) continue;
       const at = levels + top * width + left;
-      const right = <i32>((placeX >> 16) & 0xffff);
+      // Levels in parts of 2^22 between columns, and of 2^44 between rows.
+      const right = <i32>(placeX >> 10) & 0x3fffff;
       const upperLeft = <i32>load<u8>(at);
-      const upper = (upperLeft << 16) + (<i32>load<u8>(at, 1) - upperLeft) * right;
+      const upper = (upperLeft << 22) + (<i32>load<u8>(at, 1) - upperLeft) * right;
       const lowerLeft = <i32>load<u8>(at + width);
-      const lower = (lowerLeft << 16) + (<i32>load<u8>(at + width, 1) - lowerLeft) * right;
-      const level = (<i64>upper << 16) + <i64>(lower - upper) * ((placeY >> 16) & 0xffff);
-      store<u8>(out, <u8>((level + 0x80000000) >> 32));
+      const lower = (lowerLeft << 22) + (<i32>load<u8>(at + width, 1) - lowerLeft) * right;
+      const level = (<i64>upper << 22) + <i64>(lower - upper) * ((placeY >> 10) & 0x3fffff);
+      store<u8>(out, <u8>((level + (<i64>1 << 43)) >> 44));
     }
   }
 }
@@ -434,7 +439,7 @@ export function unfilter(rows: usize, height: i32, rowBytes: i32, pixelBytes: i3
   return 1;
 }
 
-/** Rows of pixels of one to four samples, each row with a byte before it, as pixels of three: gray is all of them, alpha is dropped. */
+/** Rows of pixels of two to four samples, each row with a byte before it, as pixels of three: gray is all of them, alpha is dropped. */
 export function toRgb(rows: usize, width: i32, height: i32, samples: i32, out: usize): void {
   for (let y = 0; y < height; y++, rows += width * samples + 1, out += 3 * width) {
     let at = rows + 1;

@@ -56,7 +56,7 @@ function followJournal(path: string) {
     if (!existsSync(path)) return { pages, lines };
     const handle = openSync(path, 'r');
     // Only what is new: room for more would be filled with zeros ten times a second, on the cores that are measured.
-    const bytes = readRange(handle, at, fstatSync(handle).size - at);
+    const bytes = readRange(handle, at, Math.max(0, fstatSync(handle).size - at));
     closeSync(handle);
     at += bytes.length;
     const texts = (rest + Buffer.from(bytes).toString('latin1')).split('\n');

@@ -1,5 +1,5 @@
-import { type Gray, grayFrom, histogramOf, tableBytes, takeCounts } from './gray.js';
-import { workIn } from './kernels.js';
+import { clearCounts, type Gray, grayFrom, histogramOf, tableBytes, takeCounts } from './gray.js';
+import { type Workplace, workIn } from './kernels.js';
 import type { Size } from './pixels.js';
 
 /** Which pixels are ink: one byte each, 1 or 0. */
@@ -71,9 +71,7 @@ export function inverted({ width, height, data }: Gray): Gray {
 }
 
 /** A page in the kernels' memory, and tables to count in. */
-interface Workpiece extends Size {
-  readonly kernels: ReturnType<typeof workIn>['kernels'];
-  readonly buffer: ArrayBuffer;
+interface Sheet extends Size, Pick<Workplace, 'kernels' | 'buffer'> {
   readonly levels: number;
   readonly bins: number;
   readonly runs: number;
@@ -82,17 +80,17 @@ interface Workpiece extends Size {
 /** Rows whose runs are asked for at once. */
 const stripRows = 16;
 
-function workOn({ width, height, data }: Gray): Workpiece {
+function workOn({ width, height, data }: Gray): Sheet {
   const { kernels, buffer, at } = workIn(data.length, tableBytes, 4 * stripRows * (width + 1));
   const [levels, bins, runs] = at;
   new Uint8Array(buffer).set(data, levels);
-  takeCounts(buffer, bins);
+  clearCounts(buffer, bins);
   return { width, height, kernels, buffer, levels, bins, runs };
 }
 
 /** Level of the paper on a grid of square blocks: a high percentile of each, so that ink does not lower it. */
 function paperGrid(
-  { width, height, kernels, buffer, levels: data, bins }: Workpiece,
+  { width, height, kernels, buffer, levels: data, bins }: Sheet,
   block: number,
 ): { columns: number; rows: number; levels: Float32Array } {
   const columns = Math.max(1, Math.round(width / block));
@@ -148,7 +146,7 @@ function stretchesOf(width: number, columns: number): Stretch[] {
 const one = 1 << 16;
 
 /** Each level becomes how much darker than its paper the pixel is. Returns how many pixels are as dark. */
-function darken(page: Workpiece): Uint32Array {
+function darken(page: Sheet): Uint32Array {
   const { width, height, kernels, buffer, bins } = page;
   const { columns, rows, levels } = paperGrid(page, Math.max(32, Math.round(Math.min(width, height) / 16)));
   const line = new Float32Array(columns);
@@ -174,7 +172,7 @@ function darken(page: Workpiece): Uint32Array {
 }
 
 /** The stretches of ones of a mask. */
-function runsOf({ width, height, kernels, buffer, levels, runs }: Workpiece): Int32Array {
+function runsOf({ width, height, kernels, buffer, levels, runs }: Sheet): Int32Array {
   const found = new Int32Array(buffer, runs, stripRows * (width + 1));
   let all = new Int32Array(16384);
   let count = 0;

@@ -38,9 +38,13 @@ export function grayOfPixels({ width, height, data }: Pixels): Gray {
 /** Bytes of the tables that `histogram` counts in. */
 export const tableBytes = 4096;
 
-/** The counts that `histogram` left in its tables at `bins`, which become 0 for the next. */
+const tablesAt = (buffer: ArrayBuffer, bins: number) => new Uint32Array(buffer, bins, tableBytes / 4);
+
+export const clearCounts = (buffer: ArrayBuffer, bins: number): void => void tablesAt(buffer, bins).fill(0);
+
+/** What `histogram` counted in its tables at `bins`, which become 0 for the next. */
 export function takeCounts(buffer: ArrayBuffer, bins: number): Uint32Array {
-  const tables = new Uint32Array(buffer, bins, tableBytes / 4);
+  const tables = tablesAt(buffer, bins);
   const counts = tables.slice(0, 256);
   for (let i = 256; i < tables.length; i++) counts[i & 255] += tables[i];
   tables.fill(0);
@@ -52,7 +56,7 @@ export function histogramOf(levels: Uint8Array, step = 1): Uint32Array {
   const { kernels, buffer, at } = workIn(levels.length, tableBytes);
   const [data, bins] = at;
   new Uint8Array(buffer).set(levels, data);
-  takeCounts(buffer, bins);
+  clearCounts(buffer, bins);
   kernels.histogram(data, levels.length, step, bins);
   return takeCounts(buffer, bins);
 }
@@ -88,6 +92,9 @@ function triangleTaps(from: number, to: number): Taps {
   return { starts, count, weights };
 }
 
+/** An `Axis` of the kernels: addresses of starts and weights, taps, length. */
+const axisStructBytes = 16;
+
 /** A plane that was resized, in the kernels' memory. */
 function resizeInPlace(plane: Float32Array | Uint8Array, from: Size, to: Size) {
   const x = triangleTaps(from.width, to.width);
@@ -98,7 +105,7 @@ function resizeInPlace(plane: Float32Array | Uint8Array, from: Size, to: Size) {
     plane.byteLength,
     axisBytes(y),
     axisBytes(x),
-    32,
+    2 * axisStructBytes,
     4 * (from.width + x.count),
     4 * length,
     length,
@@ -107,19 +114,19 @@ function resizeInPlace(plane: Float32Array | Uint8Array, from: Size, to: Size) {
   new Uint8Array(buffer).set(new Uint8Array(plane.buffer, plane.byteOffset, plane.byteLength), source);
   const integers = new Int32Array(buffer);
   const floats = new Float32Array(buffer);
-  [
-    { at: axes, data: yTaps, ...y },
-    { at: axes + 16, data: xTaps, ...x },
-  ].forEach(({ at, data, starts, count, weights }) => {
+  const putAxis = (axis: number, taps: number, { starts, count, weights }: Taps) => {
     // Four samples are made at a time: the last ones, too many, from anywhere.
     const room = starts.length + 4;
-    integers.fill(0, data / 4, data / 4 + room);
-    integers.set(starts, data / 4);
-    floats.set(weights, data / 4 + room);
-    integers.set([data, data + 4 * room, count, starts.length], at / 4);
-  });
+    integers.fill(0, taps / 4, taps / 4 + room);
+    integers.set(starts, taps / 4);
+    floats.set(weights, taps / 4 + room);
+    integers.set([taps, taps + 4 * room, count, starts.length], axis / 4);
+  };
+  const across = axes + axisStructBytes;
+  putAxis(axes, yTaps, y);
+  putAxis(across, xTaps, x);
   const resize = plane instanceof Float32Array ? kernels.resizeFloats : kernels.resizeBytes;
-  resize(source, from.width, axes, axes + 16, row, out);
+  resize(source, from.width, axes, across, row, out);
   return { kernels, buffer, out, bytes, length };
 }
 

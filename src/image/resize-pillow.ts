@@ -6,7 +6,7 @@ export const pillowFilters = ['nearest', 'lanczos', 'bilinear', 'bicubic', 'box'
 export type PillowFilter = (typeof pillowFilters)[number];
 
 /** A filter's weight at a distance in (scaled) pixels, and the distance from which it is zero. */
-interface Kernel {
+interface Filter {
   readonly support: number;
   readonly weight: (x: number) => number;
 }
@@ -30,7 +30,7 @@ function hamming(x: number): number {
   return d < 1 ? sinc(d) * (hammingBase + hammingSwing * Math.cos(d * Math.PI)) : 0;
 }
 
-const kernels: { readonly [F in Exclude<PillowFilter, 'nearest'>]: Kernel } = {
+const filters: { readonly [F in Exclude<PillowFilter, 'nearest'>]: Filter } = {
   box: { support: 0.5, weight: (x) => (x > -0.5 && x <= 0.5 ? 1 : 0) },
   bilinear: { support: 1, weight: (x) => Math.max(0, 1 - Math.abs(x)) },
   hamming: { support: 1, weight: hamming },
@@ -49,7 +49,7 @@ interface Weights {
   readonly taps: number;
 }
 
-function weightsFor(inSize: number, outSize: number, { support, weight }: Kernel): Weights {
+function weightsFor(inSize: number, outSize: number, { support, weight }: Filter): Weights {
   const scale = inSize / outSize;
   const stretch = Math.max(scale, 1);
   const reach = support * stretch;
@@ -84,8 +84,8 @@ function toFixed(weight: number): number {
 const strip = 1 << 20;
 
 /** [H, W, 3] -> [H, width, 3] */
-function resizeRows({ data, ...image }: Pixels, width: number, kernel: Kernel): Pixels {
-  const { first, values, taps } = weightsFor(image.width, width, kernel);
+function resizeRows({ data, ...image }: Pixels, width: number, filter: Filter): Pixels {
+  const { first, values, taps } = weightsFor(image.width, width, filter);
   const [pitch, outPitch] = [image.width * 3, width * 3];
   const rows = Math.max(1, Math.min(image.height, Math.floor(strip / pitch)));
   // Weights past a row's end are 0, but what they stand for is read.
@@ -106,8 +106,8 @@ function resizeRows({ data, ...image }: Pixels, width: number, kernel: Kernel): 
 }
 
 /** [H, W, 3] -> [height, W, 3] */
-function resizeColumns({ data, ...image }: Pixels, height: number, kernel: Kernel): Pixels {
-  const { first, count, values, taps } = weightsFor(image.height, height, kernel);
+function resizeColumns({ data, ...image }: Pixels, height: number, filter: Filter): Pixels {
+  const { first, count, values, taps } = weightsFor(image.height, height, filter);
   const pitch = image.width * 3;
   const endOf = (row: number) => first[row] + count[row];
   const most = Math.min(image.height, Math.max(taps, Math.floor(strip / pitch)));
@@ -169,15 +169,15 @@ function startsWithColumns(image: Pixels, { width, height }: Size): boolean {
  * Pillow 13's `Image.resize` of an 8-bit RGB image, bit for bit: antialiased, in two passes with rounding to 8 bits
  * between them (Pillow src/libImaging/Resample.c). [H, W, 3] -> [height, width, 3].
  */
-export function resizePillow(image: Pixels, size: Size, filter: PillowFilter = 'bicubic'): Pixels {
+export function resizePillow(image: Pixels, size: Size, name: PillowFilter = 'bicubic'): Pixels {
   checkSize(size, 'resizePillow');
   const { width, height } = size;
   if (width === image.width && height === image.height) return copyOf(image);
-  if (filter === 'nearest') return resizeNearest(image, size);
-  const kernel = kernels[filter];
-  if (width === image.width) return resizeColumns(image, height, kernel);
-  if (height === image.height) return resizeRows(image, width, kernel);
+  if (name === 'nearest') return resizeNearest(image, size);
+  const filter = filters[name];
+  if (width === image.width) return resizeColumns(image, height, filter);
+  if (height === image.height) return resizeRows(image, width, filter);
   return startsWithColumns(image, size)
-    ? resizeRows(resizeColumns(image, height, kernel), width, kernel)
-    : resizeColumns(resizeRows(image, width, kernel), height, kernel);
+    ? resizeRows(resizeColumns(image, height, filter), width, filter)
+    : resizeColumns(resizeRows(image, width, filter), height, filter);
 }

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { createRng } from '../../src/core/rng.js';
 import { bytesOf, grayFrom, grayOfPixels, histogramOf, resizeGray, resizePlane } from '../../src/image/gray.js';
 import { workIn } from '../../src/image/kernels.js';
-import { sourceHash } from '../../src/image/kernels-wasm.js';
+import { code, hash } from '../../src/image/kernels-wasm.js';
 import { pixelsFrom } from '../../src/image/pixels.js';
 import { straighten } from '../../src/image/skew.js';
 
@@ -24,7 +24,7 @@ const sizes = [
 
 test('the compiled kernels are those of kernels/pixels.ts: after a change, npm run kernels', () => {
   const source = readFileSync(fileURLToPath(new URL('../../../kernels/pixels.ts', import.meta.url)));
-  assert.equal(createHash('sha256').update(source).digest('hex'), sourceHash);
+  assert.equal(createHash('sha256').update(source).update(code).digest('hex'), hash);
 });
 
 test('gray is Pillow’s luma of every pixel', () => {
@@ -121,6 +121,11 @@ test('a page is turned about its middle; what comes in from outside is paper', (
     const level = mix(mix(at(0, 0), at(1, 0), x - left), mix(at(0, 1), at(1, 1), x - left), y - top);
     assert.ok(Math.abs(turned.data[i] - (inside ? level : paper)) < 0.51, `${i % width}, ${Math.floor(i / width)}`);
   }
+});
+
+test('more memory than there is, is an error that says so', () => {
+  assert.throws(() => workIn(2 ** 33), { name: 'VaryclipError', message: /WebAssembly has no memory: .*ulimit -v/ });
+  assert.ok(workIn(100).buffer.byteLength > 0);
 });
 
 test('memory of a large page goes when little is asked for again', () => {

@@ -4,7 +4,7 @@ import type { ReaderInfo } from '../../output/document/page.js';
 import type { NodeVaryModel } from '../load-model.js';
 
 /** Changes when pages are cut, prepared or tried again in another way, so that results are not mixed. */
-const preparationVersion = 2;
+const preparationVersion = 3;
 
 /** What reads: its name, and hashes of its weights and of all that is done to a page before them. Reads all weights. */
 export async function readerInfoOf(
