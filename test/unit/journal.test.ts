@@ -90,3 +90,21 @@ test('a journal is closed behind what is being written, and takes nothing more',
   await assert.rejects(journal.sync(), { name: 'InputError', message: /was closed/ });
   assert.deepEqual(texts(), ['first']);
 });
+
+test('what is forgotten takes no memory, and the next run knows it', async () => {
+  const dir = join(scratch, 'forgotten');
+  const journal = openJournal(dir, 0, { ...wanted, output: () => true });
+  journal.open('doc', { ...facts, pages: 1 });
+  journal.open('other', facts);
+  journal.page('doc', 0, page('first'));
+  await journal.sync();
+  journal.finish('doc', 'doc', ['doc.txt']);
+  await journal.sync();
+  assert.ok(journal.isOwn('doc.txt'));
+  journal.forget('doc');
+  assert.deepEqual([[...journal.documents.keys()], journal.isOwn('doc.txt')], [['other'], false]);
+  await journal.dispose();
+  const next = openJournal(dir, 0, { ...wanted, output: () => true });
+  assert.deepEqual([next.documents.get('doc')?.written?.outputs, next.isOwn('doc.txt')], [['doc.txt'], true]);
+  await next.dispose();
+});

@@ -94,6 +94,8 @@ export interface Journal {
   sync(): Promise<void>;
   /** A page that was read. */
   read(state: PageState): StoredPage;
+  /** Nothing more is said or asked of a document in this run: what is known of it is on the disk, and takes no memory. */
+  forget(key: string): void;
   /** Waits for what is being written, and takes no more. */
   dispose(): Promise<void>;
 }
@@ -155,9 +157,8 @@ function createState(wanted: Wanted) {
     if (!known || at >= known.at) documents.set(key, state);
     return state;
   };
-  /** Takes one journal's lines; a document's number is that journal's own. */
-  const reader = (journal: number) => {
-    const states = new Map<number, DocumentState>();
+  /** Takes one journal's lines; a document's number is that journal's own, and `states` are those of its numbers. */
+  const reader = (journal: number, states = new Map<number, DocumentState>()) => {
     return (line: Line, offset: number, length: number) => {
       if ('open' in line) {
         if (wanted.key(line.key)) states.set(line.open, opened(line));
@@ -187,7 +188,11 @@ function createState(wanted: Wanted) {
       }
     };
   };
-  return { documents, failures, runs, outputs, reader };
+  const forget = (key: string) => {
+    for (const output of documents.get(key)?.written?.outputs ?? []) outputs.delete(output);
+    for (const known of [documents, failures, settledAt]) known.delete(key);
+  };
+  return { documents, failures, runs, outputs, reader, forget };
 }
 
 export const countFailed = ({ pages }: DocumentState): number =>
@@ -206,12 +211,13 @@ export function openJournal(dir: string, rank: number, wanted: Wanted, fs: Write
   let size = 0;
   let writing = -1;
   let take: ReturnType<typeof state.reader> = () => undefined;
+  const numbered = new Map<number, DocumentState>();
   const load = (name: string) => {
     const path = join(dir, name);
     const isOwn = path === own;
     const handle = openSync(path, isOwn ? 'r+' : 'r');
     const index = handles.push(handle) - 1;
-    const accept = state.reader(index);
+    const accept = state.reader(index, isOwn ? numbered : undefined);
     for (const { bytes, offset } of wholeLines(handle)) {
       const line = parseLine(bytes, `${path}: byte ${offset}`);
       accept(line, offset, bytes.length);
@@ -233,7 +239,7 @@ export function openJournal(dir: string, rank: number, wanted: Wanted, fs: Write
     if (cause instanceof InputError) throw cause;
     throw new InputError(`${own}: cannot be used: ${messageOf(cause)}`, { cause });
   }
-  return createWriter({ state, handles, own, writing, take, size, numbers, fs });
+  return createWriter({ state, numbered, handles, own, writing, take, size, numbers, fs });
 }
 
 /** All journals of a job as they are now, for reading. Changes nothing; nothing where there are none. */
@@ -294,6 +300,8 @@ function parseLine(bytes: Uint8Array, where: string): Line {
 
 interface WriterParts {
   readonly state: ReturnType<typeof createState>;
+  /** Of the numbers of the journal that is written. */
+  readonly numbered: Map<number, DocumentState>;
   readonly handles: readonly number[];
   readonly own: string;
   readonly writing: number;
@@ -303,7 +311,17 @@ interface WriterParts {
   readonly fs: WriteCalls;
 }
 
-function createWriter({ state, handles, own, writing, take, size: whole, numbers, fs }: WriterParts): Journal {
+function createWriter({
+  state,
+  numbered,
+  handles,
+  own,
+  writing,
+  take,
+  size: whole,
+  numbers,
+  fs,
+}: WriterParts): Journal {
   const encoder = new TextEncoder();
   const numberOf = new Map<string, number>();
   let nextNumber = numbers;
@@ -369,6 +387,11 @@ function createWriter({ state, handles, own, writing, take, size: whole, numbers
     run: (record) => put({ run: record }),
     sync: () => inTurn(write),
     read: (place) => readStored(place, handles, own),
+    forget: (key) => {
+      numbered.delete(numberOf.get(key) ?? -1);
+      numberOf.delete(key);
+      state.forget(key);
+    },
     dispose: () =>
       inTurn(async () => {
         isOpen = false;

@@ -414,6 +414,7 @@ async function begin(
   const isThere = wanted.every(journal.isOwn) && outputsExist(out, wanted);
   if (todo.length === 0 && written?.name === name && isWritten(state) && isThere) {
     counts.unchanged++;
+    journal.forget(key);
     return undefined;
   }
   return { document, todo, left: todo.length, strikes: 0 };
@@ -450,6 +451,7 @@ function createFinisher(context: Context) {
       }
       journal.finish(key, name, outputs);
       await journal.sync();
+      journal.forget(key);
       counts.finished++;
     } catch (error) {
       // Where there is no room for one document, there is none for the others.
