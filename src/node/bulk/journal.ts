@@ -298,47 +298,31 @@ function parseLine(bytes: Uint8Array, where: string): Line {
   }
 }
 
-interface WriterParts {
-  readonly state: ReturnType<typeof createState>;
-  /** Of the numbers of the journal that is written. */
-  readonly numbered: Map<number, DocumentState>;
+interface AppendParts {
+  /** For reading; number `writing` of them is written to, and is called `own`. */
   readonly handles: readonly number[];
   readonly own: string;
   readonly writing: number;
   readonly take: (line: Line, offset: number, length: number) => void;
+  /** Of the file. */
   readonly size: number;
-  readonly numbers: number;
   readonly fs: WriteCalls;
 }
 
-function createWriter({
-  state,
-  numbered,
-  handles,
-  own,
-  writing,
-  take,
-  size: whole,
-  numbers,
-  fs,
-}: WriterParts): Journal {
+interface WriterParts extends AppendParts {
+  readonly state: ReturnType<typeof createState>;
+  /** Of the numbers of the journal that is written. */
+  readonly numbered: Map<number, DocumentState>;
+  readonly numbers: number;
+}
+
+/** Lines that are added to a file, and taken once they are on the disk. */
+function createAppender({ handles, own, writing, take, size: whole, fs }: AppendParts) {
   const encoder = new TextEncoder();
-  const numberOf = new Map<string, number>();
-  let nextNumber = numbers;
-  let size = whole;
-  let pending: { readonly line: Line; readonly bytes: Uint8Array }[] = [];
-  const put = (line: Line) => void pending.push({ line, bytes: encoder.encode(`${JSON.stringify(line)}\n`) });
-  const open = (key: string, facts: OpenedDocument): number => {
-    const number = nextNumber++;
-    numberOf.set(key, number);
-    put({ open: number, key, facts, at: Date.now() });
-    return number;
-  };
-  /** A document of a journal that is not this process's is opened here before more is said of it. */
-  const number = (key: string): number =>
-    numberOf.get(key) ?? open(key, (state.documents.get(key) as DocumentState).facts);
   const inTurn = createQueue();
   let isOpen = true;
+  let size = whole;
+  let pending: { readonly line: Line; readonly bytes: Uint8Array }[] = [];
   const write = async () => {
     if (pending.length === 0) return;
     if (!isOpen) throw new InputError(`${own}: was closed`);
@@ -371,6 +355,30 @@ function createWriter({
     }
   };
   return {
+    put: (line: Line) => void pending.push({ line, bytes: encoder.encode(`${JSON.stringify(line)}\n`) }),
+    sync: () => inTurn(write),
+    dispose: () =>
+      inTurn(async () => {
+        isOpen = false;
+        for (const handle of handles) closeSync(handle);
+      }),
+  };
+}
+
+function createWriter({ state, numbered, numbers, ...parts }: WriterParts): Journal {
+  const { put, sync, dispose } = createAppender(parts);
+  const numberOf = new Map<string, number>();
+  let nextNumber = numbers;
+  const open = (key: string, facts: OpenedDocument): number => {
+    const number = nextNumber++;
+    numberOf.set(key, number);
+    put({ open: number, key, facts, at: Date.now() });
+    return number;
+  };
+  /** A document of a journal that is not this process's is opened here before more is said of it. */
+  const number = (key: string): number =>
+    numberOf.get(key) ?? open(key, (state.documents.get(key) as DocumentState).facts);
+  return {
     documents: state.documents,
     failures: state.failures,
     open: (key, facts) => void open(key, facts),
@@ -385,18 +393,14 @@ function createWriter({
     claim: (outputs) => put({ claim: outputs }),
     isOwn: (output) => state.outputs.has(output),
     run: (record) => put({ run: record }),
-    sync: () => inTurn(write),
-    read: (place) => readStored(place, handles, own),
+    sync,
+    read: (place) => readStored(place, parts.handles, parts.own),
     forget: (key) => {
       numbered.delete(numberOf.get(key) ?? -1);
       numberOf.delete(key);
       state.forget(key);
     },
-    dispose: () =>
-      inTurn(async () => {
-        isOpen = false;
-        for (const handle of handles) closeSync(handle);
-      }),
+    dispose,
   };
 }
 
