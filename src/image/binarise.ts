@@ -1,4 +1,4 @@
-import { clearCounts, type Gray, grayFrom, histogramOf, tableBytes, takeCounts } from './gray.js';
+import { clearCounts, type Gray, grayFrom, histogramOf, levelAt, tableBytes, takeCounts } from './gray.js';
 import { type Workplace, workIn } from './kernels.js';
 import type { Size } from './pixels.js';
 
@@ -12,14 +12,8 @@ export interface InkMask {
 }
 
 /** The level below which `share` of the counted values lie. */
-function percentile(histogram: Uint32Array, share: number): number {
-  let rest = share * histogram.reduce((sum, count) => sum + count, 0);
-  for (let level = 0; level < 256; level++) {
-    rest -= histogram[level];
-    if (rest <= 0) return level;
-  }
-  return 255;
-}
+const percentile = (histogram: Uint32Array, share: number): number =>
+  levelAt(histogram, share * histogram.reduce((sum, count) => sum + count, 0));
 
 /** The level that best parts a histogram in two (Otsu 1979). */
 function otsuLevel(histogram: Uint32Array): number {

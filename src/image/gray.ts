@@ -61,6 +61,16 @@ export function histogramOf(levels: Uint8Array, step = 1): Uint32Array {
   return takeCounts(buffer, bins);
 }
 
+/** The first level up to which at least `count` values lie. */
+export function levelAt(histogram: Uint32Array, count: number): number {
+  let rest = count;
+  for (let level = 0; level < 256; level++) {
+    rest -= histogram[level];
+    if (rest <= 0) return level;
+  }
+  return 255;
+}
+
 /** For each output sample `count` weights, a multiple of four of them; those past the last source sample 0. */
 interface Taps {
   readonly starts: Int32Array;

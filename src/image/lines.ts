@@ -1,6 +1,6 @@
 import { binarise, type InkMask, inverted, isDark, isNoise } from './binarise.js';
 import { type Component, findComponents } from './components.js';
-import { type Gray, grayFrom, histogramOf } from './gray.js';
+import { type Gray, grayFrom, histogramOf, levelAt } from './gray.js';
 import { findBlocks, linesOfBlock, sortInk } from './layout.js';
 import type { Box, Size } from './pixels.js';
 import { estimateSkew, straighten } from './skew.js';
@@ -201,14 +201,8 @@ function wordsOf(extent: Component, spaces: readonly Gap[]): { left: number; rig
   return lefts.map((left, i) => ({ left, right: rights[i] }));
 }
 
-/** The level of the paper: a page has much more of it than ink. */
-function paperOf({ data }: Gray): number {
-  const counts = histogramOf(data);
-  const wanted = Math.floor(data.length * 0.7);
-  let level = 0;
-  for (let below = counts[0]; below <= wanted; below += counts[level]) level++;
-  return level;
-}
+/** The level of the paper, of which a page has much more than of ink: that of the pixel past seven tenths of the darker ones. */
+const paperOf = ({ data }: Gray): number => levelAt(histogramOf(data), Math.floor(data.length * 0.7) + 1);
 
 /** A straight page, dark on light, and its ink. */
 function prepare(image: Gray, maxSkew: number): { page: Gray; mask: InkMask; skew: number; dark: boolean } {

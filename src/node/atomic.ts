@@ -158,7 +158,7 @@ function writeAll(handle: number, chunk: Uint8Array, fs: WriteCalls): void {
 }
 
 /** What was written to a file is on the disk when this is done, and nothing else waits for the disk. */
-export const syncFile = (handle: number, fs: WriteCalls): Promise<void> =>
+export const syncFile = (handle: number, fs: Pick<WriteCalls, 'fsync'>): Promise<void> =>
   new Promise((resolve, reject) => {
     fs.fsync(handle, (cause) => (cause ? reject(cause) : resolve()));
   });

@@ -1,5 +1,5 @@
-import { joinBytes } from '../core/bytes.js';
 /** SigLIP's tokenizer (transformers SiglipTokenizer): text without case and punctuation, in SentencePiece's unigram pieces. */
+import { joinBytes } from '../core/bytes.js';
 import { InputError } from '../core/errors.js';
 import { contentOf, type DeclaredToken } from './added-tokens.js';
 import { createUtf8Decoder, utf8Bytes } from './byte-level.js';

@@ -1,3 +1,4 @@
+import { joinBytes } from '../core/bytes.js';
 import { bytesOf, type DType, itemSize, viewBytes } from '../core/dtype.js';
 import { InputError, WeightsError } from '../core/errors.js';
 import { sizeOf, type Tensor } from '../core/tensor.js';
@@ -164,14 +165,7 @@ export function writeSafetensors(
   tensors: Iterable<readonly [string, Tensor]>,
   metadata?: Readonly<Record<string, string>>,
 ): Uint8Array {
-  const chunks = [...safetensorsChunks(tensors, metadata)];
-  const out = new Uint8Array(chunks.reduce((size, chunk) => size + chunk.byteLength, 0));
-  let at = 0;
-  for (const chunk of chunks) {
-    out.set(chunk, at);
-    at += chunk.byteLength;
-  }
-  return out;
+  return joinBytes([...safetensorsChunks(tensors, metadata)]);
 }
 
 /**

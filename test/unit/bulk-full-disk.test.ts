@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import fs, { readdirSync, readFileSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { test } from 'node:test';
 import { InputError } from '../../src/core/errors.js';
 import type { WriteCalls } from '../../src/node/atomic.js';
@@ -53,7 +53,9 @@ async function readUntilItEnds(out: string, disk: (room: number) => WriteCalls):
     assert.ok(end instanceof InputError, String(end));
     assert.match(
       end.message,
-      /: (could not be written|cannot be made): ENOSPC.*; make room there.* start the same command/,
+      new RegExp(
+        `${basename(out)}/.*: (could not be written|cannot be made): ENOSPC.*; make room there.* start the same command`,
+      ),
     );
     stops++;
   }

@@ -307,6 +307,17 @@ async function failPage(
   report(document.source, reason.startsWith(document.source) ? reason : `page ${page + 1}: ${reason}`, page + 1);
 }
 
+async function failDocument(
+  { journal, report }: Context,
+  { key, source }: InputDocument,
+  error: InputError,
+): Promise<void> {
+  const reason = messageOf(error);
+  journal.fail(key, reason, (journal.failures.get(key)?.attempts ?? 0) + 1);
+  await journal.sync();
+  report(source, reason);
+}
+
 interface Ahead {
   readonly work: Work;
   /** From 0; undefined: the document has nothing to read and only its files to be written. */
@@ -379,11 +390,9 @@ function isAsBefore({ file, range }: InputDocument, { size, modified }: OpenedDo
 }
 
 /** Opens a document and says which of its pages are to be read; undefined where none is, or it cannot be opened. */
-async function begin(
-  { journal, pool, options, counts, inputAt, report }: Context,
-  document: InputDocument,
-): Promise<Work | undefined> {
-  const { key, source, name } = document;
+async function begin(context: Context, document: InputDocument): Promise<Work | undefined> {
+  const { journal, pool, options, counts, inputAt } = context;
+  const { key, name } = document;
   const { out, formats, overwrite = false } = options;
   const known = journal.documents.get(key);
   const wanted = outputNames(name, formats);
@@ -398,9 +407,7 @@ async function begin(
     } else if (journal.failures.has(key)) journal.touch(key, known.facts);
   } catch (error) {
     if (!(error instanceof InputError)) throw error;
-    journal.fail(key, messageOf(error), (journal.failures.get(key)?.attempts ?? 0) + 1);
-    await journal.sync();
-    report(source, messageOf(error));
+    await failDocument(context, document, error);
     return undefined;
   }
   const state = journal.documents.get(key) as DocumentState;
@@ -422,7 +429,7 @@ async function begin(
 
 /** Writes documents' files one after the other, while pages of others are read. */
 function createFinisher(context: Context) {
-  const { options, state, journal, pool, counts, report } = context;
+  const { options, state, journal, pool, counts } = context;
   let pending: Promise<void> = Promise.resolve();
   let waiting = 0;
   let failed = false;
@@ -456,9 +463,7 @@ function createFinisher(context: Context) {
     } catch (error) {
       // Where there is no room for one document, there is none for the others.
       if (!(error instanceof InputError) || isNoRoom(error)) throw error;
-      journal.fail(key, messageOf(error), (journal.failures.get(key)?.attempts ?? 0) + 1);
-      await journal.sync();
-      report(source, messageOf(error));
+      await failDocument(context, document, error);
     } finally {
       waiting--;
     }

@@ -4,12 +4,11 @@
  */
 import nodeFs, { closeSync, fstatSync, fsyncSync, ftruncateSync, openSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { bytesOf, viewBytes } from '../../core/dtype.js';
 import { InputError, messageOf } from '../../core/errors.js';
 import { asObject, indexField } from '../../core/json.js';
 import type { PictureInfo } from '../../search/picture.js';
-import { writeTextAtomic } from '../atomic.js';
+import { syncFile, writeTextAtomic } from '../atomic.js';
 import { fileExists, readJson, readRange } from '../files.js';
 import { type Lists, openLists, writeAt } from './lists-file.js';
 import { readLog, rowLine } from './picture-log.js';
@@ -43,7 +42,7 @@ export interface AppendCalls extends Pick<typeof nodeFs, 'writeSync'> {
   readonly fsync: (handle: number) => Promise<void>;
 }
 
-const diskCalls: AppendCalls = { writeSync: nodeFs.writeSync, fsync: promisify(nodeFs.fsync) };
+const diskCalls: AppendCalls = { writeSync: nodeFs.writeSync, fsync: (handle) => syncFile(handle, nodeFs) };
 
 /** What is open: files, and what the log said. */
 export interface OpenFiles {
